@@ -1,0 +1,1 @@
+"""Hyperspectral image super-resolution with DualSR, on JAX."""

@@ -1,0 +1,1 @@
+"""Scenes and training patches."""

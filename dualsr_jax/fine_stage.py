@@ -1,0 +1,62 @@
+"""The fine stage: back-projection under a spectral-angle constraint. No parameters, no training.
+
+Contract: `u` is the coarse result at the wanted scale, `v` the coarse result `ratio` times
+smaller (for ratio 2: of the network of half the scale). Paper, fine stage:
+
+    lambda = min(SAM(down(u), v) in degrees, 1)
+    u <- u + up(lambda (v - down(u)))
+
+with MATLAB-bicubic `down` and `up`. The gain lambda is one scalar an image and iteration. The
+paper uses one iteration.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from dualsr_jax.ops.resize import imresize
+from dualsr_jax.ops.spectral_angle import spectral_angle_rad
+
+
+@functools.partial(jax.jit, static_argnames=("ratio", "iterations"))
+def back_project(
+    u: Float[jax.Array, "*batch H W L"],
+    v: Float[jax.Array, "*batch h w L"],
+    *,
+    ratio: int = 2,
+    iterations: int = 1,
+) -> tuple[Float[jax.Array, "*batch H W L"], Float[jax.Array, "*batch iterations"]]:
+    """Corrects `u` until its reduction looks like `v`.
+
+    Args:
+        u: coarse result `[..., H, W, L]`, around [0, 1].
+        v: guide `[..., H / ratio, W / ratio, L]`, in the same range.
+        ratio: pixels of `u` per pixel of `v`.
+        iterations: corrections in sequence, each with its own gain.
+
+    Returns:
+        `(sr, gains)`: the corrected cube, not clipped, and the gains `[..., iterations]`, each in
+        [0, 1].
+
+    Raises:
+        ValueError: if the sizes do not match the ratio, or iterations is negative.
+    """
+    expected = (*u.shape[:-3], u.shape[-3] // ratio, u.shape[-2] // ratio, u.shape[-1])
+    if u.shape[-3] % ratio or u.shape[-2] % ratio or v.shape != expected:
+        raise ValueError(
+            f"u {u.shape} and v {v.shape} do not match: with ratio {ratio} a height and width "
+            f"divisible by {ratio} and v of shape {expected} are expected"
+        )
+    if iterations < 0:
+        raise ValueError(f"iterations must be 0 or more, got {iterations}")
+
+    def correct(u: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
+        low = imresize(u, 1 / ratio)
+        sam_deg = jnp.rad2deg(spectral_angle_rad(low, v).mean(axis=(-2, -1)))
+        gain = jnp.minimum(sam_deg, 1.0)
+        return u + imresize(gain[..., None, None, None] * (v - low), ratio), gain
+
+    sr, gains = jax.lax.scan(correct, u, None, length=iterations)
+    return sr, jnp.moveaxis(gains, 0, -1)

@@ -1,0 +1,1 @@
+"""The coarse network, one concept of the paper a file."""

@@ -1,0 +1,88 @@
+"""ASFM, adjacent spectral fusion mechanism: mixes the features of the three band groups.
+
+Contract: takes and gives a tuple of three `[N, H, W, C]`, one a group. Source: paper, section on
+the adjacent spectral fusion mechanism.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Float
+
+from dualsr_jax.models.layers import Body, Conv, Features, WeightNorm
+
+GroupFeatures = tuple[Features, Features, Features]
+
+
+class Fusion(nn.Module):
+    """Three 1x1 convolutions of all groups, v_k = conv_k(concat_j gamma[k, j] u_j).
+
+    The scaled kernels side by side are one matrix 3C -> 3C: one product instead of three
+    concatenations and products.
+    """
+
+    @nn.compact
+    def __call__(self, u: GroupFeatures) -> list[Features]:
+        c = u[0].shape[-1]
+        gamma = self.param("gamma", nn.initializers.ones, (3, 3))
+        kernels, biases = zip(
+            *(WeightNorm((1, 1, 3 * c, c), name=f"wn_{k}")() for k in range(3)), strict=True
+        )
+        scaled = [
+            kernel[0, 0] * jnp.repeat(gamma[k], c)[:, None] for k, kernel in enumerate(kernels)
+        ]
+        v = jnp.concatenate(u, -1) @ jnp.concatenate(scaled, 1) + jnp.concatenate(biases)
+        return jnp.split(v, 3, axis=-1)
+
+
+class MixedUnit(nn.Module):
+    """y = x + conv(1,3,3)(ReLU(conv(1,3,3)(x) + conv(3,1,1)(x))) on a volume of depth 3.
+
+    A kernel of depth 1 is a 2-D convolution shared by the slices, and one of depth 3 alone is a
+    1x1 mix of neighbouring slices, so that no 3-D convolution is needed.
+    """
+
+    @nn.compact
+    def __call__(self, volume: Float[jax.Array, "3 N H W C"]) -> Float[jax.Array, "3 N H W C"]:
+        depth, n, h, w, c = volume.shape
+
+        def spatial(x: jax.Array, name: str) -> jax.Array:
+            return Conv(c, name=name)(x.reshape(-1, h, w, c)).reshape(volume.shape)
+
+        kernel, bias = WeightNorm((depth, c, c), name="spectral")()
+        padded = jnp.pad(volume, ((1, 1), (0, 0), (0, 0), (0, 0), (0, 0)))
+        neighbours = jnp.concatenate([padded[:-2], padded[1:-1], padded[2:]], -1)
+        spectral = neighbours @ kernel.reshape(depth * c, c) + bias
+        return volume + spatial(nn.relu(spatial(volume, "spatial_in") + spectral), "spatial_out")
+
+
+class ASFM(nn.Module):
+    """Intra-group bodies, fusion, inter-group bodies, mixed unit.
+
+    Attributes:
+        num_blocks: residual blocks a body.
+        norm: as in `ResBlock`.
+    """
+
+    num_blocks: int = 2
+    norm: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, g: GroupFeatures, heads: GroupFeatures, train: bool = False
+    ) -> GroupFeatures:
+        """Args:
+        g: features of the groups, `[N, H, W, C]` each.
+        heads: the features after the head convolutions, added at the end.
+        train: whether BatchNorm uses and updates the batch's statistics.
+        """
+
+        def body(name: str, x: Features) -> Features:
+            return Body(self.num_blocks, self.norm, name=name)(x, train) + x
+
+        u = tuple(body(f"intra_{k}", g[k]) for k in range(3))
+        v = Fusion(name="fusion")(u)
+        w = [body(f"inter_{k}", v[k]) + g[k] for k in range(3)]
+        gamma = self.param("gamma", nn.initializers.ones, (3,))
+        y = MixedUnit(name="mixed_unit")(jnp.stack([gamma[k] * w[k] for k in range(3)]))
+        return tuple(y[k] + heads[k] for k in range(3))

@@ -1,0 +1,148 @@
+"""CoarSR, the coarse stage: restores a cube band by band from neighbouring bands.
+
+Contract: `CoarSR(scale).apply(variables, lr)` maps `[B, h, w, L]` to `[B, s h, s w, L]`, float32,
+[0, 1], not clipped. Only FCF is sequential: NBP, heads, ASFMs and tail run on all bands as one
+batch (`band_chunk=None`) or on chunks of bands, with the FCF state carried from chunk to chunk,
+which bounds the memory. The same method, `bands`, serves the training step that updates once a
+band. Source: paper, section on the coarse stage.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Bool, Float
+
+from dualsr_jax.models import nbp
+from dualsr_jax.models.asfm import ASFM
+from dualsr_jax.models.fcf import FCF, State
+from dualsr_jax.models.layers import UPSAMPLING_STEPS, Conv, Tail
+from dualsr_jax.ops.resize import imresize
+
+
+class CoarSR(nn.Module):
+    """The coarse network.
+
+    Attributes:
+        scale: scale factor s: 2, 3, 4 or 8.
+        features: channels C of every feature map.
+        num_asfm: adjacent spectral fusion modules in sequence.
+        num_blocks: residual blocks in each body.
+        norm: None (paper) or "batch" (BatchNorm in the residual blocks, as released).
+        neighbours: "paper" or "released", see `nbp.neighbour_table`.
+        band_chunk: bands processed as one batch; None: all. Bounds the memory. With BatchNorm in
+            training, statistics are taken over one chunk, as published for 1.
+
+    Raises:
+        ValueError: when applied, if an attribute is not one of the values above, the cube has
+            fewer than 5 bands, or `bicubic` does not have the size of the result.
+    """
+
+    scale: int
+    features: int = 64
+    num_asfm: int = 2
+    num_blocks: int = 2
+    norm: str | None = None
+    neighbours: str = "paper"
+    band_chunk: int | None = None
+
+    def setup(self) -> None:
+        if self.scale not in UPSAMPLING_STEPS:
+            raise ValueError(
+                f"scale {self.scale} is not supported: expected one of {list(UPSAMPLING_STEPS)}"
+            )
+        if self.norm not in (None, "batch"):
+            raise ValueError(f"unknown norm {self.norm!r}: expected None or 'batch'")
+        if self.band_chunk is not None and self.band_chunk < 1:
+            raise ValueError(f"band_chunk must be 1 or more, or None for all: {self.band_chunk}")
+        self.heads = [Conv(self.features) for _ in nbp.GROUP_SIZES]
+        self.asfms = [ASFM(self.num_blocks, self.norm) for _ in range(self.num_asfm)]
+        self.reduce = Conv(self.features, size=1)
+        self.conv = Conv(self.features)
+        self.fcf = FCF()
+        self.tail = Tail(self.scale)
+
+    def bands(
+        self,
+        state: State,
+        partitioned: Float[jax.Array, "K B h w 5"],
+        first: Bool[jax.Array, "K"],
+        train: bool = False,
+        through_time: bool = False,
+    ) -> tuple[State, Float[jax.Array, "K B sh sw"]]:
+        """Restores consecutive bands.
+
+        Args:
+            state: FCF state after the band before these, `[B, h, w, C]`.
+            partitioned: bands with their neighbours, of `nbp.partition`.
+            first: whether a band is the first of its cube.
+            train: whether BatchNorm uses and updates the batch's statistics.
+            through_time: whether gradients flow through the FCF state.
+
+        Returns:
+            The state after the last of these bands, and the residuals to the bicubic images.
+        """
+        k, b, h, w, _ = partitioned.shape
+        images = nbp.groups(partitioned.reshape(k * b, h, w, -1))
+        heads = tuple(head(image) for head, image in zip(self.heads, images, strict=True))
+        g = heads
+        for asfm in self.asfms:
+            g = asfm(g, heads, train)
+        d = self.conv(self.reduce(jnp.concatenate(g, -1))) + heads[0]
+        state, states = self.fcf(state, d.reshape(k, b, h, w, -1), first, through_time)
+        self.sow("intermediates", "state", states)
+        residual = self.tail(states.reshape(d.shape) + heads[0])
+        return state, residual.reshape(k, b, *residual.shape[1:])
+
+    def initial_state(self, lr: Float[jax.Array, "B h w L"]) -> State:
+        """A state for the first band, whose value is never used."""
+        return jnp.zeros((*lr.shape[:3], self.features), lr.dtype)
+
+    def __call__(
+        self,
+        lr: Float[jax.Array, "B h w L"],
+        bicubic: Float[jax.Array, "B sh sw L"] | None = None,
+        *,
+        train: bool = False,
+        through_time: bool = False,
+    ) -> Float[jax.Array, "B sh sw L"]:
+        """Super-resolves cubes.
+
+        Args:
+            lr: low-resolution cubes, [0, 1], L >= 5.
+            bicubic: `lr` enlarged by the scale; computed when not given.
+            train: whether BatchNorm uses and updates the batch's statistics.
+            through_time: whether gradients flow through the FCF state.
+
+        Returns:
+            The coarse result, not clipped.
+        """
+        if bicubic is None:
+            bicubic = imresize(lr, self.scale)
+        expected = (lr.shape[0], self.scale * lr.shape[1], self.scale * lr.shape[2], lr.shape[3])
+        if bicubic.shape != expected:
+            raise ValueError(
+                f"lr {lr.shape} and bicubic {bicubic.shape} do not match: "
+                f"at scale {self.scale} the bicubic image must be {expected}"
+            )
+        num_bands = lr.shape[-1]
+        partitioned = nbp.partition(lr, nbp.neighbour_table(num_bands, self.neighbours))
+        first = np.arange(num_bands) == 0
+        state = self.initial_state(lr)
+        chunk = self.band_chunk
+        if chunk is None or chunk >= num_bands or self.is_initializing():
+            _, residual = self.bands(state, partitioned, jnp.asarray(first), train, through_time)
+        else:
+            # The last chunk is filled up with copies of the last band, which are dropped.
+            index = np.minimum(np.arange(-(-num_bands // chunk) * chunk), num_bands - 1)
+            chunks = index.reshape(-1, chunk)
+            scan = nn.scan(
+                lambda model, state, xs: model.bands(state, *xs, train, through_time),
+                variable_broadcast="params" if train else ("params", "batch_stats"),
+                variable_carry="batch_stats" if train else False,
+                variable_axes={"intermediates": 0},
+                split_rngs={"params": False},
+            )
+            _, residual = scan(self, state, (partitioned[chunks], jnp.asarray(first[chunks])))
+            residual = residual.reshape(-1, *residual.shape[2:])[:num_bands]
+        return bicubic + jnp.moveaxis(residual, 0, -1)

@@ -1,0 +1,159 @@
+"""Layers that the coarse network is made of.
+
+Contract: feature maps are `[N, H, W, C]`. Every convolution has a bias and is weight-normalised
+over its output channel, w = g v / |v|, with g = |v| at start, so that a new layer equals the
+plain one. Initial values are PyTorch's, which the published runs used: weights and biases uniform
+in +-1/sqrt(fan in).
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Float
+
+from dualsr_jax.ops.conv import conv2d
+
+Features = Float[jax.Array, "N H W C"]
+UPSAMPLING_STEPS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
+
+
+def torch_uniform(fan_in: int) -> Callable[..., jax.Array]:
+    """PyTorch's default initialiser of a convolution (Kaiming uniform, a = sqrt 5)."""
+    bound = fan_in**-0.5
+    return lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+
+
+class WeightNorm(nn.Module):
+    """Parameters of a weight-normalised convolution, without applying it.
+
+    Attributes:
+        shape: kernel shape, `[..., C_in, C_out]`.
+    """
+
+    shape: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self) -> tuple[jax.Array, jax.Array]:
+        """Returns the effective kernel, of `shape`, and the bias `[C_out]`."""
+        init = torch_uniform(fan_in=math.prod(self.shape[:-1]))
+
+        def norm(v: jax.Array) -> jax.Array:
+            return jnp.sqrt(jnp.square(v).sum(tuple(range(v.ndim - 1))))
+
+        v = self.param("v", init, self.shape)
+        g = self.param("g", lambda _: norm(v))
+        bias = self.param("bias", init, self.shape[-1:])
+        return v * (g / norm(v)), bias
+
+
+class Conv(nn.Module):
+    """Weight-normalised 2-D convolution, stride 1, zero padding.
+
+    Attributes:
+        features: output channels.
+        size: kernel height and width, odd.
+        train_bias: False where BatchNorm follows and takes the bias away again: its gradient is
+            nothing but rounding noise, which Adam would turn into steps of full size.
+    """
+
+    features: int
+    size: int = 3
+    train_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        kernel, bias = WeightNorm((self.size, self.size, x.shape[-1], self.features), name="wn")()
+        if not self.train_bias:
+            bias = jax.lax.stop_gradient(bias)
+        return (x @ kernel[0, 0] if self.size == 1 else conv2d(x, kernel)) + bias
+
+
+class BatchNorm(nn.Module):
+    """BatchNorm with PyTorch's running statistics (momentum 0.1, eps 1e-5, unbiased variance).
+
+    `flax.linen.BatchNorm` keeps the biased variance, which the published weights do not.
+    """
+
+    @nn.compact
+    def __call__(self, x: Features, train: bool = False) -> Features:
+        c = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, c)
+        bias = self.param("bias", nn.initializers.zeros, c)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, c)
+        running_var = self.variable("batch_stats", "var", jnp.ones, c)
+        mean, var = running_mean.value, running_var.value
+        if train:
+            mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+            if not self.is_initializing():
+                n = x.size // x.shape[-1]
+                running_mean.value = 0.9 * running_mean.value + 0.1 * mean
+                running_var.value = 0.9 * running_var.value + 0.1 * var * (n / (n - 1))
+        return (x - mean) * (scale * jax.lax.rsqrt(var + 1e-5)) + bias
+
+
+class ResBlock(nn.Module):
+    """conv, ReLU, conv, plus the input.
+
+    Attributes:
+        norm: None (paper), or "batch": BatchNorm after both convolutions, as in the released code.
+    """
+
+    norm: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Features, train: bool = False) -> Features:
+        def conv_norm(y: Features, index: int) -> Features:
+            y = Conv(x.shape[-1], train_bias=self.norm is None, name=f"conv_{index}")(y)
+            if self.norm == "batch":
+                y = BatchNorm(name=f"bn_{index}")(y, train)
+            return y
+
+        return x + conv_norm(nn.relu(conv_norm(x, 0)), 1)
+
+
+class Body(nn.Module):
+    """Residual blocks in sequence.
+
+    Attributes:
+        num_blocks: how many.
+        norm: as in `ResBlock`.
+    """
+
+    num_blocks: int = 2
+    norm: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Features, train: bool = False) -> Features:
+        for index in range(self.num_blocks):
+            x = ResBlock(self.norm, name=f"block_{index}")(x, train)
+        return x
+
+
+def pixel_shuffle(x: Float[jax.Array, "N H W K"], r: int) -> Float[jax.Array, "N rH rW C"]:
+    """Moves channels into space, `[N, H, W, C r r]` -> `[N, r H, r W, C]`.
+
+    Channels are ordered (C, r, r), as in PyTorch's PixelShuffle.
+    """
+    n, h, w, channels = x.shape
+    x = x.reshape(n, h, w, channels // r**2, r, r)
+    return x.transpose(0, 1, 4, 2, 5, 3).reshape(n, h * r, w * r, channels // r**2)
+
+
+class Tail(nn.Module):
+    """Sub-pixel upsampling, then one image a band.
+
+    Attributes:
+        scale: a key of `UPSAMPLING_STEPS`.
+    """
+
+    scale: int
+
+    @nn.compact
+    def __call__(self, x: Features) -> Float[jax.Array, "N sH sW"]:
+        features = x.shape[-1]
+        for index, r in enumerate(UPSAMPLING_STEPS[self.scale]):
+            x = pixel_shuffle(Conv(features * r**2, name=f"up_{index}")(x), r)
+        return Conv(1, name="out")(x)[..., 0]

@@ -1,0 +1,69 @@
+"""NBP, neighbouring band partition: which bands guide the restoration of each band.
+
+Contract: partition is data, not control flow: a table of four neighbours a band and one gather.
+Band i with neighbours (a, b, c, d) forms the groups {i}, {a, i, b} and {c, i, d}.
+Source: paper, section on neighbouring band partition.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+MIN_BANDS = 5
+GROUP_SIZES = (1, 3, 3)
+
+
+def neighbour_table(num_bands: int, mode: str = "paper") -> Int[np.ndarray, "L 4"]:
+    """Neighbours (a, b, c, d) of every band.
+
+    Args:
+        num_bands: bands of the cube, L >= 5.
+        mode: "paper", or "released": the published code never resets its neighbour lists, so that
+            every band sees the neighbours of band 0; for weights trained with it.
+
+    Returns:
+        int32 `[L, 4]`.
+
+    Raises:
+        ValueError: if there are fewer than 5 bands or the mode is unknown.
+    """
+    if num_bands < MIN_BANDS:
+        raise ValueError(
+            f"a cube of {num_bands} bands is too small: each band is guided by 4 others, "
+            f"so at least {MIN_BANDS} bands are needed"
+        )
+    if mode not in ("paper", "released"):
+        raise ValueError(f"unknown neighbours {mode!r}: expected 'paper' or 'released'")
+    if mode == "released":
+        return np.tile(np.array([1, 2, 3, 4], np.int32), (num_bands, 1))
+    i = np.arange(num_bands)[:, None]
+    table = i + np.array([-1, 1, -2, 2])
+    table[0] = [1, 2, 3, 4]
+    table[1] = [0, 2, 3, 4]
+    table[-2] = num_bands - 2 + np.array([-1, 1, -3, -2])
+    table[-1] = num_bands - 1 + np.array([-1, -2, -3, -4])
+    return table.astype(np.int32)
+
+
+def partition(
+    cube: Float[jax.Array, "B H W L"], table: Int[np.ndarray, "L 4"]
+) -> Float[jax.Array, "L B H W 5"]:
+    """Gathers each band with its neighbours, bands first.
+
+    Args:
+        cube: `[B, H, W, L]`.
+        table: `[L, 4]` of `neighbour_table`.
+
+    Returns:
+        `[L, B, H, W, 5]` with the channels (i, a, b, c, d).
+    """
+    with_self = np.concatenate([np.arange(len(table))[:, None], table], axis=1)
+    return jnp.moveaxis(cube[..., with_self], 3, 0)
+
+
+def groups(
+    bands: Float[jax.Array, "N H W 5"],
+) -> tuple[Float[jax.Array, "N H W 1"], Float[jax.Array, "N H W 3"], Float[jax.Array, "N H W 3"]]:
+    """Splits the channels (i, a, b, c, d) into the groups {i}, {a, i, b}, {c, i, d}."""
+    return bands[..., :1], bands[..., np.array([1, 0, 2])], bands[..., np.array([3, 0, 4])]

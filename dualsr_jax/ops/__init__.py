@@ -1,0 +1,1 @@
+"""Array operators without parameters: resizing, convolution, spectral angle."""

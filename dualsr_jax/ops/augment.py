@@ -1,0 +1,30 @@
+"""The variants in which a training patch is shown: as is, turned by 90, 180, 270 degrees, mirrored.
+
+Source: paper, training details (rotations and one flip; not all eight symmetries).
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+NUM_VARIANTS = 5
+
+
+def augment(
+    patches: Float[jax.Array, "B S S L"], variant: Int[jax.Array, "B"]
+) -> Float[jax.Array, "B S S L"]:
+    """Turns or mirrors each patch.
+
+    Args:
+        patches: square patches.
+        variant: 0 as is; 1, 2, 3 turned counter-clockwise by 90, 180, 270 degrees; 4 mirrored
+            left to right.
+
+    Returns:
+        The patches in their variants.
+    """
+    variants = [jnp.rot90(patches, k, axes=(1, 2)) for k in range(4)] + [patches[:, :, ::-1]]
+    chosen = patches
+    for k, candidate in enumerate(variants[1:], start=1):
+        chosen = jnp.where((variant == k)[:, None, None, None], candidate, chosen)
+    return chosen

@@ -1,0 +1,169 @@
+"""Checkpoints: the only file that imports orbax.
+
+Contract: `<workdir>/checkpoints/<step>` holds the network's variables, the optimiser's state and
+the network's settings as separate items, so that a network can be read without its optimiser and
+without its config. The latest three and the best (by the PSNR given when saving) are kept. Orbax
+writes beside and renames, in the background; `close` waits for it.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.training.step import TrainState, create_state
+
+_METRIC = "psnr_db"
+# What may differ between the run that wrote a checkpoint and the one that reads it.
+_FREE_SETTINGS = ("band_chunk", "parent", "name")
+
+
+def model_settings(model: CoarSR) -> dict[str, Any]:
+    """The attributes of a network that its weights depend on."""
+    return {
+        field.name: getattr(model, field.name)
+        for field in dataclasses.fields(model)
+        if field.name not in _FREE_SETTINGS
+    }
+
+
+def _abstract(tree: Any) -> Any:
+    """Shapes, types and, as the target of restoring, this process's first device."""
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
+class Checkpoints:
+    """The checkpoints of one workdir."""
+
+    def __init__(self, workdir: Path, *, read_only: bool = False) -> None:
+        """Opens them; creates the folder unless `read_only`.
+
+        Raises:
+            FileNotFoundError: if `read_only` and there is no checkpoint.
+        """
+        self._folder = workdir.absolute() / "checkpoints"
+        if read_only and not self._folder.is_dir():
+            raise FileNotFoundError(
+                f"there are no checkpoints in {str(workdir)!r}: train first, with "
+                f"python -m dualsr_jax.train --config ... --workdir {workdir}"
+            )
+        policies = checkpoint_managers
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                read_only=read_only,
+                cleanup_tmp_directories=not read_only,
+                preservation_policy=policies.AnyPreservationPolicy(
+                    [
+                        policies.LatestN(3),
+                        policies.BestN(get_metric_fn=lambda metrics: metrics[_METRIC], n=1),
+                    ]
+                ),
+            ),
+        )
+        if read_only and self._manager.latest_step() is None:
+            raise FileNotFoundError(f"{str(self._folder)!r} holds no finished checkpoint")
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+    def latest_step(self) -> int | None:
+        """The step of the newest checkpoint, None if there is none."""
+        return self._manager.latest_step()
+
+    def best_step(self) -> int:
+        """The step of the checkpoint with the highest PSNR."""
+        steps = self._manager.all_steps(read=True)
+        return max(steps, key=lambda step: self._manager.metrics(step)[_METRIC])
+
+    def save(self, state: TrainState, model: CoarSR, *, psnr_db: float) -> None:
+        """Saves in the background; `psnr_db` ranks the checkpoint."""
+        self._manager.save(
+            int(state.step),
+            args=ocp.args.Composite(
+                variables=ocp.args.StandardSave(state.variables),
+                optimizer=ocp.args.StandardSave(state.opt_state),
+                model=ocp.args.JsonSave(model_settings(model)),
+            ),
+            metrics={_METRIC: psnr_db},
+        )
+
+    def _check_model(self, step: int, model: CoarSR) -> None:
+        stored = self._read_settings(step)
+        wanted = model_settings(model)
+        differing = [name for name in wanted if stored.get(name) != wanted[name]]
+        if differing:
+            listing = ", ".join(f"{n}={stored.get(n)!r}, not {wanted[n]!r}" for n in differing)
+            raise ValueError(
+                f"the checkpoint in {str(self._folder)!r} is of another network: it has {listing}. "
+                "Use the config it was trained with, or another workdir"
+            )
+
+    def _read_settings(self, step: int) -> dict[str, Any]:
+        return self._manager.restore(step, args=ocp.args.Composite(model=ocp.args.JsonRestore()))[
+            "model"
+        ]
+
+    def restore(self, state: TrainState, model: CoarSR) -> TrainState:
+        """The newest checkpoint in place of a new state, or that state if there is none.
+
+        Raises:
+            ValueError: if the checkpoint is of another network, naming what differs.
+        """
+        step = self.latest_step()
+        if step is None:
+            return state
+        self._check_model(step, model)
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                variables=ocp.args.StandardRestore(_abstract(state.variables)),
+                optimizer=ocp.args.StandardRestore(_abstract(state.opt_state)),
+            ),
+        )
+        return state.replace(
+            step=jax.numpy.asarray(step, state.step.dtype),
+            params=restored["variables"]["params"],
+            batch_stats=restored["variables"].get("batch_stats", {}),
+            opt_state=restored["optimizer"],
+        )
+
+    def restore_network(self, which: str = "best") -> tuple[CoarSR, dict[str, Any], int]:
+        """A trained network, without its optimiser.
+
+        Args:
+            which: "best" or "latest".
+
+        Returns:
+            The network, its variables and the step.
+
+        Raises:
+            ValueError: if `which` is neither.
+        """
+        if which not in ("best", "latest"):
+            raise ValueError(f"unknown checkpoint {which!r}: expected 'best' or 'latest'")
+        step = self.best_step() if which == "best" else self._manager.latest_step()
+        model = CoarSR(**self._read_settings(step))
+        abstract = jax.eval_shape(lambda: create_state(model, _no_optimizer(), jax.random.key(0)))
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                variables=ocp.args.StandardRestore(_abstract(abstract.variables))
+            ),
+        )
+        return model, restored["variables"], step
+
+
+def _no_optimizer() -> Any:
+    import optax
+
+    return optax.identity()

@@ -1,0 +1,76 @@
+"""Records of a training run: JSON lines, TensorBoard and a progress bar.
+
+Contract: `<workdir>/metrics.jsonl` has one object a record, each with its `step`; what lies after
+the step at which a run resumes is dropped, so that a record never stands twice. TensorBoard events
+lie under `<workdir>/tensorboard`.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+
+class TrainingLog:
+    """Writes the records of one run; a context manager."""
+
+    def __init__(self, workdir: Path, *, first_step: int, last_step: int, batch_size: int) -> None:
+        """Opens the records.
+
+        Args:
+            workdir: an existing folder.
+            first_step: steps made before, 0 for a new run.
+            last_step: steps after which the run ends.
+            batch_size: samples a step, for the rate in samples a second.
+        """
+        path = workdir / "metrics.jsonl"
+        if path.exists():
+            lines = path.read_text().splitlines()
+            kept = [line for line in lines if json.loads(line)["step"] <= first_step]
+            beside = path.with_suffix(".jsonl.new")
+            beside.write_text("".join(line + "\n" for line in kept))
+            os.replace(beside, path)
+        self._lines = path.open("a")
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+        self._batch_size = batch_size
+        self._bar = tqdm(
+            total=last_step, initial=first_step, unit="step", dynamic_ncols=True, smoothing=0.05
+        )
+
+    def __enter__(self) -> "TrainingLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self._board.close()
+        self._bar.close()
+
+    def advance(self) -> None:
+        """Counts one step on the bar."""
+        self._bar.update()
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds a record of scalars.
+
+        Args:
+            step: steps made so far.
+            values: by name; `loss`, `psnr_db` and `samples_per_s` also show on the bar.
+        """
+        self._lines.write(json.dumps({"step": step, **values}) + "\n")
+        self._lines.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+        shown = {
+            label: f"{values[name]:{form}}"
+            for label, name, form in (
+                ("loss", "loss", ".4f"),
+                ("PSNR", "psnr_db", ".2f"),
+                ("samples/s", "samples_per_s", ".1f"),
+            )
+            if name in values
+        }
+        if shown:
+            self._bar.set_postfix(shown)

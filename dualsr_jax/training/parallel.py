@@ -1,0 +1,54 @@
+"""Data-parallel training with `jax.pmap`: the only file that knows devices.
+
+Contract: the state has no device axis and is the same on all devices; a batch is divided evenly
+among them. Gradients, statistics and metrics are averaged over `AXIS`.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+
+from dualsr_jax.training.step import Metrics, TrainState
+
+AXIS = "batch"
+
+
+def check_batch_size(batch_size: int, num_devices: int) -> None:
+    """Raises ValueError if a batch cannot be divided evenly among the devices."""
+    if batch_size % num_devices:
+        raise ValueError(
+            f"train.batch_size={batch_size} is not divisible by the {num_devices} devices: choose "
+            f"a multiple, such as {-(-batch_size // num_devices) * num_devices}"
+        )
+
+
+def replicate(state: TrainState) -> TrainState:
+    """Puts a state on all local devices, as `data_parallel` takes and gives it."""
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
+    return jax.device_put(state, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+
+
+def data_parallel(
+    step: Callable[[TrainState, Mapping[str, jax.Array]], tuple[TrainState, Metrics]],
+) -> Callable[[TrainState, Mapping[str, np.ndarray]], tuple[TrainState, Metrics]]:
+    """Runs a step that averages over `AXIS` on all local devices.
+
+    Args:
+        step: a step of `make_train_step(..., axis_name=AXIS)`.
+
+    Returns:
+        The same function of a whole batch on the host. The state given to it is used up.
+    """
+    devices = jax.local_device_count()
+    mapped = jax.pmap(
+        step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,)
+    )
+
+    def run(state: TrainState, batch: Mapping[str, np.ndarray]) -> tuple[TrainState, Metrics]:
+        shards = {
+            name: array.reshape(devices, -1, *array.shape[1:]) for name, array in batch.items()
+        }
+        return mapped(state, shards)
+
+    return run

@@ -1,0 +1,201 @@
+"""One training step, a pure function of state and batch.
+
+Contract: `make_train_step(...)` gives `step(state, batch) -> (state, metrics)`, without devices or
+jit; with `axis_name` gradients, BatchNorm statistics and metrics are averaged over that axis. A
+batch is `{"hr": [B, S, S, L], "variant": [B]}`; everything else (variants, LR and bicubic images)
+is made inside the step. Metrics are scalars: loss (L1), psnr_db (of results clipped to [0, 1],
+each band before its own update), learning_rate.
+
+Two updates:
+- "band": as published. For each band in order: forward, backward, one optimiser step; the FCF
+  state is carried on detached. L steps a batch.
+- "image": one step a batch, loss averaged over the bands.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Float
+
+from dualsr_jax.metrics import psnr_db
+from dualsr_jax.models import nbp
+from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.ops.augment import augment
+from dualsr_jax.ops.resize import imresize
+
+UPDATES = ("band", "image")
+Batch = Mapping[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+@struct.dataclass
+class TrainState:
+    """What training carries on: batches seen, variables and the optimiser's state."""
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any  # empty without BatchNorm
+    opt_state: optax.OptState
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables of the network, for `CoarSR.apply`."""
+        statistics = {"batch_stats": self.batch_stats} if self.batch_stats else {}
+        return {"params": self.params, **statistics}
+
+
+def create_state(
+    model: CoarSR, optimizer: optax.GradientTransformation, key: jax.Array
+) -> TrainState:
+    """A new state; every shape in it is independent of the size of images and number of bands."""
+    example = jnp.zeros((1, 8, 8, nbp.MIN_BANDS))
+    variables = jax.jit(model.init)(key, example)
+    params = variables["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=optimizer.init(params),
+    )
+
+
+def make_images(
+    batch: Batch, scale: int
+) -> tuple[jax.Array, jax.Array, Float[jax.Array, "B S S L"]]:
+    """LR, bicubic and HR images of a batch."""
+    hr = augment(batch["hr"], batch["variant"])
+    lr = imresize(hr, 1 / scale)
+    return lr, imresize(lr, scale), hr
+
+
+def make_update(
+    model: CoarSR,
+    optimizer: optax.GradientTransformation,
+    *,
+    update: str,
+    through_time: bool = False,
+    axis_name: str | None = None,
+) -> Callable[..., tuple[TrainState, jax.Array, jax.Array]]:
+    """The learning part of a step, on images that are ready.
+
+    Args:
+        model: the network.
+        optimizer: an optax transformation.
+        update: "band" or "image".
+        through_time: whether gradients flow through the FCF state; needs "image".
+        axis_name: mapped axis to average over.
+
+    Returns:
+        `(state, lr, bicubic, hr) -> (state, loss a band [L], sr)`. With "image" the losses all
+        are the one loss that the update used.
+
+    Raises:
+        ValueError: if `update` is unknown or does not go with `through_time`.
+    """
+    if update not in UPDATES:
+        raise ValueError(f"unknown update {update!r}: expected one of {UPDATES}")
+    if through_time and update == "band":
+        raise ValueError(
+            "through_time=True needs update='image': with an update every band, the earlier bands' "
+            "features come from parameters that no longer exist"
+        )
+
+    def mean(tree: Any) -> Any:
+        return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+
+    def apply(state: TrainState, forward: Callable) -> tuple[TrainState, Any, jax.Array]:
+        """One optimiser step on `forward(variables, mutable) -> ((loss, aux), new statistics)`."""
+
+        def loss_of(params: Any) -> tuple[jax.Array, tuple]:
+            (loss, aux), statistics = forward(
+                {"params": params, "batch_stats": state.batch_stats}, ["batch_stats"]
+            )
+            return loss, (aux, statistics.get("batch_stats", {}))
+
+        (loss, (aux, statistics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
+            state.params
+        )
+        loss, statistics, gradient = mean((loss, statistics, gradient))
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return (
+            state.replace(params=params, batch_stats=statistics, opt_state=opt_state),
+            aux,
+            loss,
+        )
+
+    def update_image(state, lr, bicubic, hr):
+        def forward(variables, mutable):
+            sr, statistics = model.apply(
+                variables, lr, bicubic, train=True, through_time=through_time, mutable=mutable
+            )
+            return (jnp.abs(sr - hr).mean(), sr), statistics
+
+        state, sr, loss = apply(state, forward)
+        return state, jnp.full(hr.shape[-1], loss), sr
+
+    def update_band(state, lr, bicubic, hr):
+        num_bands = hr.shape[-1]
+
+        def one_band(carry, band):
+            state, fcf_state = carry
+            partitioned, bicubic_i, hr_i, first = band
+
+            def forward(variables, mutable):
+                (new_fcf_state, residual), statistics = model.apply(
+                    variables,
+                    fcf_state,
+                    partitioned[None],
+                    first[None],
+                    train=True,
+                    mutable=mutable,
+                    method="bands",
+                )
+                sr_i = bicubic_i + residual[0]
+                return (jnp.abs(sr_i - hr_i).mean(), (new_fcf_state, sr_i)), statistics
+
+            state, (fcf_state, sr_i), loss = apply(state, forward)
+            return (state, fcf_state), (loss, sr_i)
+
+        xs = (
+            nbp.partition(lr, nbp.neighbour_table(num_bands, model.neighbours)),
+            jnp.moveaxis(bicubic, -1, 0),
+            jnp.moveaxis(hr, -1, 0),
+            jnp.arange(num_bands) == 0,
+        )
+        carry, (loss, sr) = jax.lax.scan(one_band, (state, model.initial_state(lr)), xs)
+        return carry[0], loss, jnp.moveaxis(sr, 0, -1)
+
+    return update_band if update == "band" else update_image
+
+
+def make_train_step(
+    model: CoarSR,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    *,
+    update: str = "band",
+    through_time: bool = False,
+    axis_name: str | None = None,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """Builds the step; arguments as in `make_update`, plus the schedule, for the log."""
+    learn = make_update(
+        model, optimizer, update=update, through_time=through_time, axis_name=axis_name
+    )
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        lr, bicubic, hr = make_images(batch, model.scale)
+        updates = hr.shape[-1] if update == "band" else 1
+        learning_rate = schedule(state.step * updates)
+        state, loss, sr = learn(state, lr, bicubic, hr)
+        psnr = psnr_db(sr.clip(0, 1), hr).mean()
+        if axis_name is not None:
+            psnr = jax.lax.pmean(psnr, axis_name)
+        metrics = {"loss": loss.mean(), "psnr_db": psnr, "learning_rate": learning_rate}
+        return state.replace(step=state.step + 1), metrics
+
+    return step

@@ -1,0 +1,114 @@
+"""DualSR: both stages behind one object.
+
+Contract: takes NumPy cubes of any size, gives NumPy cubes. The coarse network is compiled once a
+shape.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from dualsr_jax.fine_stage import back_project
+from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.ops.resize import imresize
+
+Cube = Float[np.ndarray, "H W L"]
+
+
+def crop_to_multiple(cube: Cube, scale: int) -> Cube:
+    """Cuts rows and columns at the end so that both are multiples of the scale."""
+    height, width = (length // scale * scale for length in cube.shape[:2])
+    return cube[:height, :width]
+
+
+def low_resolution(hr: Cube, scale: int) -> Cube:
+    """The LR cube that the protocols test with: MATLAB bicubic by 1/scale.
+
+    Raises:
+        ValueError: if a side of `hr` is not a multiple of the scale.
+    """
+    if hr.shape[0] % scale or hr.shape[1] % scale:
+        raise ValueError(
+            f"a reference of {hr.shape[0]}x{hr.shape[1]} pixels is not a multiple of scale {scale}: "
+            "use crop_to_multiple first"
+        )
+    return imresize(hr, 1 / scale)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(model: CoarSR, variables: dict[str, Any], lr: jax.Array) -> jax.Array:
+    return model.apply(variables, lr)
+
+
+def super_resolve(model: CoarSR, variables: dict[str, Any], lr: Cube) -> Cube:
+    """The coarse result of one cube, not clipped."""
+    return np.asarray(_apply(model, variables, lr[None])[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Both stages' cubes `[s H, s W, L]`, not clipped, and the gain of each iteration."""
+
+    coarse: Cube
+    fine: Cube
+    gains: Float[np.ndarray, "iterations"]
+
+
+@dataclasses.dataclass(frozen=True)
+class DualSR:
+    """Super-resolution in two stages.
+
+    The fine stage is guided by a cube of half the scale: the result of `half_model` for scales 4
+    and 8, the LR cube itself for 2. Scale 3 has no half scale and is guided by the LR cube with
+    ratio 3.
+
+    Attributes:
+        model: coarse network.
+        variables: its variables.
+        half_model: coarse network of half the scale; None: guided by the LR cube, with ratio s.
+        half_variables: its variables.
+        iterations: of the fine stage.
+    """
+
+    model: CoarSR
+    variables: dict[str, Any]
+    half_model: CoarSR | None = None
+    half_variables: dict[str, Any] | None = None
+    iterations: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if the half-scale network is not of half the scale."""
+        if self.half_model is not None and 2 * self.half_model.scale != self.model.scale:
+            raise ValueError(
+                f"the half-scale network has scale {self.half_model.scale}, but the network has "
+                f"scale {self.model.scale}: half of it is needed"
+            )
+
+    @property
+    def ratio(self) -> int:
+        """Pixels of the result per pixel of the fine stage's guide."""
+        return self.model.scale if self.half_model is None else 2
+
+    def __call__(self, lr: Cube) -> Result:
+        """Super-resolves one cube.
+
+        Args:
+            lr: `[H, W, L]`, float32 in [0, 1].
+
+        Raises:
+            ValueError: if a pixel is NaN or infinite, or there are fewer than 5 bands.
+        """
+        lr = np.asarray(lr, np.float32)
+        broken = int(lr.size - np.isfinite(lr).sum())
+        if broken:
+            raise ValueError(f"{broken} pixels are NaN or infinite: fill them or drop the bands")
+        coarse = super_resolve(self.model, self.variables, lr)
+        guide = lr
+        if self.half_model is not None and self.half_variables is not None:
+            guide = super_resolve(self.half_model, self.half_variables, lr)
+        fine, gains = back_project(coarse, guide, ratio=self.ratio, iterations=self.iterations)
+        return Result(coarse, np.asarray(fine), np.asarray(gains))
