@@ -14,6 +14,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
 from dualsr_jax.ops.resize import imresize
@@ -22,8 +23,8 @@ from dualsr_jax.ops.spectral_angle import spectral_angle_rad
 
 @functools.partial(jax.jit, static_argnames=("ratio", "iterations"))
 def back_project(
-    u: Float[jax.Array, "*batch H W L"],
-    v: Float[jax.Array, "*batch h w L"],
+    u: Float[jax.Array | np.ndarray, "*batch H W L"],
+    v: Float[jax.Array | np.ndarray, "..."],
     *,
     ratio: int = 2,
     iterations: int = 1,
@@ -52,11 +53,13 @@ def back_project(
     if iterations < 0:
         raise ValueError(f"iterations must be 0 or more, got {iterations}")
 
+    guide = jnp.asarray(v)
+
     def correct(u: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
         low = imresize(u, 1 / ratio)
-        sam_deg = jnp.rad2deg(spectral_angle_rad(low, v).mean(axis=(-2, -1)))
+        sam_deg = jnp.rad2deg(spectral_angle_rad(low, guide).mean(axis=(-2, -1)))
         gain = jnp.minimum(sam_deg, 1.0)
-        return u + imresize(gain[..., None, None, None] * (v - low), ratio), gain
+        return u + imresize(gain[..., None, None, None] * (guide - low), ratio), gain
 
-    sr, gains = jax.lax.scan(correct, u, None, length=iterations)
+    sr, gains = jax.lax.scan(correct, jnp.asarray(u), None, length=iterations)
     return sr, jnp.moveaxis(gains, 0, -1)

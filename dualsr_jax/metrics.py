@@ -22,8 +22,8 @@ from jaxtyping import Float
 
 from dualsr_jax.ops.spectral_angle import spectral_angle_rad
 
-Cubes = Float[jax.Array | np.ndarray, "*batch H W L"]
-PerImage = Float[jax.Array, "*batch"]
+Cubes = Float[jax.Array | np.ndarray, "..."]  # [..., H, W, L], sizes are checked by value
+PerImage = Float[jax.Array, "..."]
 
 _K1, _K2 = 0.01, 0.03  # Wang et al., "Image quality assessment", IEEE TIP 2004
 _BAND_AXES = (-3, -2)

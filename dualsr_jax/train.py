@@ -6,29 +6,25 @@ Any field of the config can be set on the command line, as in `--config.train.ba
 that was interrupted goes on when the same command is given again.
 """
 
-import sys
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 
+from dualsr_jax.commands import run
 from dualsr_jax.training.loop import train
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, file.py:argument.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints and metrics.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder for checkpoints and metrics.", required=True
+)
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments: {argv[1:]}")
-    try:
-        train(_CONFIG.value, Path(_WORKDIR.value).expanduser())
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
-        sys.exit(f"error: {error}")
+def main() -> None:
+    """Trains the config's network in the workdir."""
+    train(_CONFIG.value, Path(_WORKDIR.value).expanduser())
 
 
 if __name__ == "__main__":
-    logging.set_verbosity(logging.WARNING)
-    flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    flags.mark_flag_as_required("config")
+    run(main)

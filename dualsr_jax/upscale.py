@@ -6,7 +6,7 @@ shape.
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -17,15 +17,16 @@ from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.resize import imresize
 
 Cube = Float[np.ndarray, "H W L"]
+Resized = Float[np.ndarray, "_ _ L"]
 
 
-def crop_to_multiple(cube: Cube, scale: int) -> Cube:
+def crop_to_multiple(cube: Cube, scale: int) -> Resized:
     """Cuts rows and columns at the end so that both are multiples of the scale."""
     height, width = (length // scale * scale for length in cube.shape[:2])
     return cube[:height, :width]
 
 
-def low_resolution(hr: Cube, scale: int) -> Cube:
+def low_resolution(hr: Cube, scale: int) -> Resized:
     """The LR cube that the protocols test with: MATLAB bicubic by 1/scale.
 
     Raises:
@@ -33,18 +34,18 @@ def low_resolution(hr: Cube, scale: int) -> Cube:
     """
     if hr.shape[0] % scale or hr.shape[1] % scale:
         raise ValueError(
-            f"a reference of {hr.shape[0]}x{hr.shape[1]} pixels is not a multiple of scale {scale}: "
-            "use crop_to_multiple first"
+            f"a reference of {hr.shape[0]}x{hr.shape[1]} pixels is not a multiple of scale "
+            f"{scale}: use crop_to_multiple first"
         )
     return imresize(hr, 1 / scale)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _apply(model: CoarSR, variables: dict[str, Any], lr: jax.Array) -> jax.Array:
-    return model.apply(variables, lr)
+    return cast(jax.Array, model.apply(variables, lr))
 
 
-def super_resolve(model: CoarSR, variables: dict[str, Any], lr: Cube) -> Cube:
+def super_resolve(model: CoarSR, variables: dict[str, Any], lr: Cube) -> Resized:
     """The coarse result of one cube, not clipped."""
     return np.asarray(_apply(model, variables, lr[None])[0])
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from flax import traverse_util
 
@@ -148,9 +149,8 @@ def from_torch(
 
 
 def _check_shapes(model: CoarSR, variables: dict[str, Any]) -> None:
-    import jax
-
-    expected = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 8, 8, 5), np.float32))
+    example = jax.ShapeDtypeStruct((1, 8, 8, 5), np.float32)
+    expected = jax.eval_shape(model.init, jax.random.key(0), example)
     flat = traverse_util.flatten_dict(variables)
     for path, leaf in traverse_util.flatten_dict(expected).items():
         if flat[path].shape != leaf.shape:

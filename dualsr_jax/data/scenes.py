@@ -255,7 +255,9 @@ def load_scenes(
         if cube.size == 0:
             raise ValueError(f"{selection.text!r} holds no pixels")
         whole = selection.rows == selection.columns == slice(None)
-        scenes.append(Scene(selection.name if whole else selection.text, np.ascontiguousarray(cube)))
+        scenes.append(
+            Scene(selection.name if whole else selection.text, np.ascontiguousarray(cube))
+        )
         if cube.shape[-1] != scenes[0].cube.shape[-1]:
             raise ValueError(
                 f"{scenes[-1].name} has {cube.shape[-1]} bands, {scenes[0].name} has "

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
-from dualsr_jax.models.layers import Body, Conv, Features, WeightNorm
+from dualsr_jax.models.layers import Body, Conv, Features, WeightNorm, add_bias
 
-GroupFeatures = tuple[Features, Features, Features]
+GroupFeatures = tuple[Features, ...]  # three, one a group
 
 
 class Fusion(nn.Module):
@@ -23,16 +23,18 @@ class Fusion(nn.Module):
 
     @nn.compact
     def __call__(self, u: GroupFeatures) -> list[Features]:
+        """Fuses three `[N, H, W, C]` into three."""
         c = u[0].shape[-1]
         gamma = self.param("gamma", nn.initializers.ones, (3, 3))
         kernels, biases = zip(
             *(WeightNorm((1, 1, 3 * c, c), name=f"wn_{k}")() for k in range(3)), strict=True
         )
         scaled = [
-            kernel[0, 0] * jnp.repeat(gamma[k], c)[:, None] for k, kernel in enumerate(kernels)
+            kernel[0, 0] * jnp.repeat(gamma[k], c, total_repeat_length=3 * c)[:, None]
+            for k, kernel in enumerate(kernels)
         ]
-        v = jnp.concatenate(u, -1) @ jnp.concatenate(scaled, 1) + jnp.concatenate(biases)
-        return jnp.split(v, 3, axis=-1)
+        v = jnp.concatenate(u, -1) @ jnp.concatenate(scaled, 1)
+        return jnp.split(add_bias(v, jnp.concatenate(biases)), 3, axis=-1)
 
 
 class MixedUnit(nn.Module):
@@ -44,7 +46,8 @@ class MixedUnit(nn.Module):
 
     @nn.compact
     def __call__(self, volume: Float[jax.Array, "3 N H W C"]) -> Float[jax.Array, "3 N H W C"]:
-        depth, n, h, w, c = volume.shape
+        """Mixes the slices of `[depth, N, H, W, C]`."""
+        depth, _, h, w, c = volume.shape
 
         def spatial(x: jax.Array, name: str) -> jax.Array:
             return Conv(c, name=name)(x.reshape(-1, h, w, c)).reshape(volume.shape)
@@ -52,7 +55,7 @@ class MixedUnit(nn.Module):
         kernel, bias = WeightNorm((depth, c, c), name="spectral")()
         padded = jnp.pad(volume, ((1, 1), (0, 0), (0, 0), (0, 0), (0, 0)))
         neighbours = jnp.concatenate([padded[:-2], padded[1:-1], padded[2:]], -1)
-        spectral = neighbours @ kernel.reshape(depth * c, c) + bias
+        spectral = add_bias(neighbours @ kernel.reshape(depth * c, c), bias)
         return volume + spatial(nn.relu(spatial(volume, "spatial_in") + spectral), "spatial_out")
 
 
@@ -71,10 +74,12 @@ class ASFM(nn.Module):
     def __call__(
         self, g: GroupFeatures, heads: GroupFeatures, train: bool = False
     ) -> GroupFeatures:
-        """Args:
-        g: features of the groups, `[N, H, W, C]` each.
-        heads: the features after the head convolutions, added at the end.
-        train: whether BatchNorm uses and updates the batch's statistics.
+        """Fuses the groups.
+
+        Args:
+            g: features of the groups, `[N, H, W, C]` each.
+            heads: the features after the head convolutions, added at the end.
+            train: whether BatchNorm uses and updates the batch's statistics.
         """
 
         def body(name: str, x: Features) -> Features:

@@ -47,6 +47,7 @@ class CoarSR(nn.Module):
     band_chunk: int | None = None
 
     def setup(self) -> None:
+        """Checks the attributes and names the layers."""
         if self.scale not in UPSAMPLING_STEPS:
             raise ValueError(
                 f"scale {self.scale} is not supported: expected one of {list(UPSAMPLING_STEPS)}"
@@ -100,8 +101,8 @@ class CoarSR(nn.Module):
 
     def __call__(
         self,
-        lr: Float[jax.Array, "B h w L"],
-        bicubic: Float[jax.Array, "B sh sw L"] | None = None,
+        lr: Float[jax.Array | np.ndarray, "B h w L"],
+        bicubic: Float[jax.Array | np.ndarray, "B _ _ L"] | None = None,
         *,
         train: bool = False,
         through_time: bool = False,
@@ -117,8 +118,10 @@ class CoarSR(nn.Module):
         Returns:
             The coarse result, not clipped.
         """
+        lr = jnp.asarray(lr)
         if bicubic is None:
             bicubic = imresize(lr, self.scale)
+        bicubic = jnp.asarray(bicubic)
         expected = (lr.shape[0], self.scale * lr.shape[1], self.scale * lr.shape[2], lr.shape[3])
         if bicubic.shape != expected:
             raise ValueError(

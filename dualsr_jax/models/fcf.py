@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Bool, Float
 
-from dualsr_jax.models.layers import WeightNorm
+from dualsr_jax.models.layers import WeightNorm, add_bias
 
 State = Float[jax.Array, "B H W C"]
 
@@ -43,7 +43,7 @@ class FCF(nn.Module):
         gamma = self.param("gamma", nn.initializers.ones, (2,))
         kernel, bias = WeightNorm((1, 1, 2 * c, c), name="wn")()
         from_state = gamma[1] * kernel[0, 0, c:]
-        from_d = d @ (gamma[0] * kernel[0, 0, :c]) + bias
+        from_d = add_bias(d @ (gamma[0] * kernel[0, 0, :c]), bias)
 
         def step(state: State, band: tuple) -> tuple[State, State]:
             d_i, from_d_i, first_i = band

@@ -46,7 +46,14 @@ class WeightNorm(nn.Module):
         v = self.param("v", init, self.shape)
         g = self.param("g", lambda _: norm(v))
         bias = self.param("bias", init, self.shape[-1:])
-        return v * (g / norm(v)), bias
+        return v * (g / norm(v)).reshape((1,) * (v.ndim - 1) + (-1,)), bias
+
+
+def add_bias(
+    x: Float[jax.Array, "*batch C"], bias: Float[jax.Array, "C"]
+) -> Float[jax.Array, "*batch C"]:
+    """Adds one number a channel."""
+    return x + jnp.broadcast_to(bias, x.shape)
 
 
 class Conv(nn.Module):
@@ -64,11 +71,13 @@ class Conv(nn.Module):
     train_bias: bool = True
 
     @nn.compact
-    def __call__(self, x: Features) -> Features:
+    def __call__(self, x: Float[jax.Array, "N H W I"]) -> Float[jax.Array, "N H W O"]:
+        """Convolves."""
         kernel, bias = WeightNorm((self.size, self.size, x.shape[-1], self.features), name="wn")()
         if not self.train_bias:
             bias = jax.lax.stop_gradient(bias)
-        return (x @ kernel[0, 0] if self.size == 1 else conv2d(x, kernel)) + bias
+        y = x @ kernel[0, 0] if self.size == 1 else conv2d(x, kernel)
+        return add_bias(y, bias)
 
 
 class BatchNorm(nn.Module):
@@ -79,6 +88,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Features, train: bool = False) -> Features:
+        """Normalises with the batch's statistics in training, with the running ones else."""
         c = x.shape[-1:]
         scale = self.param("scale", nn.initializers.ones, c)
         bias = self.param("bias", nn.initializers.zeros, c)
@@ -91,7 +101,8 @@ class BatchNorm(nn.Module):
                 n = x.size // x.shape[-1]
                 running_mean.value = 0.9 * running_mean.value + 0.1 * mean
                 running_var.value = 0.9 * running_var.value + 0.1 * var * (n / (n - 1))
-        return (x - mean) * (scale * jax.lax.rsqrt(var + 1e-5)) + bias
+        gain = scale * jax.lax.rsqrt(var + 1e-5)
+        return add_bias(add_bias(x, -mean) * jnp.broadcast_to(gain, x.shape), bias)
 
 
 class ResBlock(nn.Module):
@@ -105,6 +116,8 @@ class ResBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Features, train: bool = False) -> Features:
+        """Adds a correction to `x`."""
+
         def conv_norm(y: Features, index: int) -> Features:
             y = Conv(x.shape[-1], train_bias=self.norm is None, name=f"conv_{index}")(y)
             if self.norm == "batch":
@@ -127,6 +140,7 @@ class Body(nn.Module):
 
     @nn.compact
     def __call__(self, x: Features, train: bool = False) -> Features:
+        """Runs the blocks."""
         for index in range(self.num_blocks):
             x = ResBlock(self.norm, name=f"block_{index}")(x, train)
         return x
@@ -153,6 +167,7 @@ class Tail(nn.Module):
 
     @nn.compact
     def __call__(self, x: Features) -> Float[jax.Array, "N sH sW"]:
+        """Turns features into enlarged images."""
         features = x.shape[-1]
         for index, r in enumerate(UPSAMPLING_STEPS[self.scale]):
             x = pixel_shuffle(Conv(features * r**2, name=f"up_{index}")(x), r)

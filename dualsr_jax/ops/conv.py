@@ -43,9 +43,7 @@ def _kernel_gradient_cpu(x: jax.Array, dy: jax.Array, kernel: jax.Array) -> jax.
     whole = batch // at_once * at_once
     gradient = jnp.zeros_like(kernel)
     if whole > at_once:
-        chunks = jax.tree.map(
-            lambda a: a[:whole].reshape(-1, at_once, *a.shape[1:]), (x, dy)
-        )
+        chunks = jax.tree.map(lambda a: a[:whole].reshape(-1, at_once, *a.shape[1:]), (x, dy))
         gradient = lax.scan(lambda sum_, xy: (sum_ + of_images(*xy), None), gradient, chunks)[0]
     else:
         whole = 0

@@ -10,6 +10,7 @@ Source: R. Keys, "Cubic convolution interpolation for digital image processing",
 
 import functools
 import math
+from typing import overload
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +62,18 @@ def resize_matrix(length: int, scale: float) -> Float[np.ndarray, "out {length}"
     return matrix
 
 
+@overload
+def imresize(
+    cube: Float[np.ndarray, "*batch H W L"], scale: float
+) -> Float[np.ndarray, "*batch sH sW L"]: ...
+
+
+@overload
+def imresize(
+    cube: Float[jax.Array, "*batch H W L"], scale: float
+) -> Float[jax.Array, "*batch sH sW L"]: ...
+
+
 def imresize(
     cube: Float[jax.Array | np.ndarray, "*batch H W L"], scale: float
 ) -> Float[jax.Array | np.ndarray, "*batch sH sW L"]:
@@ -85,12 +98,15 @@ def imresize(
     columns = resize_matrix(cube.shape[-2], float(scale))
     if isinstance(cube, np.ndarray):
         rows, columns = rows.astype(cube.dtype), columns.astype(cube.dtype)
-        height, width, bands = cube.shape[-3:]
+        width, bands = cube.shape[-2:]
         resized = rows @ cube.reshape(*cube.shape[:-2], width * bands)
         return columns @ resized.reshape(*cube.shape[:-3], len(rows), width, bands)
     resized = jnp.einsum(
         "ph,...hwl->...pwl", rows.astype(cube.dtype), cube, precision=jax.lax.Precision.HIGHEST
     )
     return jnp.einsum(
-        "qw,...pwl->...pql", columns.astype(cube.dtype), resized, precision=jax.lax.Precision.HIGHEST
+        "qw,...pwl->...pql",
+        columns.astype(cube.dtype),
+        resized,
+        precision=jax.lax.Precision.HIGHEST,
     )

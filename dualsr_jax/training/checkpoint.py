@@ -7,10 +7,12 @@ writes beside and renames, in the background; `close` waits for it.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import optax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
@@ -31,10 +33,33 @@ def model_settings(model: CoarSR) -> dict[str, Any]:
     }
 
 
+def check_model(stored: CoarSR, wanted: CoarSR, place: str) -> None:
+    """Raises ValueError if a stored network is not the one that a config describes.
+
+    Args:
+        stored: of the checkpoint.
+        wanted: of the config.
+        place: of the checkpoint, for the error.
+    """
+    has, wants = model_settings(stored), model_settings(wanted)
+    differing = ", ".join(
+        f"{name}={has[name]!r}, not {wants[name]!r}" for name in wants if has[name] != wants[name]
+    )
+    if differing:
+        raise ValueError(
+            f"the checkpoint in {place!r} is of another network: it has {differing}. "
+            "Use the config it was trained with, or another workdir"
+        )
+
+
 def _abstract(tree: Any) -> Any:
     """Shapes, types and, as the target of restoring, this process's first device."""
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
+def _rank(metrics: Mapping[str, float]) -> float:
+    return metrics[_METRIC]
 
 
 class Checkpoints:
@@ -57,12 +82,12 @@ class Checkpoints:
             self._folder,
             options=ocp.CheckpointManagerOptions(
                 read_only=read_only,
+                create=not read_only,
+                save_interval_steps=0 if read_only else 1,
                 cleanup_tmp_directories=not read_only,
+                best_fn=_rank,
                 preservation_policy=policies.AnyPreservationPolicy(
-                    [
-                        policies.LatestN(3),
-                        policies.BestN(get_metric_fn=lambda metrics: metrics[_METRIC], n=1),
-                    ]
+                    [policies.LatestN(3), policies.BestN(get_metric_fn=_rank, n=1)]
                 ),
             ),
         )
@@ -80,11 +105,6 @@ class Checkpoints:
         """The step of the newest checkpoint, None if there is none."""
         return self._manager.latest_step()
 
-    def best_step(self) -> int:
-        """The step of the checkpoint with the highest PSNR."""
-        steps = self._manager.all_steps(read=True)
-        return max(steps, key=lambda step: self._manager.metrics(step)[_METRIC])
-
     def save(self, state: TrainState, model: CoarSR, *, psnr_db: float) -> None:
         """Saves in the background; `psnr_db` ranks the checkpoint."""
         self._manager.save(
@@ -96,17 +116,6 @@ class Checkpoints:
             ),
             metrics={_METRIC: psnr_db},
         )
-
-    def _check_model(self, step: int, model: CoarSR) -> None:
-        stored = self._read_settings(step)
-        wanted = model_settings(model)
-        differing = [name for name in wanted if stored.get(name) != wanted[name]]
-        if differing:
-            listing = ", ".join(f"{n}={stored.get(n)!r}, not {wanted[n]!r}" for n in differing)
-            raise ValueError(
-                f"the checkpoint in {str(self._folder)!r} is of another network: it has {listing}. "
-                "Use the config it was trained with, or another workdir"
-            )
 
     def _read_settings(self, step: int) -> dict[str, Any]:
         return self._manager.restore(step, args=ocp.args.Composite(model=ocp.args.JsonRestore()))[
@@ -122,7 +131,7 @@ class Checkpoints:
         step = self.latest_step()
         if step is None:
             return state
-        self._check_model(step, model)
+        check_model(CoarSR(**self._read_settings(step)), model, str(self._folder))
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
@@ -130,18 +139,19 @@ class Checkpoints:
                 optimizer=ocp.args.StandardRestore(_abstract(state.opt_state)),
             ),
         )
-        return state.replace(
+        return dataclasses.replace(
+            state,
             step=jax.numpy.asarray(step, state.step.dtype),
             params=restored["variables"]["params"],
             batch_stats=restored["variables"].get("batch_stats", {}),
             opt_state=restored["optimizer"],
         )
 
-    def restore_network(self, which: str = "best") -> tuple[CoarSR, dict[str, Any], int]:
+    def restore_network(self, which: str = "latest") -> tuple[CoarSR, dict[str, Any], int]:
         """A trained network, without its optimiser.
 
         Args:
-            which: "best" or "latest".
+            which: "latest", or "best" by the PSNR given when saving.
 
         Returns:
             The network, its variables and the step.
@@ -151,9 +161,10 @@ class Checkpoints:
         """
         if which not in ("best", "latest"):
             raise ValueError(f"unknown checkpoint {which!r}: expected 'best' or 'latest'")
-        step = self.best_step() if which == "best" else self._manager.latest_step()
+        manager = self._manager
+        step = manager.best_step() if which == "best" else manager.latest_step()
         model = CoarSR(**self._read_settings(step))
-        abstract = jax.eval_shape(lambda: create_state(model, _no_optimizer(), jax.random.key(0)))
+        abstract = jax.eval_shape(lambda: create_state(model, optax.identity(), jax.random.key(0)))
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
@@ -161,9 +172,3 @@ class Checkpoints:
             ),
         )
         return model, restored["variables"], step
-
-
-def _no_optimizer() -> Any:
-    import optax
-
-    return optax.identity()

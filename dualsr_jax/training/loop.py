@@ -153,7 +153,7 @@ def _mean(records: list[dict[str, jax.Array]], step: int) -> dict[str, float]:
     values = {name: float(np.mean([r[name] for r in fetched])) for name in fetched[0]}
     if not math.isfinite(values["loss"]):
         raise FloatingPointError(
-            f"the loss is {values['loss']} at or up to {len(records) - 1} steps before step {step}: "
+            f"the loss is {values['loss']} at step {step} or up to {len(records) - 1} before it: "
             "lower train.learning_rate; the last checkpoint is kept"
         )
     return values

@@ -41,9 +41,7 @@ def data_parallel(
         The same function of a whole batch on the host. The state given to it is used up.
     """
     devices = jax.local_device_count()
-    mapped = jax.pmap(
-        step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,)
-    )
+    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,))
 
     def run(state: TrainState, batch: Mapping[str, np.ndarray]) -> tuple[TrainState, Metrics]:
         shards = {

@@ -12,6 +12,7 @@ Two updates:
 - "image": one step a batch, loss averaged over the bands.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,7 +37,7 @@ Metrics = dict[str, jax.Array]
 class TrainState:
     """What training carries on: batches seen, variables and the optimiser's state."""
 
-    step: jax.Array
+    step: Any  # int32 scalar
     params: Any
     batch_stats: Any  # empty without BatchNorm
     opt_state: optax.OptState
@@ -123,7 +124,7 @@ def make_update(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         return (
-            state.replace(params=params, batch_stats=statistics, opt_state=opt_state),
+            dataclasses.replace(state, params=params, batch_stats=statistics, opt_state=opt_state),
             aux,
             loss,
         )
@@ -196,6 +197,6 @@ def make_train_step(
         if axis_name is not None:
             psnr = jax.lax.pmean(psnr, axis_name)
         metrics = {"loss": loss.mean(), "psnr_db": psnr, "learning_rate": learning_rate}
-        return state.replace(step=state.step + 1), metrics
+        return dataclasses.replace(state, step=state.step + 1), metrics
 
     return step

@@ -1,0 +1,62 @@
+"""Harvard: 50 scenes in daylight, 1040x1392x31, 420-720 nm; the published training recipe.
+
+    python -m dualsr_jax.train --config configs/harvard.py:4 --workdir runs/harvard_x4 \
+        --config.data.path=FOLDER
+
+FOLDER holds the `.mat` files, whose variable `ref` is the cube. Arguments: 2, 3, 4, 8, the scale
+factor. The published split is not known: a fifth of the scenes, drawn by `data.split_seed`, tests.
+Expected: 40.312 dB / 0.9405 / 2.384 degrees at x4 (published, coarse stage); not measured here.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config(scale: str = "4") -> ConfigDict:
+    """The config for a scale factor."""
+    if scale not in ("2", "3", "4", "8"):
+        raise ValueError(f"unknown scale {scale!r}: expected configs/harvard.py:2, :3, :4 or :8")
+    c = ConfigDict()
+    c.seed = 0
+
+    c.model = ConfigDict()
+    c.model.scale = int(scale)
+    c.model.features = 64  # channels
+    c.model.num_asfm = 2  # fusion modules in sequence
+    c.model.num_blocks = 2  # residual blocks a body
+    c.model.norm = config_dict.placeholder(str)  # none, or "batch" as released
+    c.model.neighbours = "paper"  # or "released"
+    c.model.band_chunk = config_dict.placeholder(int)  # bands at once; none: all
+
+    c.data = ConfigDict()
+    c.data.source = "folder"
+    c.data.path = "data/Harvard"
+    c.data.key = "ref"  # variable in .mat files
+    c.data.peak = "max"  # each cube is divided by its own maximum
+    c.data.crop = 512  # top-left pixels to use, as in the published tables
+    c.data.train = ()  # empty: all scenes but those below
+    c.data.validation = ()  # held out to choose the best checkpoint; empty: training PSNR does
+    c.data.test = ()  # empty: drawn at random
+    c.data.test_share = 0.2  # of the scenes, at random, where data.test is empty
+    c.data.split_seed = 0
+
+    c.train = ConfigDict()
+    c.train.update_every = "band"  # one optimiser step a band, as published; or "image"
+    c.train.through_time = False  # gradients through the FCF state; needs update_every = "image"
+    c.train.epochs = 200.0
+    c.train.batch_size = 64  # samples, over all devices
+    c.train.lr_patch = 32  # pixels a side of an LR patch
+    c.train.patches_per_image = 24  # an epoch, at each resize scale
+    c.train.resize_scales = (1.0, 0.75, 0.5)
+    c.train.window_bands = config_dict.placeholder(int)  # bands of a sample; none: all
+    c.train.learning_rate = 1e-4
+    c.train.halve_every_epochs = 30.0
+    c.train.save_every_epochs = 1.0
+    c.train.log_every_steps = 10
+
+    c.evaluate = ConfigDict()
+    c.evaluate.protocol = "dualsr"  # or "sspsr"
+    c.evaluate.iterations = 1  # of the fine stage
+    c.evaluate.band_chunk = 8  # bands at once, bounds the memory
+    c.evaluate.bands = (10, 20)  # shown in figures, counted from 1
+    c.evaluate.pixels = ((0.3, 0.3), (0.6, 0.6))  # shown as spectra: (row, column), 0 to 1
+    return c.lock()

@@ -1,0 +1,60 @@
+"""Indian Pines: the demo. Real AVIRIS data, 145x145x200, 400-2500 nm, packaged by tensorly.
+
+    python -m dualsr_jax.train --config configs/indian_pines.py --workdir runs/indian_pines
+    python -m dualsr_jax.evaluate --config configs/indian_pines.py --workdir runs/indian_pines
+
+Trains at x2 on the left two thirds of the scene, on windows of neighbouring bands, and tests on the
+right third, which shares no pixel with them. Expected: a few minutes on two cores; the figures are
+in README.md.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config() -> ConfigDict:
+    """The config."""
+    c = ConfigDict()
+    c.seed = 0
+
+    c.model = ConfigDict()
+    c.model.scale = 2
+    c.model.features = 16  # channels
+    c.model.num_asfm = 2  # fusion modules in sequence
+    c.model.num_blocks = 1  # residual blocks a body
+    c.model.norm = config_dict.placeholder(str)  # none, or "batch" as released
+    c.model.neighbours = "paper"  # or "released"
+    c.model.band_chunk = config_dict.placeholder(int)  # bands at once; none: all
+
+    c.data = ConfigDict()
+    c.data.source = "indian_pines"
+    c.data.path = ""  # packaged
+    c.data.key = config_dict.placeholder(str)  # variable in .mat files; none: the only one
+    c.data.peak = 10000.0  # stored value of 1; the largest stored is 9604
+    c.data.crop = config_dict.placeholder(int)  # top-left pixels to use; none: all
+    c.data.train = ("indian_pines[:, :97]",)
+    c.data.validation = ()  # held out to choose the best checkpoint; empty: training PSNR does
+    c.data.test = ("indian_pines[:, 97:]",)
+    c.data.test_share = 0.2  # of the scenes, at random, where data.test is empty
+    c.data.split_seed = 0
+
+    c.train = ConfigDict()
+    c.train.update_every = "band"  # one optimiser step a band, as published; or "image"
+    c.train.through_time = False  # gradients through the FCF state; needs update_every = "image"
+    c.train.epochs = 10.0
+    c.train.batch_size = 8  # samples, over all devices
+    c.train.lr_patch = 16  # pixels a side of an LR patch
+    c.train.patches_per_image = 24  # an epoch, at each resize scale
+    c.train.resize_scales = (1.0, 0.75)
+    c.train.window_bands = 8  # bands of a sample
+    c.train.learning_rate = 1e-4
+    c.train.halve_every_epochs = 30.0
+    c.train.save_every_epochs = 1.0
+    c.train.log_every_steps = 10
+
+    c.evaluate = ConfigDict()
+    c.evaluate.protocol = "dualsr"  # or "sspsr"
+    c.evaluate.iterations = 1  # of the fine stage
+    c.evaluate.band_chunk = 8  # bands at once, bounds the memory
+    c.evaluate.bands = (30, 120)  # shown in figures, counted from 1
+    c.evaluate.pixels = ((0.3, 0.3), (0.6, 0.6))  # shown as spectra: (row, column), 0 to 1
+    return c.lock()

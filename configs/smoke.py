@@ -1,0 +1,58 @@
+"""Smoke test: every part of the demo on very little of it, to see that an installation works.
+
+    python -m dualsr_jax.train --config configs/smoke.py --workdir runs/smoke
+    python -m dualsr_jax.evaluate --config configs/smoke.py --workdir runs/smoke
+
+Expected: half a minute on two cores, and figures that mean nothing.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config() -> ConfigDict:
+    """The config."""
+    c = ConfigDict()
+    c.seed = 0
+
+    c.model = ConfigDict()
+    c.model.scale = 2
+    c.model.features = 4  # channels
+    c.model.num_asfm = 1  # fusion modules in sequence
+    c.model.num_blocks = 1  # residual blocks a body
+    c.model.norm = config_dict.placeholder(str)  # none, or "batch" as released
+    c.model.neighbours = "paper"  # or "released"
+    c.model.band_chunk = config_dict.placeholder(int)  # bands at once; none: all
+
+    c.data = ConfigDict()
+    c.data.source = "indian_pines"
+    c.data.path = ""  # packaged
+    c.data.key = config_dict.placeholder(str)  # variable in .mat files; none: the only one
+    c.data.peak = 10000.0  # stored value of 1; the largest stored is 9604
+    c.data.crop = config_dict.placeholder(int)  # top-left pixels to use; none: all
+    c.data.train = ("indian_pines[:48, :48]",)
+    c.data.validation = ()  # held out to choose the best checkpoint; empty: training PSNR does
+    c.data.test = ("indian_pines[48:80, 48:80]",)
+    c.data.test_share = 0.2  # of the scenes, at random, where data.test is empty
+    c.data.split_seed = 0
+
+    c.train = ConfigDict()
+    c.train.update_every = "band"  # one optimiser step a band, as published; or "image"
+    c.train.through_time = False  # gradients through the FCF state; needs update_every = "image"
+    c.train.epochs = 1.0
+    c.train.batch_size = 4  # samples, over all devices
+    c.train.lr_patch = 8  # pixels a side of an LR patch
+    c.train.patches_per_image = 4  # an epoch, at each resize scale
+    c.train.resize_scales = (1.0,)
+    c.train.window_bands = 5  # bands of a sample
+    c.train.learning_rate = 1e-4
+    c.train.halve_every_epochs = 30.0
+    c.train.save_every_epochs = 1.0
+    c.train.log_every_steps = 2
+
+    c.evaluate = ConfigDict()
+    c.evaluate.protocol = "dualsr"  # or "sspsr"
+    c.evaluate.iterations = 1  # of the fine stage
+    c.evaluate.band_chunk = 8  # bands at once, bounds the memory
+    c.evaluate.bands = (30, 120)  # shown in figures, counted from 1
+    c.evaluate.pixels = ((0.3, 0.3), (0.6, 0.6))  # shown as spectra: (row, column), 0 to 1
+    return c.lock()

@@ -1,0 +1,267 @@
+"""Scores bicubic, CoarSR and DualSR on the test scenes of a config, with tables and figures.
+
+    python -m dualsr_jax.evaluate --config configs/cave.py:4 --workdir runs/cave_x4 \
+        --half_scale_workdir runs/cave_x2
+
+Prints the table and writes `results.json`, `results.csv` and figures to `<workdir>/evaluation`.
+Results of the networks are clipped to [0, 1] before scoring, bicubic is not, as published.
+"""
+
+import csv
+import io
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+from tqdm import tqdm
+
+from dualsr_jax.commands import run
+from dualsr_jax.data.scenes import Scene
+from dualsr_jax.figures import band_figure, spectra_figure
+from dualsr_jax.metrics import PROTOCOLS, score
+from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.ops.resize import imresize
+from dualsr_jax.training.checkpoint import Checkpoints, check_model
+from dualsr_jax.training.loop import load_parts, make_workdir
+from dualsr_jax.upscale import DualSR, crop_to_multiple, low_resolution
+
+_CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, file.py:argument.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained network.", required=True)
+_HALF = flags.DEFINE_string(
+    "half_scale_workdir",
+    None,
+    "Folder of the network of half the scale, for the fine stage at scales 4 and 8.",
+)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of results; default: workdir/evaluation.")
+_CHECKPOINT = flags.DEFINE_enum(
+    "checkpoint",
+    "latest",
+    ["latest", "best"],
+    "Which checkpoint; the best is chosen on data.validation, or on training patches without it.",
+)
+_SAVE_CUBES = flags.DEFINE_bool("save_cubes", False, "Also write the cubes, as .npy, float32.")
+
+METHODS = ("Bicubic", "CoarSR", "DualSR")
+
+
+def restore_dualsr(
+    workdir: Path,
+    half_scale_workdir: Path | None,
+    *,
+    which: str = "latest",
+    iterations: int = 1,
+    band_chunk: int | None = None,
+) -> DualSR:
+    """Both stages from the workdirs of training.
+
+    Args:
+        workdir: of the network.
+        half_scale_workdir: of the network of half the scale, or None.
+        which: "latest" or "best" checkpoint.
+        iterations: of the fine stage.
+        band_chunk: bands at once, bounds the memory; None: all.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint.
+        ValueError: if the second network is not of half the scale.
+    """
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        model, variables, _ = checkpoints.restore_network(which)
+    half_model, half_variables = None, None
+    if half_scale_workdir is not None:
+        with Checkpoints(half_scale_workdir, read_only=True) as checkpoints:
+            half_model, half_variables, _ = checkpoints.restore_network(which)
+        half_model = half_model.clone(band_chunk=band_chunk)
+    return DualSR(
+        model.clone(band_chunk=band_chunk), variables, half_model, half_variables, iterations
+    )
+
+
+def check_figures(settings: ConfigDict, scenes: list[Scene]) -> None:
+    """Raises ValueError if a band or pixel that figures should show does not exist."""
+    num_bands = scenes[0].cube.shape[-1]
+    wrong = [band for band in settings.bands if not 1 <= band <= num_bands]
+    if wrong:
+        raise ValueError(
+            f"config.evaluate.bands has {wrong}, but the scenes have bands 1 to {num_bands}"
+        )
+    if not all(0 <= place <= 1 for pixel in settings.pixels for place in pixel):
+        raise ValueError(f"config.evaluate.pixels must lie in [0, 1], got {settings.pixels}")
+
+
+def evaluate_scene(
+    dualsr: DualSR, scene: Scene, protocol: str
+) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
+    """Super-resolves one scene from its own LR image and scores it.
+
+    Args:
+        dualsr: both stages.
+        scene: the reference.
+        protocol: a key of `metrics.PROTOCOLS`.
+
+    Returns:
+        The cubes by method, the reference as it was compared, and the record for `results.json`.
+    """
+    scale = dualsr.model.scale
+    hr = crop_to_multiple(scene.cube, scale)
+    lr = low_resolution(hr, scale)
+    started = time.perf_counter()
+    result = dualsr(lr)
+    seconds = time.perf_counter() - started
+    cubes = {
+        "Bicubic": imresize(lr, scale),
+        "CoarSR": result.coarse.clip(0, 1),
+        "DualSR": result.fine.clip(0, 1),
+    }
+    scores = {
+        method: {
+            name: float(value)
+            for name, value in score(cube, hr, scale=scale, protocol=protocol).items()
+        }
+        for method, cube in cubes.items()
+    }
+    record = {"scores": scores, "gains": result.gains.tolist(), "seconds": round(seconds, 2)}
+    return cubes, hr, record
+
+
+def mean_scores(records: Mapping[str, Any], protocol: str) -> dict[str, dict[str, float]]:
+    """Means over the images, by method and metric."""
+    return {
+        method: {
+            metric: float(np.mean([r["scores"][method][metric] for r in records.values()]))
+            for metric in PROTOCOLS[protocol]
+        }
+        for method in METHODS
+    }
+
+
+def table(records: Mapping[str, Any], protocol: str) -> str:
+    """The scores as text, the means last."""
+    metrics = list(PROTOCOLS[protocol])
+    rows = [
+        (image, method, r["scores"][method]) for image, r in records.items() for method in METHODS
+    ]
+    rows += [("mean", method, scores) for method, scores in mean_scores(records, protocol).items()]
+    width = max(len(image) for image, _, _ in rows)
+    lines = [f"{'image':{width}}  {'method':8}" + "".join(f"{m:>10}" for m in metrics)]
+    for image, method, scores in rows:
+        if method == METHODS[0]:
+            lines.append("-" * len(lines[0]))
+        values = "".join(f"{scores[m]:10.4f}" for m in metrics)
+        lines.append(f"{image if method == METHODS[0] else '':{width}}  {method:8}{values}")
+    return "\n".join(lines)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes beside and renames, so that the file is whole or not there."""
+    beside = path.with_name("." + path.name)
+    beside.write_text(text)
+    os.replace(beside, path)
+
+
+def _write_csv(path: Path, records: Mapping[str, Any], protocol: str) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "method", *PROTOCOLS[protocol]])
+    for image, record in records.items():
+        for method in METHODS:
+            writer.writerow([image, method, *record["scores"][method].values()])
+    write_text(path, text.getvalue())
+
+
+def _file_name(scene: str) -> str:
+    """A scene's name, which may select a part as `name[:, :64]`, as a file name."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in scene).strip("_")
+
+
+def evaluate(
+    config: ConfigDict,
+    workdir: Path,
+    half_scale_workdir: Path | None = None,
+    *,
+    output: Path | None = None,
+    which: str = "latest",
+    save_cubes: bool = False,
+) -> dict[str, Any]:
+    """Evaluates the network in a workdir; the content of `results.json`.
+
+    Args:
+        config: as of `configs/`, the one that the network was trained with.
+        workdir: of training.
+        half_scale_workdir: of training the network of half the scale.
+        output: folder to write to; None: `workdir / "evaluation"`.
+        which: "latest" or "best" checkpoint.
+        save_cubes: whether to write the super-resolved cubes too.
+
+    Raises:
+        ValueError: for bad settings or data, or a checkpoint of another network.
+        FileNotFoundError: if there is no checkpoint or no data.
+    """
+    settings = config.evaluate
+    if settings.protocol not in PROTOCOLS:
+        raise ValueError(
+            f"unknown protocol {settings.protocol!r}: expected one of {sorted(PROTOCOLS)}"
+        )
+    output = workdir / "evaluation" if output is None else output
+    dualsr = restore_dualsr(
+        workdir,
+        half_scale_workdir,
+        which=which,
+        iterations=settings.iterations,
+        band_chunk=settings.band_chunk,
+    )
+    check_model(dualsr.model, CoarSR(**config.model), str(workdir))
+    make_workdir(output)
+    (scenes,) = load_parts(config.data, "test")
+    check_figures(settings, scenes)
+
+    records: dict[str, Any] = {}
+    for scene in tqdm(scenes, unit="image", desc=f"x{dualsr.model.scale}"):
+        cubes, hr, records[scene.name] = evaluate_scene(dualsr, scene, settings.protocol)
+        stem = _file_name(scene.name)
+        title = f"{scene.name}, x{dualsr.model.scale}"
+        pixels = [
+            (round(row * (hr.shape[0] - 1)), round(column * (hr.shape[1] - 1)))
+            for row, column in settings.pixels
+        ]
+        band_figure(output / f"{stem}_bands.png", hr, cubes, settings.bands, title)
+        spectra_figure(output / f"{stem}_spectra.png", hr, cubes, pixels, title)
+        if save_cubes:
+            for method in METHODS[1:]:
+                beside = output / f".{stem}_{method}.npy"
+                np.save(beside, cubes[method], allow_pickle=False)
+                os.replace(beside, output / f"{stem}_{method}.npy")
+    results = {
+        "scale": dualsr.model.scale,
+        "protocol": settings.protocol,
+        "mean": mean_scores(records, settings.protocol),
+        "images": records,
+    }
+    write_text(output / "results.json", json.dumps(results, indent=2) + "\n")
+    _write_csv(output / "results.csv", records, settings.protocol)
+    print(table(records, settings.protocol))
+    print(f"results, tables and figures: {output}")
+    return results
+
+
+def main() -> None:
+    """Evaluates the network in the workdir."""
+    evaluate(
+        _CONFIG.value,
+        Path(_WORKDIR.value).expanduser(),
+        Path(_HALF.value).expanduser() if _HALF.value else None,
+        output=Path(_OUTPUT.value).expanduser() if _OUTPUT.value else None,
+        which=_CHECKPOINT.value,
+        save_cubes=_SAVE_CUBES.value,
+    )
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    run(main)

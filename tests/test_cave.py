@@ -1,0 +1,54 @@
+"""The protocol against published figures, on real CAVE scenes where they are at hand."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from dualsr_jax.data.scenes import normalise
+from dualsr_jax.metrics import psnr_db, score, ssim
+from dualsr_jax.ops.resize import imresize
+
+DATA = ROOT.parent / "shared" / "data"
+SCENES = ["balloons", "cloth", "face", "fake_and_real_lemons", "flowers", "hairs", "oil_painting"]
+
+pytestmark = pytest.mark.skipif(
+    not (DATA / "cave" / "test").is_dir(), reason="CAVE is not beside this checkout"
+)
+
+
+def read(scene):
+    codecs = pytest.importorskip("imagecodecs", reason="the scenes are packed as JPEG XL")
+    with zipfile.ZipFile(DATA / "cave" / "test" / f"{scene}_ms.zip") as archive:
+        bands = [
+            codecs.jpegxl_decode(io.BytesIO(archive.read(name)).getvalue())
+            for name in sorted(archive.namelist())
+        ]
+    return normalise(np.stack(bands, -1), None, scene)
+
+
+def bicubic(hr, scale):
+    return imresize(imresize(hr, 1 / scale), scale)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_bicubic_figures(scene):
+    expected = json.loads((DATA / "bicubic_cave.json").read_text())[scene]
+    hr = read(scene)
+    for scale in (4, 8):
+        scores = score(bicubic(hr, scale), hr, scale=scale)
+        for name, tolerance in (("psnr_db", 6e-4), ("ssim", 1e-4), ("sam_deg", 6e-4)):
+            published = expected[f"x{scale}"][name]
+            assert float(scores[name]) == pytest.approx(published, abs=tolerance), (scale, name)
+
+
+def test_published_bands_of_balloons():
+    hr = read("balloons")
+    sr = bicubic(hr, 4)
+    for band, psnr, similarity in ((10, 40.570, 0.9833), (20, 39.248, 0.9832)):
+        one = slice(band - 1, band)
+        assert float(psnr_db(sr[..., one], hr[..., one])) == pytest.approx(psnr, abs=5e-4)
+        assert float(ssim(sr[..., one], hr[..., one])) == pytest.approx(similarity, abs=5e-5)

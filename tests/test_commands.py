@@ -1,0 +1,216 @@
+"""Training, evaluation and the errors of both, end to end on a small folder of cubes."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_project import load
+
+from dualsr_jax.evaluate import evaluate, restore_dualsr
+from dualsr_jax.metrics import psnr_db
+from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.ops.resize import imresize
+from dualsr_jax.training.checkpoint import Checkpoints
+from dualsr_jax.training.loop import train
+from dualsr_jax.upscale import DualSR, low_resolution
+
+STEPS_PER_EPOCH = 10
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Four smooth scenes, 20x17 pixels, 6 bands."""
+    path = tmp_path_factory.mktemp("scenes")
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c", "test"):
+        scene = imresize(rng.random((7, 6, 6)), 2.9)[:20, :17].clip(0, 1)
+        np.save(path / f"{name}.npy", (scene * 65535).astype(np.uint16))
+    return path
+
+
+@pytest.fixture
+def make_config(folder):
+    def make(scale="2", epochs=0.4, **changes):
+        c = load(ROOT / "configs" / "cave.py").get_config(scale)
+        c.model.features, c.model.num_asfm, c.model.num_blocks = 4, 1, 1
+        c.data.path, c.data.test = str(folder), ("test",)
+        c.train.update_from_flattened_dict({"epochs": epochs, "batch_size": 2, "lr_patch": 4})
+        c.train.update_from_flattened_dict({"patches_per_image": 2, "resize_scales": (1.0,)})
+        c.train.patches_per_image = 2
+        c.train.save_every_epochs = 0.2
+        c.train.log_every_steps = 1
+        c.evaluate.bands = (1, 6)
+        for name, value in changes.items():
+            c.update_from_flattened_dict({name.replace("__", "."): value})
+        return c
+
+    return make
+
+
+def variables_of(workdir, which="latest"):
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        return checkpoints.restore_network(which)
+
+
+def records(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return tmp_path_factory.mktemp("trained")
+
+
+@pytest.mark.parametrize("update", ["band", "image"])
+def test_resuming_changes_nothing(make_config, tmp_path, update):
+    epochs = 4 / 15  # 4 steps of 15 an epoch
+    config = {"train__update_every": update, "train__save_every_epochs": 2 / 15}
+    train(make_config(epochs=epochs, **config), tmp_path / "whole")
+    train(make_config(epochs=epochs / 2, **config), tmp_path / "halves")
+    train(make_config(epochs=epochs, **config), tmp_path / "halves")
+    (_, whole, step), (_, halves, _) = (variables_of(tmp_path / w) for w in ("whole", "halves"))
+    assert step == 4
+    jax.tree.map(np.testing.assert_array_equal, whole, halves)
+    assert [r["step"] for r in records(tmp_path / "halves")] == [1, 2, 3, 4]
+    for a, b in zip(records(tmp_path / "whole"), records(tmp_path / "halves"), strict=True):
+        assert a["loss"] == b["loss"]
+
+
+def test_a_finished_run_is_left_alone_and_the_seed_decides(make_config, tmp_path):
+    for workdir, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(make_config(epochs=1 / 15, seed=seed), tmp_path / workdir)
+    before = records(tmp_path / "a")
+    train(make_config(epochs=1 / 15), tmp_path / "a")
+    assert records(tmp_path / "a") == before
+    a, b, c = (variables_of(tmp_path / w)[1]["params"]["tail"]["out"]["wn"]["v"] for w in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert np.abs(a - c).max() > 1e-3
+
+
+def test_the_latest_three_and_the_best_are_kept(make_config, tmp_path):
+    config = make_config(epochs=8 / 15, train__save_every_epochs=1 / 15)
+    train(config, tmp_path)
+    steps = {int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
+    by_step = {r["step"]: r["psnr_db"] for r in records(tmp_path)}
+    best = max(by_step, key=by_step.get)
+    assert steps == {6, 7, 8} | {best}
+    assert variables_of(tmp_path, "best")[2] == best
+
+
+def test_validation_scenes_choose_the_best(make_config, tmp_path):
+    config = make_config(epochs=2 / 10, data__validation=("c",), train__save_every_epochs=1 / 10)
+    train(config, tmp_path)
+    model, variables, _ = variables_of(tmp_path)
+    hr = np.load(f"{config.data.path}/c.npy").astype(np.float32)[:, :16] / 65535
+    result = DualSR(model, variables)(low_resolution(hr, 2)).coarse
+    expected = float(psnr_db(result.clip(0, 1), hr))
+    assert records(tmp_path)[-1]["validation_psnr_db"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_evaluation(make_config, tmp_path, capsys):
+    train(make_config("4", epochs=1 / 15, train__lr_patch=4), tmp_path / "x4")
+    train(make_config("2", epochs=1 / 15), tmp_path / "x2")
+    config = make_config("4")
+    results = evaluate(config, tmp_path / "x4", tmp_path / "x2", save_cubes=True)
+    output = tmp_path / "x4" / "evaluation"
+    assert sorted(path.name for path in output.iterdir()) == [
+        "results.csv",
+        "results.json",
+        "test_CoarSR.npy",
+        "test_DualSR.npy",
+        "test_bands.png",
+        "test_spectra.png",
+    ]
+    assert json.loads((output / "results.json").read_text()) == results
+    hr = np.load(f"{config.data.path}/test.npy").astype(np.float32)[:, :16] / 65535
+    dualsr = restore_dualsr(tmp_path / "x4", tmp_path / "x2")
+    assert dualsr.ratio == 2
+    result = dualsr(low_resolution(hr, 4))
+    scores = results["images"]["test"]["scores"]
+    for method, cube in (("CoarSR", result.coarse), ("DualSR", result.fine)):
+        saved = np.load(output / f"test_{method}.npy")
+        np.testing.assert_allclose(saved, cube.clip(0, 1), atol=1e-5)
+        assert scores[method]["psnr_db"] == pytest.approx(float(psnr_db(saved, hr)), abs=1e-4)
+        assert results["mean"][method] == scores[method]
+    printed = capsys.readouterr().out
+    assert f"{scores['DualSR']['psnr_db']:.4f}" in printed
+    assert (output / "results.csv").read_text().splitlines()[
+        0
+    ] == "image,method,psnr_db,ssim,sam_deg"
+
+
+def test_fine_stage_without_half_scale_network(make_config, rng):
+    model = CoarSR(3, features=4, num_asfm=1, num_blocks=1)
+    lr = rng.random((6, 5, 6)).astype(np.float32)
+    dualsr = DualSR(model, model.init(jax.random.key(0), lr[None]), iterations=2)
+    result = dualsr(lr)
+    assert result.fine.shape == result.coarse.shape == (18, 15, 6)
+    assert result.gains.shape == (2,)
+    with pytest.raises(ValueError, match="half-scale network has scale 2, but the network has"):
+        DualSR(model, {}, CoarSR(2), {})
+    lr[1, 2, 3] = np.nan
+    with pytest.raises(ValueError, match="1 pixels are NaN or infinite"):
+        dualsr(lr)
+
+
+def test_bad_workdirs_and_checkpoints(make_config, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"workdir '.*file/run' cannot be written .*--workdir"):
+        train(make_config(), tmp_path / "file" / "run")
+    with pytest.raises(FileNotFoundError, match="there are no checkpoints in"):
+        evaluate(make_config(), tmp_path / "nothing")
+    train(make_config(epochs=1 / 15), tmp_path / "run")
+    other = make_config(epochs=2 / 15, model__features=8)
+    for command in (train, evaluate):
+        with pytest.raises(ValueError, match="another network: it has features=4, not 8"):
+            command(other, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"evaluate\.bands has \[9\], but .* bands 1 to 6"):
+        evaluate(make_config(evaluate__bands=(1, 9)), tmp_path / "run")
+    with pytest.raises(ValueError, match="unknown protocol 'x'"):
+        evaluate(make_config(evaluate__protocol="x"), tmp_path / "run")
+
+
+def test_bad_data_is_found_before_training(make_config, folder, tmp_path):
+    with pytest.raises(ValueError, match="16x16 pixels are larger than a"):
+        train(make_config(train__resize_scales=(0.5,), train__lr_patch=8), tmp_path)
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    cube = np.load(broken / "b.npy") / 65535
+    cube[0, 0, 0] = np.nan
+    np.save(broken / "b.npy", cube)
+    with pytest.raises(ValueError, match="b has 1 pixels that are NaN"):
+        train(make_config(data__path=str(broken)), tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_a_diverging_run_stops(make_config, tmp_path):
+    with pytest.raises(FloatingPointError, match=r"lower train\.learning_rate"):
+        train(make_config(epochs=5, train__learning_rate=1e30), tmp_path)
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_errors_on_the_command_line(tmp_path):
+    train_cave = ("dualsr_jax.train", "--config", "configs/cave.py:4", "--workdir", str(tmp_path))
+    missing = command(*train_cave, "--config.data.path=nowhere")
+    assert missing.returncode == 1
+    assert missing.stderr.strip().endswith(
+        "error: there is no folder 'nowhere': set config.data.path to the folder of cubes"
+    )
+    typo = command(*train_cave, "--config.train.lerning_rate=1")
+    assert typo.returncode == 1
+    assert "lerning_rate" in typo.stderr
+    assert "learning_rate" in typo.stderr
+    scale = command(*train_cave[:2], "configs/cave.py:5", *train_cave[3:])
+    assert scale.returncode == 1
+    assert "unknown scale '5': expected configs/cave.py:2" in scale.stderr
+    assert "Traceback" not in missing.stderr + typo.stderr + scale.stderr

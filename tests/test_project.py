@@ -1,0 +1,136 @@
+"""Properties of the code base itself: layers, configs, packaging."""
+
+import ast
+import importlib.util
+
+import jax
+import numpy as np
+import pytest
+from conftest import ROOT
+from ml_collections import ConfigDict
+
+from dualsr_jax.metrics import PROTOCOLS
+from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.training.optimizer import adam, learning_rate_schedule
+from dualsr_jax.training.step import create_state, make_train_step
+
+# Lowest first; a module may import from lower layers, and from its own package.
+LAYERS = [
+    ["ops"],
+    ["metrics", "fine_stage", "models", "io", "figures", "commands"],
+    ["data", "upscale", "compat", "training.step", "training.optimizer", "training.logging"],
+    ["training.parallel", "training.checkpoint"],
+    ["training.loop"],
+    ["train", "evaluate"],
+]
+MODULES = sorted((ROOT / "dualsr_jax").rglob("*.py"))
+
+
+def layer(module):
+    for height, names in enumerate(LAYERS):
+        for name in names:
+            if module == name or module.startswith(name + "."):
+                return height, name
+    raise AssertionError(f"{module} has no place in the layers")
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            yield from names if node.module == "dualsr_jax.models" else {node.module}
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_imports_go_down(path):
+    module = ".".join(path.relative_to(ROOT / "dualsr_jax").with_suffix("").parts)
+    if path.name == "__init__.py":
+        return
+    height, place = layer(module)
+    for imported in imports(path):
+        if imported.startswith("dualsr_jax."):
+            other_height, other = layer(imported.removeprefix("dualsr_jax."))
+            assert other_height < height or other == place, f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize(
+    ("package", "allowed"),
+    [("orbax", {"checkpoint.py"}), ("matplotlib", {"figures.py"}), ("torch", {"torch_params.py"})],
+)
+def test_packages_stay_where_they_belong(package, allowed):
+    users = {p.name for p in MODULES if any(i.split(".")[0] == package for i in imports(p))}
+    assert users == allowed
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CONFIGS = {
+    ("cave", "2"): 31,
+    ("cave", "3"): 31,
+    ("cave", "4"): 31,
+    ("cave", "8"): 31,
+    ("harvard", "2"): 31,
+    ("harvard", "4"): 31,
+    ("harvard", "8"): 31,
+    ("indian_pines", None): 200,
+    ("smoke", None): 200,
+}
+
+
+def test_every_config_is_tested():
+    assert {p.stem for p in (ROOT / "configs").glob("*.py")} == {name for name, _ in CONFIGS}
+
+
+@pytest.mark.parametrize(("name", "argument"), CONFIGS)
+def test_configs_dry_run(name, argument):
+    module = load(ROOT / "configs" / f"{name}.py")
+    config = module.get_config() if argument is None else module.get_config(argument)
+    assert isinstance(config, ConfigDict)
+    assert config.is_locked
+    with pytest.raises(AttributeError):
+        config.train.lerning_rate = 1.0
+    settings, model = config.train, CoarSR(**config.model)
+    if argument is not None:
+        assert model.scale == int(argument)
+    schedule = learning_rate_schedule(settings.learning_rate, settings.halve_every_epochs, 100)
+    optimizer = adam(schedule)
+    step = make_train_step(
+        model,
+        optimizer,
+        schedule,
+        update=settings.update_every,
+        through_time=settings.through_time,
+    )
+    bands = settings.window_bands or CONFIGS[name, argument]
+    side = settings.lr_patch * model.scale
+    batch = {
+        "hr": jax.ShapeDtypeStruct((settings.batch_size, side, side, bands), np.float32),
+        "variant": jax.ShapeDtypeStruct((settings.batch_size,), np.int32),
+    }
+    state = jax.eval_shape(lambda: create_state(model, optimizer, jax.random.key(0)))
+    after, metrics = jax.eval_shape(step, state, batch)
+    jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), after, state)
+    assert metrics["loss"].shape == ()
+    assert config.evaluate.protocol in PROTOCOLS
+
+
+@pytest.mark.parametrize("name", ["cave", "harvard"])
+def test_configs_refuse_other_scales(name):
+    with pytest.raises(ValueError, match=f"unknown scale '5': expected configs/{name}.py:2"):
+        load(ROOT / "configs" / f"{name}.py").get_config("5")
+
+
+def test_configs_share_their_fields():
+    fields = {
+        path.stem: set(load(path).get_config().to_dict()["train"])
+        | set(load(path).get_config().to_dict()["data"])
+        for path in (ROOT / "configs").glob("*.py")
+    }
+    assert len({frozenset(f) for f in fields.values()}) == 1, fields

@@ -1,0 +1,179 @@
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import with_prefix
+
+from dualsr_jax.compat.torch_params import from_torch, to_torch
+from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.ops.augment import augment
+from dualsr_jax.training import parallel
+from dualsr_jax.training.optimizer import adam, learning_rate_schedule
+from dualsr_jax.training.step import TrainState, create_state, make_train_step, make_update
+
+FOLLOWED_BY_BATCH_NORM = re.compile(r"_body\.body\.0\.\d\.body\.[03]\.(bias|weight_g)$")
+
+
+def images(arrays):
+    return arrays["lr"], arrays["bicubic"], arrays["hr"]
+
+
+@pytest.mark.parametrize("norm", ["plain", "bn"])
+def test_golden_batch_with_an_update_every_band(golden, norm):
+    arrays = golden(f"train_per_band_x2_{norm}")
+    model, variables = from_torch(with_prefix(arrays, "param"))
+    optimizer = adam(lambda _: float(arrays["learning_rate"]))
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=optimizer.init(variables["params"]),
+    )
+    update = jax.jit(make_update(model, optimizer, update="band"))
+    state, loss, sr = update(state, *images(arrays))
+    np.testing.assert_allclose(loss, arrays["loss_per_band"], atol=2e-5)
+    np.testing.assert_allclose(sr, arrays["sr"], atol=2e-5)
+    after = to_torch(model, state.variables)
+    assert state.opt_state[0].count == sr.shape[-1]
+    for name, expected in with_prefix(arrays, "param_after").items():
+        # Where BatchNorm follows, biases and gains have no gradient but rounding noise, which
+        # Adam turns into steps; running statistics see those.
+        noisy = FOLLOWED_BY_BATCH_NORM.search(name) or "running" in name
+        tolerance = 5e-6 if norm == "plain" else 3e-3 if noisy else 1e-5
+        np.testing.assert_allclose(after[name], expected, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("norm", ["plain", "bn"])
+def test_golden_gradient_of_the_first_band(golden, norm):
+    arrays = golden(f"train_per_band_x2_{norm}")
+    model, variables = from_torch(with_prefix(arrays, "param"))
+    lr, bicubic, hr = images(arrays)
+
+    def loss(params):
+        sr, _ = model.clone(band_chunk=1).apply(
+            {**variables, "params": params}, lr, bicubic, train=True, mutable=["batch_stats"]
+        )
+        return jnp.abs(sr[..., 0] - hr[..., 0]).mean()
+
+    gradient = jax.jit(jax.grad(loss))(variables["params"])
+    ours = to_torch(model, {**variables, "params": gradient})
+    for name, expected in with_prefix(arrays, "grad_band0").items():
+        np.testing.assert_allclose(ours[name], expected, atol=2e-5, err_msg=name)
+    assert not np.any(ours["rnn_reduceD.0.weight_v"])
+
+
+@pytest.mark.parametrize("band_chunk", [None, 4])
+@pytest.mark.parametrize("through_time", [False, True])
+def test_golden_gradient_of_all_bands(golden, band_chunk, through_time):
+    arrays = golden("train_per_image_x2_plain")
+    model, variables = from_torch(with_prefix(arrays, "param"))
+    lr, bicubic, hr = images(arrays)
+
+    def loss(params):
+        sr = model.clone(band_chunk=band_chunk).apply(
+            {"params": params}, lr, bicubic, train=True, through_time=through_time
+        )
+        return jnp.abs(sr - hr).mean()
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(variables["params"])
+    name = "through_time" if through_time else "detached"
+    assert float(value) == pytest.approx(float(arrays[f"loss_{name}"]), abs=2e-5)
+    ours = to_torch(model, {"params": gradient})
+    for key, expected in with_prefix(arrays, f"grad_{name}").items():
+        np.testing.assert_allclose(ours[key], expected, atol=2e-5, err_msg=key)
+
+
+def test_the_two_gradients_of_the_golden_file_differ(golden):
+    arrays = golden("train_per_image_x2_plain")
+    key = "rnn_reduceD.0.weight_v"
+    difference = arrays[f"grad_detached/{key}"] - arrays[f"grad_through_time/{key}"]
+    assert np.abs(difference).max() > 1e-3
+
+
+def tiny(**settings):
+    model = CoarSR(2, features=4, num_asfm=1, num_blocks=1, **settings)
+    schedule = learning_rate_schedule(1e-3, 1, 100)
+    optimizer = adam(schedule)
+    batch = {
+        "hr": np.random.default_rng(0).random((4, 8, 8, 6)).astype(np.float32),
+        "variant": np.arange(4, dtype=np.int32),
+    }
+    return model, optimizer, schedule, create_state(model, optimizer, jax.random.key(0)), batch
+
+
+@pytest.mark.parametrize("update", ["band", "image"])
+def test_two_devices_equal_one(update):
+    model, optimizer, schedule, state, batch = tiny()
+    assert jax.local_device_count() == 2
+    alone = jax.jit(make_train_step(model, optimizer, schedule, update=update))
+    shared = parallel.data_parallel(
+        make_train_step(model, optimizer, schedule, update=update, axis_name=parallel.AXIS)
+    )
+    one, two = state, parallel.replicate(state)
+    for _ in range(2):
+        one, metrics_one = alone(one, batch)
+        two, metrics_two = shared(two, batch)
+    # Adam divides by the gradient's size, so rounding in near-zero gradients is amplified.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), one.params, two.params)
+    for name, value in metrics_one.items():
+        np.testing.assert_allclose(metrics_two[name], value, rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("norm", [None, "batch"])
+@pytest.mark.parametrize("update", ["band", "image"])
+def test_training_lowers_the_loss(norm, update):
+    model, optimizer, schedule, state, batch = tiny(norm=norm)
+    step = jax.jit(make_train_step(model, optimizer, schedule, update=update))
+    losses = []
+    for _ in range(8 if update == "band" else 30):
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.97 * losses[0]
+    assert int(state.step) == len(losses)
+    assert bool(state.batch_stats) == (norm == "batch")
+
+
+def test_the_learning_rate_halves_after_epochs_of_updates():
+    schedule = learning_rate_schedule(1e-4, halve_every_epochs=30, updates_per_epoch=140 * 31)
+    per_epoch = 140 * 31
+    assert schedule(0) == pytest.approx(1e-4)
+    assert schedule(30 * per_epoch - 1) == pytest.approx(1e-4)
+    assert schedule(30 * per_epoch) == pytest.approx(5e-5)
+    assert schedule(90 * per_epoch) == pytest.approx(1.25e-5)
+
+
+@pytest.mark.parametrize(("update", "updates"), [("band", 6), ("image", 1)])
+def test_the_logged_learning_rate_is_the_one_used(update, updates):
+    model, _, _, _, batch = tiny()
+    schedule = learning_rate_schedule(1e-3, 1, 2 * updates)  # halves after 2 batches
+    optimizer = adam(schedule)
+    state = create_state(model, optimizer, jax.random.key(0))
+    step = jax.jit(make_train_step(model, optimizer, schedule, update=update))
+    rates = []
+    for _ in range(3):
+        state, metrics = step(state, batch)
+        rates.append(float(metrics["learning_rate"]))
+    np.testing.assert_allclose(rates, [1e-3, 1e-3, 5e-4], rtol=1e-6)
+    assert int(state.opt_state[0].count) == 3 * updates
+
+
+def test_augment_equals_numpy(rng):
+    patches = rng.random((5, 6, 6, 3)).astype(np.float32)
+    result = augment(jnp.asarray(patches), jnp.arange(5))
+    for k in range(4):
+        np.testing.assert_array_equal(result[k], np.rot90(patches[k], k))
+    np.testing.assert_array_equal(result[4], patches[4][:, ::-1])
+
+
+def test_bad_settings():
+    model, optimizer, schedule, _, _ = tiny()
+    with pytest.raises(ValueError, match="unknown update 'bands'"):
+        make_train_step(model, optimizer, schedule, update="bands")
+    with pytest.raises(ValueError, match="through_time=True needs"):
+        make_train_step(model, optimizer, schedule, update="band", through_time=True)
+    with pytest.raises(ValueError, match="must be positive"):
+        learning_rate_schedule(0, 30, 100)
+    with pytest.raises(ValueError, match=r"not divisible by the 2 devices.*such as 6"):
+        parallel.check_batch_size(5, 2)

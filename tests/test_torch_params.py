@@ -1,0 +1,87 @@
+import pickle
+
+import jax
+import numpy as np
+import pytest
+from conftest import with_prefix
+
+from dualsr_jax.compat.torch_params import from_torch, load_pth, to_torch
+from dualsr_jax.models.coarse import CoarSR
+
+
+@pytest.fixture
+def published(golden):
+    return with_prefix(golden("coarse_x4_bn"), "param")
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "norm"),
+    [("coarse_x2_plain", 2, None), ("coarse_x4_plain", 4, None), ("coarse_x4_bn", 4, "batch")],
+)
+def test_reads_infers_and_writes_back(golden, name, scale, norm):
+    mapping = with_prefix(golden(name), "param")
+    model, variables = from_torch(mapping)
+    assert (model.scale, model.features, model.norm) == (scale, 8, norm)
+    assert (model.num_asfm, model.num_blocks) == (2, 2)
+    written = to_torch(model, variables)
+    assert written.keys() == mapping.keys()
+    for key, array in mapping.items():
+        assert written[key].shape == array.shape
+        np.testing.assert_array_equal(written[key], array)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+@pytest.mark.parametrize(("num_asfm", "num_blocks"), [(2, 2), (1, 3)])
+def test_every_network_survives_the_journey(scale, num_asfm, num_blocks):
+    model = CoarSR(scale, features=4, num_asfm=num_asfm, num_blocks=num_blocks)
+    shapes = jax.eval_shape(
+        model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 8, 8, 5), np.float32)
+    )
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda s: rng.random(s.shape).astype(np.float32), shapes)
+    again, restored = from_torch(to_torch(model, variables))
+    assert again == model
+    jax.tree.map(np.testing.assert_array_equal, restored, variables)
+
+
+def test_data_parallel_names_and_counters_are_ignored(published):
+    wrapped = {f"module.{name}": array for name, array in published.items()}
+    wrapped["module.x.num_batches_tracked"] = np.int64(3)
+    expected = from_torch(published)[1]
+    jax.tree.map(np.testing.assert_array_equal, from_torch(wrapped)[1], expected)
+
+
+def test_missing_unexpected_and_misshapen(published):
+    with pytest.raises(ValueError, match=r"missing \['gamma_rnn'\], unexpected \['extra'\]"):
+        from_torch(
+            {**{k: v for k, v in published.items() if k != "gamma_rnn"}, "extra": np.ones(2)}
+        )
+    with pytest.raises(ValueError, match=r"'tail.1.bias' has the wrong shape: \(2,\)"):
+        from_torch({**published, "tail.1.bias": np.ones(2)})
+    with pytest.raises(ValueError, match="not weights of a DualSR coarse network"):
+        from_torch({"layer.weight": np.ones(3)})
+
+
+def test_pth_file(published, tmp_path):
+    torch = pytest.importorskip("torch", reason="reading .pth files needs PyTorch")
+    state = {
+        name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in published.items()
+    }
+    torch.save({"epoch": 3, "model": state}, tmp_path / "weights.pth")
+    model, variables = load_pth(tmp_path / "weights.pth")
+    assert model.neighbours == "released"
+    jax.tree.map(np.testing.assert_array_equal, variables, from_torch(published)[1])
+
+
+class Payload:
+    def __reduce__(self):
+        return (open, ("executed", "w"))
+
+
+def test_pth_file_is_never_executed(tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="reading .pth files needs PyTorch")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"state_dict": Payload()}))
+    with pytest.raises(pickle.UnpicklingError):
+        load_pth(tmp_path / "evil.pth")
+    assert not (tmp_path / "executed").exists()
