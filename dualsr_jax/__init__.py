@@ -1,1 +1,25 @@
-"""Hyperspectral image super-resolution with DualSR, on JAX."""
+"""Hyperspectral image super-resolution with DualSR, on JAX.
+
+from dualsr_jax import restore_dualsr
+
+dualsr = restore_dualsr("runs/cave_x4", "runs/cave_x2")
+sharper = dualsr(cube).fine  # [H, W, L] in [0, 1] -> [4 H, 4 W, L]
+"""
+
+from typing import Any
+
+from dualsr_jax.fine_stage import back_project
+from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.ops.resize import imresize
+from dualsr_jax.upscale import DualSR
+
+__all__ = ["CoarSR", "DualSR", "back_project", "imresize", "restore_dualsr"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports orbax only when a trained network is restored."""
+    if name == "restore_dualsr":
+        from dualsr_jax.training.checkpoint import restore_dualsr
+
+        return restore_dualsr
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

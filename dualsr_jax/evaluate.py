@@ -8,9 +8,7 @@ Results of the networks are clipped to [0, 1] before scoring, bicubic is not, as
 """
 
 import csv
-import io
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,10 +22,11 @@ from tqdm import tqdm
 from dualsr_jax.commands import run
 from dualsr_jax.data.scenes import Scene
 from dualsr_jax.figures import band_figure, spectra_figure
+from dualsr_jax.io.atomic import replacing
 from dualsr_jax.metrics import PROTOCOLS, score
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.resize import imresize
-from dualsr_jax.training.checkpoint import Checkpoints, check_model
+from dualsr_jax.training.checkpoint import check_model, restore_dualsr
 from dualsr_jax.training.loop import load_parts, make_workdir
 from dualsr_jax.upscale import DualSR, crop_to_multiple, low_resolution
 
@@ -48,39 +47,6 @@ _CHECKPOINT = flags.DEFINE_enum(
 _SAVE_CUBES = flags.DEFINE_bool("save_cubes", False, "Also write the cubes, as .npy, float32.")
 
 METHODS = ("Bicubic", "CoarSR", "DualSR")
-
-
-def restore_dualsr(
-    workdir: Path,
-    half_scale_workdir: Path | None,
-    *,
-    which: str = "latest",
-    iterations: int = 1,
-    band_chunk: int | None = None,
-) -> DualSR:
-    """Both stages from the workdirs of training.
-
-    Args:
-        workdir: of the network.
-        half_scale_workdir: of the network of half the scale, or None.
-        which: "latest" or "best" checkpoint.
-        iterations: of the fine stage.
-        band_chunk: bands at once, bounds the memory; None: all.
-
-    Raises:
-        FileNotFoundError: if there is no checkpoint.
-        ValueError: if the second network is not of half the scale.
-    """
-    with Checkpoints(workdir, read_only=True) as checkpoints:
-        model, variables, _ = checkpoints.restore_network(which)
-    half_model, half_variables = None, None
-    if half_scale_workdir is not None:
-        with Checkpoints(half_scale_workdir, read_only=True) as checkpoints:
-            half_model, half_variables, _ = checkpoints.restore_network(which)
-        half_model = half_model.clone(band_chunk=band_chunk)
-    return DualSR(
-        model.clone(band_chunk=band_chunk), variables, half_model, half_variables, iterations
-    )
 
 
 def check_figures(settings: ConfigDict, scenes: list[Scene]) -> None:
@@ -158,26 +124,18 @@ def table(records: Mapping[str, Any], protocol: str) -> str:
     return "\n".join(lines)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes beside and renames, so that the file is whole or not there."""
-    beside = path.with_name("." + path.name)
-    beside.write_text(text)
-    os.replace(beside, path)
-
-
 def _write_csv(path: Path, records: Mapping[str, Any], protocol: str) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "method", *PROTOCOLS[protocol]])
-    for image, record in records.items():
-        for method in METHODS:
-            writer.writerow([image, method, *record["scores"][method].values()])
-    write_text(path, text.getvalue())
+    with replacing(path) as beside, beside.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image", "method", *PROTOCOLS[protocol]])
+        for image, record in records.items():
+            for method in METHODS:
+                writer.writerow([image, method, *record["scores"][method].values()])
 
 
 def _file_name(scene: str) -> str:
-    """A scene's name, which may select a part as `name[:, :64]`, as a file name."""
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in scene).strip("_")
+    """A scene's name as a file name: `a` stays, the part `a[:, 64:]` becomes `a_-_64-`."""
+    return scene.translate(str.maketrans("[:,", "_-_", "] "))
 
 
 def evaluate(
@@ -234,16 +192,16 @@ def evaluate(
         spectra_figure(output / f"{stem}_spectra.png", hr, cubes, pixels, title)
         if save_cubes:
             for method in METHODS[1:]:
-                beside = output / f".{stem}_{method}.npy"
-                np.save(beside, cubes[method], allow_pickle=False)
-                os.replace(beside, output / f"{stem}_{method}.npy")
+                with replacing(output / f"{stem}_{method}.npy") as beside:
+                    np.save(beside, cubes[method], allow_pickle=False)
     results = {
         "scale": dualsr.model.scale,
         "protocol": settings.protocol,
         "mean": mean_scores(records, settings.protocol),
         "images": records,
     }
-    write_text(output / "results.json", json.dumps(results, indent=2) + "\n")
+    with replacing(output / "results.json") as beside:
+        beside.write_text(json.dumps(results, indent=2) + "\n")
     _write_csv(output / "results.csv", records, settings.protocol)
     print(table(records, settings.protocol))
     print(f"results, tables and figures: {output}")

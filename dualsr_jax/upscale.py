@@ -17,6 +17,7 @@ from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.resize import imresize
 
 Cube = Float[np.ndarray, "H W L"]
+_OVERSHOOT = 0.25  # more than bicubic reduction of values in [0, 1] can give
 Resized = Float[np.ndarray, "_ _ L"]
 
 
@@ -98,15 +99,21 @@ class DualSR:
         """Super-resolves one cube.
 
         Args:
-            lr: `[H, W, L]`, float32 in [0, 1].
+            lr: `[H, W, L]`, in [0, 1] up to the overshoot of bicubic reduction.
 
         Raises:
-            ValueError: if a pixel is NaN or infinite, or there are fewer than 5 bands.
+            ValueError: if a pixel is NaN, infinite or far outside [0, 1], or there are fewer than
+                5 bands.
         """
         lr = np.asarray(lr, np.float32)
         broken = int(lr.size - np.isfinite(lr).sum())
         if broken:
             raise ValueError(f"{broken} pixels are NaN or infinite: fill them or drop the bands")
+        if lr.min() < -_OVERSHOOT or lr.max() > 1 + _OVERSHOOT:
+            raise ValueError(
+                f"values from {lr.min():g} to {lr.max():g} are not in [0, 1]: divide the cube by "
+                "the value of full intensity first"
+            )
         coarse = super_resolve(self.model, self.variables, lr)
         guide = lr
         if self.half_model is not None and self.half_variables is not None:

@@ -11,7 +11,8 @@ import pytest
 from conftest import ROOT
 from test_project import load
 
-from dualsr_jax.evaluate import evaluate, restore_dualsr
+from dualsr_jax import restore_dualsr
+from dualsr_jax.evaluate import evaluate
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.resize import imresize
@@ -153,6 +154,8 @@ def test_fine_stage_without_half_scale_network(make_config, rng):
     assert result.gains.shape == (2,)
     with pytest.raises(ValueError, match="half-scale network has scale 2, but the network has"):
         DualSR(model, {}, CoarSR(2), {})
+    with pytest.raises(ValueError, match=r"values from .* are not in \[0, 1\]"):
+        dualsr(255 * lr)
     lr[1, 2, 3] = np.nan
     with pytest.raises(ValueError, match="1 pixels are NaN or infinite"):
         dualsr(lr)

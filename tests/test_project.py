@@ -17,8 +17,16 @@ from dualsr_jax.training.step import create_state, make_train_step
 # Lowest first; a module may import from lower layers, and from its own package.
 LAYERS = [
     ["ops"],
-    ["metrics", "fine_stage", "models", "io", "figures", "commands"],
-    ["data", "upscale", "compat", "training.step", "training.optimizer", "training.logging"],
+    ["metrics", "fine_stage", "models", "io", "commands"],
+    [
+        "upscale",
+        "compat",
+        "data",
+        "figures",
+        "training.step",
+        "training.optimizer",
+        "training.logging",
+    ],
     ["training.parallel", "training.checkpoint"],
     ["training.loop"],
     ["train", "evaluate"],
@@ -38,7 +46,8 @@ def imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             names = {f"{node.module}.{alias.name}" for alias in node.names}
-            yield from names if node.module == "dualsr_jax.models" else {node.module}
+            packages = {"dualsr_jax.models", "dualsr_jax.training"}
+            yield from names if node.module in packages else {node.module}
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 

@@ -2,7 +2,7 @@
 
 Contract: a source knows names and reads one stored cube by name. `load_scenes` reads, crops, scales
 and checks them. A scene is selected as `name`, or `name[rows, columns]` for a part of it, as in
-`indian_pines[:, :97]`, so that one large scene can serve both training and testing.
+`indian_pines[:97, :]`, so that one large scene can serve both training and testing.
 """
 
 import dataclasses

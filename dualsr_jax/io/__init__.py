@@ -1,1 +1,1 @@
-"""Reading of cube files."""
+"""Files: reading of cubes, writing that leaves nothing half done."""

@@ -7,6 +7,7 @@ writes beside and renames, in the background; `close` waits for it.
 """
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.training.step import TrainState, create_state
+from dualsr_jax.upscale import DualSR
 
 _METRIC = "psnr_db"
 # What may differ between the run that wrote a checkpoint and the one that reads it.
@@ -172,3 +174,36 @@ class Checkpoints:
             ),
         )
         return model, restored["variables"], step
+
+
+def restore_dualsr(
+    workdir: str | os.PathLike[str],
+    half_scale_workdir: str | os.PathLike[str] | None = None,
+    *,
+    which: str = "latest",
+    iterations: int = 1,
+    band_chunk: int | None = 8,
+) -> DualSR:
+    """Both stages from the workdirs of training.
+
+    Args:
+        workdir: of the network.
+        half_scale_workdir: of the network of half the scale, or None.
+        which: "latest" or "best" checkpoint.
+        iterations: of the fine stage.
+        band_chunk: bands at once, bounds the memory; None: all.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint.
+        ValueError: if the second network is not of half the scale.
+    """
+    with Checkpoints(Path(workdir), read_only=True) as checkpoints:
+        model, variables, _ = checkpoints.restore_network(which)
+    half_model, half_variables = None, None
+    if half_scale_workdir is not None:
+        with Checkpoints(Path(half_scale_workdir), read_only=True) as checkpoints:
+            half_model, half_variables, _ = checkpoints.restore_network(which)
+        half_model = half_model.clone(band_chunk=band_chunk)
+    return DualSR(
+        model.clone(band_chunk=band_chunk), variables, half_model, half_variables, iterations
+    )

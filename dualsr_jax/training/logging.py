@@ -6,12 +6,13 @@ lie under `<workdir>/tensorboard`.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
+
+from dualsr_jax.io.atomic import replacing
 
 
 class TrainingLog:
@@ -30,9 +31,8 @@ class TrainingLog:
         if path.exists():
             lines = path.read_text().splitlines()
             kept = [line for line in lines if json.loads(line)["step"] <= first_step]
-            beside = path.with_suffix(".jsonl.new")
-            beside.write_text("".join(line + "\n" for line in kept))
-            os.replace(beside, path)
+            with replacing(path) as beside:
+                beside.write_text("".join(line + "\n" for line in kept))
         self._lines = path.open("a")
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
         self._batch_size = batch_size

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from dualsr_jax.data.patches import PatchSampler
 from dualsr_jax.data.scenes import Scene, load_scenes, open_source, split
+from dualsr_jax.io.atomic import replacing
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.training import optimizer as optimizers
@@ -118,7 +119,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
     with Checkpoints(workdir) as checkpoints:
         state = parallel.replicate(checkpoints.restore(state, model))
         first_step = int(state.step)
-        (workdir / "config.json").write_text(config.to_json_best_effort(indent=2) + "\n")
+        with replacing(workdir / "config.json") as beside:
+            beside.write_text(config.to_json_best_effort(indent=2) + "\n")
         print(_summary(model, state.params, sampler, first_step, last_step, updates), flush=True)
         with TrainingLog(
             workdir, first_step=first_step, last_step=last_step, batch_size=settings.batch_size
