@@ -29,7 +29,7 @@ class TrainingLog:
         """
         path = workdir / "metrics.jsonl"
         if path.exists():
-            lines = path.read_text().splitlines()
+            lines = path.read_text().split("\n")[:-1]  # a killed run may have cut the last one off
             kept = [line for line in lines if json.loads(line)["step"] <= first_step]
             with replacing(path) as beside:
                 beside.write_text("".join(line + "\n" for line in kept))
