@@ -79,9 +79,9 @@ class Payload:
 
 
 def test_pth_file_is_never_executed(tmp_path, monkeypatch):
-    pytest.importorskip("torch", reason="reading .pth files needs PyTorch")
+    torch = pytest.importorskip("torch", reason="reading .pth files needs PyTorch")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"state_dict": Payload()}))
+    torch.save({"state_dict": Payload()}, tmp_path / "evil.pth")
     with pytest.raises(pickle.UnpicklingError):
         load_pth(tmp_path / "evil.pth")
     assert not (tmp_path / "executed").exists()
