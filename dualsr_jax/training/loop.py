@@ -130,6 +130,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
             started = time.perf_counter()
             for step in range(first_step + 1, last_step + 1):
                 state, metrics = step_fn(state, sampler.batch(step - 1))
+                # One step runs and one waits: the device never idles, the bar is not ahead of it.
+                jax.block_until_ready(since_log[-1:])
                 since_log.append(metrics)
                 log.advance()
                 saving = step % save_every == 0 or step == last_step
