@@ -73,6 +73,8 @@ def test_resuming_changes_nothing(make_config, tmp_path, update):
     config = {"train__update_every": update, "train__save_every_epochs": 2 / 15}
     train(make_config(epochs=epochs, **config), tmp_path / "whole")
     train(make_config(epochs=epochs / 2, **config), tmp_path / "halves")
+    with (tmp_path / "halves" / "metrics.jsonl").open("a") as file:  # killed after its last save
+        file.write('{"step": 3, "loss": 9.0}\n{"step": 4, "lo')
     train(make_config(epochs=epochs, **config), tmp_path / "halves")
     (_, whole, step), (_, halves, _) = (variables_of(tmp_path / w) for w in ("whole", "halves"))
     assert step == 4

@@ -50,19 +50,18 @@ def test_extremes():
     assert float(right_angle) == pytest.approx(90, abs=1e-3)
 
 
-def test_ssim_equals_scikit_image(pair):
-    sr, hr = pair
+@pytest.mark.parametrize("contrast", [1.0, 0.1])  # 0.1: variances of the size of SSIM's constants
+def test_ssim_equals_scikit_image(pair, contrast):
+    sr, hr = (contrast * x for x in pair)
     gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     for function, options in ((metrics.ssim, gaussian), (metrics.ssim_uniform, {"win_size": 7})):
-        expected = np.mean(
-            [
-                structural_similarity(
-                    sr[..., k].astype(float), hr[..., k].astype(float), data_range=1, **options
-                )
-                for k in range(6)
-            ]
-        )
-        assert float(function(sr, hr)) == pytest.approx(expected, abs=1e-5)
+        bands = [
+            structural_similarity(
+                *(x[..., k].astype(float) for x in (sr, hr)), data_range=1, **options
+            )
+            for k in range(6)
+        ]
+        assert float(function(sr, hr)) == pytest.approx(np.mean(bands), abs=1e-5)
 
 
 def test_band_metrics_equal_numpy(pair):

@@ -11,6 +11,7 @@ from dualsr_jax.models import layers, nbp
 from dualsr_jax.models.asfm import Fusion, MixedUnit
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.models.fcf import FCF
+from dualsr_jax.ops.resize import imresize
 
 FLOAT32_NOISE = 2e-6  # of sums of a few hundred terms around 1
 
@@ -234,13 +235,23 @@ def test_all_bands_at_once_equals_band_by_band(small):
     model, variables, lr = small
     whole = model.apply(variables, lr)
     partitioned = nbp.partition(lr, nbp.neighbour_table(8))
-    from dualsr_jax.ops.resize import imresize
-
     state, bicubic = model.initial_state(lr), imresize(lr, 2)
     band = jax.jit(lambda *args: model.apply(variables, *args, method="bands"))
     for i in range(8):
         state, residual = band(state, partitioned[i][None], jnp.array([i == 0]))
         np.testing.assert_allclose(bicubic[..., i] + residual[0], whole[..., i], atol=FLOAT32_NOISE)
+
+
+def test_band_chunk_bounds_the_memory():
+    lr = jax.ShapeDtypeStruct((1, 24, 24, 24), jnp.float32)
+
+    def bytes_needed(band_chunk):
+        model = CoarSR(4, features=8, band_chunk=band_chunk)
+        variables = jax.eval_shape(model.init, jax.random.key(0), lr)
+        compiled = jax.jit(model.apply).lower(variables, lr).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert bytes_needed(2) < bytes_needed(None) / 4
 
 
 @pytest.mark.parametrize("neighbours", ["paper", "released"])
@@ -267,8 +278,6 @@ def test_a_band_depends_on_its_rows_and_on_nothing_else(small, neighbours):
 
 
 def test_bicubic_is_computed_when_not_given(small):
-    from dualsr_jax.ops.resize import imresize
-
     model, variables, lr = small
     np.testing.assert_array_equal(
         model.apply(variables, lr), model.apply(variables, lr, imresize(lr, 2))
