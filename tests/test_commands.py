@@ -20,8 +20,6 @@ from dualsr_jax.training.checkpoint import Checkpoints
 from dualsr_jax.training.loop import train
 from dualsr_jax.upscale import DualSR, low_resolution
 
-STEPS_PER_EPOCH = 10
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -42,7 +40,6 @@ def make_config(folder):
         c.data.path, c.data.test = str(folder), ("test",)
         c.train.update_from_flattened_dict({"epochs": epochs, "batch_size": 2, "lr_patch": 4})
         c.train.update_from_flattened_dict({"patches_per_image": 2, "resize_scales": (1.0,)})
-        c.train.patches_per_image = 2
         c.train.save_every_epochs = 0.2
         c.train.log_every_steps = 1
         c.evaluate.bands = (1, 6)
@@ -60,11 +57,6 @@ def variables_of(workdir, which="latest"):
 
 def records(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    return tmp_path_factory.mktemp("trained")
 
 
 @pytest.mark.parametrize("update", ["band", "image"])

@@ -59,8 +59,8 @@ class PatchSampler:
                         f"{scene.name} at resize scale {scale} ({cube.shape[0]}x{cube.shape[1]}): "
                         "lower config.train.lr_patch or drop the scale from train.resize_scales"
                     )
-                self._images.append((scene.name, cube))
-        num_bands = self._images[0][1].shape[-1]
+                self._images.append(cube)
+        num_bands = self._images[0].shape[-1]
         self.num_bands = window_bands or num_bands
         if self.num_bands > num_bands:
             raise ValueError(f"window_bands={window_bands} is more than the {num_bands} bands")
@@ -93,7 +93,7 @@ class PatchSampler:
         return {"hr": hr, "variant": (samples % NUM_VARIANTS).astype(np.int32)}
 
     def _draw(self, sample: int, rng: np.random.Generator) -> np.ndarray:
-        _, cube = self._images[sample // self._per_image]
+        cube = self._images[sample // self._per_image]
         size, bands = self._patch_size, self.num_bands
         row, column, band = (
             int(rng.integers(length - extent + 1))
