@@ -27,7 +27,7 @@ from dualsr_jax.metrics import PROTOCOLS, score
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.training.checkpoint import check_model, restore_dualsr
-from dualsr_jax.training.loop import load_parts, make_workdir
+from dualsr_jax.training.loop import load_parts, make_writable
 from dualsr_jax.upscale import DualSR, crop_to_multiple, low_resolution
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, file.py:argument.")
@@ -175,7 +175,7 @@ def evaluate(
         band_chunk=settings.band_chunk,
     )
     check_model(dualsr.model, CoarSR(**config.model), str(workdir))
-    make_workdir(output)
+    make_writable(output, "output")
     (scenes,) = load_parts(config.data, "test")
     check_figures(settings, scenes)
 

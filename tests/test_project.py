@@ -125,7 +125,8 @@ def test_configs_dry_run(name, argument):
     }
     state = jax.eval_shape(lambda: create_state(model, optimizer, jax.random.key(0)))
     after, metrics = jax.eval_shape(step, state, batch)
-    jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), after, state)
+    same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), after, state)
+    assert jax.tree.all(same)
     assert metrics["loss"].shape == ()
     assert config.evaluate.protocol in PROTOCOLS
 

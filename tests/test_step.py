@@ -176,4 +176,4 @@ def test_bad_settings():
     with pytest.raises(ValueError, match="must be positive"):
         learning_rate_schedule(0, 30, 100)
     with pytest.raises(ValueError, match=r"not divisible by the 2 devices.*such as 6"):
-        parallel.check_batch_size(5, 2)
+        parallel.check_batch_size(5)

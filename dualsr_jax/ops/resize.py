@@ -75,8 +75,8 @@ def imresize(
 
 
 def imresize(
-    cube: Float[jax.Array | np.ndarray, "*batch H W L"], scale: float
-) -> Float[jax.Array | np.ndarray, "*batch sH sW L"]:
+    cube: Float[jax.Array | np.ndarray, "..."], scale: float
+) -> Float[jax.Array | np.ndarray, "..."]:
     """Resizes cubes in space as MATLAB's bicubic `imresize` does.
 
     A NumPy array is computed in NumPy in its own precision and returned as NumPy; a JAX array

@@ -18,14 +18,13 @@ from dualsr_jax.io.atomic import replacing
 class TrainingLog:
     """Writes the records of one run; a context manager."""
 
-    def __init__(self, workdir: Path, *, first_step: int, last_step: int, batch_size: int) -> None:
+    def __init__(self, workdir: Path, *, first_step: int, last_step: int) -> None:
         """Opens the records.
 
         Args:
             workdir: an existing folder.
             first_step: steps made before, 0 for a new run.
             last_step: steps after which the run ends.
-            batch_size: samples a step, for the rate in samples a second.
         """
         path = workdir / "metrics.jsonl"
         if path.exists():
@@ -35,7 +34,6 @@ class TrainingLog:
                 beside.write_text("".join(line + "\n" for line in kept))
         self._lines = path.open("a")
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
-        self._batch_size = batch_size
         self._bar = tqdm(
             total=last_step, initial=first_step, unit="step", dynamic_ncols=True, smoothing=0.05
         )

@@ -22,7 +22,7 @@ from dualsr_jax.training import optimizer as optimizers
 from dualsr_jax.training import parallel
 from dualsr_jax.training.checkpoint import Checkpoints
 from dualsr_jax.training.logging import TrainingLog
-from dualsr_jax.training.step import create_state, make_train_step
+from dualsr_jax.training.step import create_state, make_train_step, updates_per_batch
 from dualsr_jax.upscale import crop_to_multiple, low_resolution, super_resolve
 
 
@@ -40,26 +40,26 @@ def load_parts(data: ConfigDict, *parts: str) -> list[list[Scene]]:
     return [load_scenes(source, selections[p], peak=data.peak, crop=data.crop) for p in parts]
 
 
-def make_workdir(workdir: Path) -> None:
-    """Creates the folder and proves that it can be written.
+def make_writable(folder: Path, flag: str) -> None:
+    """Creates a folder and proves that it can be written.
+
+    Args:
+        folder: to create, if it does not exist.
+        flag: of the command line that names it, for the error.
 
     Raises:
-        ValueError: if it cannot.
+        ValueError: if it cannot be written.
     """
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        probe = workdir / ".writable"
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise ValueError(
-            f"the workdir {str(workdir)!r} cannot be written ({error.strerror}): choose another "
-            "with --workdir"
+            f"the {flag} {str(folder)!r} cannot be written ({error.strerror}): choose another "
+            f"with --{flag}"
         ) from error
-
-
-def _updates_per_batch(train: ConfigDict, num_bands: int) -> int:
-    return num_bands if train.update_every == "band" else 1
 
 
 def _validation_psnr(model: CoarSR, variables: dict[str, Any], scenes: list[Scene]) -> float:
@@ -84,8 +84,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
     """
     settings = config.train
     model = CoarSR(**config.model)
-    parallel.check_batch_size(settings.batch_size, jax.local_device_count())
-    make_workdir(workdir)
+    parallel.check_batch_size(settings.batch_size)
+    make_writable(workdir, "workdir")
     train_scenes, validation_scenes = load_parts(config.data, "train", "validation")
     sampler = PatchSampler(
         train_scenes,
@@ -99,7 +99,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     # The one place where durations become steps.
     last_step = max(1, round(settings.epochs * sampler.steps_per_epoch))
     save_every = max(1, math.ceil(settings.save_every_epochs * sampler.steps_per_epoch))
-    updates = _updates_per_batch(settings, sampler.num_bands)
+    updates = updates_per_batch(settings.update_every, sampler.num_bands)
     schedule = optimizers.learning_rate_schedule(
         settings.learning_rate, settings.halve_every_epochs, sampler.steps_per_epoch * updates
     )
@@ -122,9 +122,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
         with replacing(workdir / "config.json") as beside:
             beside.write_text(config.to_json_best_effort(indent=2) + "\n")
         print(_summary(model, state.params, sampler, first_step, last_step, updates), flush=True)
-        with TrainingLog(
-            workdir, first_step=first_step, last_step=last_step, batch_size=settings.batch_size
-        ) as log:
+        with TrainingLog(workdir, first_step=first_step, last_step=last_step) as log:
             since_save: list[float] = []
             since_log: list[dict[str, jax.Array]] = []
             started = time.perf_counter()
@@ -170,6 +168,5 @@ def _summary(
     return (
         f"CoarSR x{model.scale}: {count:,} parameters; {sampler.num_bands} bands, "
         f"{sampler.samples_per_epoch:,} samples an epoch, {updates} updates a batch; "
-        f"steps {first:,} to {last:,} on {jax.local_device_count()} "
-        f"{jax.devices()[0].device_kind} device(s)"
+        f"steps {first:,} to {last:,} on {parallel.describe_devices()}"
     )

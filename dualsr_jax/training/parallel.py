@@ -14,8 +14,15 @@ from dualsr_jax.training.step import Metrics, TrainState
 AXIS = "batch"
 
 
-def check_batch_size(batch_size: int, num_devices: int) -> None:
+def describe_devices() -> str:
+    """The devices that training runs on, in words."""
+    devices = jax.local_devices()
+    return f"{len(devices)} {devices[0].device_kind} device(s)"
+
+
+def check_batch_size(batch_size: int) -> None:
     """Raises ValueError if a batch cannot be divided evenly among the devices."""
+    num_devices = jax.local_device_count()
     if batch_size % num_devices:
         raise ValueError(
             f"train.batch_size={batch_size} is not divisible by the {num_devices} devices: choose "

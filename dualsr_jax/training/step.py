@@ -73,6 +73,11 @@ def make_images(
     return lr, imresize(lr, scale), hr
 
 
+def updates_per_batch(update: str, num_bands: int) -> int:
+    """Optimiser updates that one batch makes."""
+    return num_bands if update == "band" else 1
+
+
 def make_update(
     model: CoarSR,
     optimizer: optax.GradientTransformation,
@@ -190,8 +195,7 @@ def make_train_step(
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         lr, bicubic, hr = make_images(batch, model.scale)
-        updates = hr.shape[-1] if update == "band" else 1
-        learning_rate = schedule(state.step * updates)
+        learning_rate = schedule(state.step * updates_per_batch(update, hr.shape[-1]))
         state, loss, sr = learn(state, lr, bicubic, hr)
         psnr = psnr_db(sr.clip(0, 1), hr).mean()
         if axis_name is not None:
