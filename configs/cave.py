@@ -18,6 +18,7 @@ def get_config(scale: str = "4") -> ConfigDict:
         raise ValueError(f"unknown scale {scale!r}: expected configs/cave.py:2, :3, :4 or :8")
     c = ConfigDict()
     c.seed = 0
+    c.protocol = "dualsr"  # normalisation, crop, clipping and metrics; or "sspsr"
 
     c.model = ConfigDict()
     c.model.scale = int(scale)
@@ -29,24 +30,21 @@ def get_config(scale: str = "4") -> ConfigDict:
     c.model.band_chunk = config_dict.placeholder(int)  # bands at once; none: all
 
     c.data = ConfigDict()
-    c.data.source = "folder"
+    c.data.name = "cave"  # of published splits and figures
+    c.data.source = "folder"  # or "tfds", a prepared data set
     c.data.path = "data/CAVE"
     c.data.key = config_dict.placeholder(str)  # variable in .mat files; none: the only one
-    c.data.peak = config_dict.placeholder(object)  # stored value of 1; none: of the data type
-    c.data.crop = config_dict.placeholder(int)  # top-left pixels to use; none: all
-    c.data.train = ()  # empty: all scenes but those below
+    c.data.peak = config_dict.placeholder(object)  # stored value of 1; none: by the protocol
+    c.data.split = "dualsr"  # or "20_12", "random", "fold 1/5", a text file
+    c.data.test_share = 0.2  # of the scenes, for data.split = "random"
+    c.data.split_seed = 0  # of the order of "random" and "fold"
     c.data.validation = ()  # held out to choose the best checkpoint; empty: training PSNR does
-    c.data.test = (
-        "balloons",
-        "cloth",
-        "face",
-        "fake_and_real_lemons",
-        "flowers",
-        "hairs",
-        "oil_painting",
-    )
-    c.data.test_share = 0.2  # of the scenes, at random, where data.test is empty
-    c.data.split_seed = 0
+    c.data.memory_gb = 8.0  # training images beyond that wait in a temporary file
+
+    c.degradation = ConfigDict()
+    c.degradation.kernel = "bicubic"  # or "isotropic", "anisotropic": a Gaussian blur, decimation
+    c.degradation.sigma = (1.0, 1.0)  # HR pixels, drawn from this range
+    c.degradation.noise = (0.0, 0.0)  # standard deviation, fraction of the peak, likewise
 
     c.train = ConfigDict()
     c.train.update_every = "band"  # one optimiser step a band, as published; or "image"
@@ -55,6 +53,7 @@ def get_config(scale: str = "4") -> ConfigDict:
     c.train.batch_size = 64  # samples, over all devices
     c.train.lr_patch = 32  # pixels a side of an LR patch
     c.train.patches_per_image = 24  # an epoch, at each resize scale
+    c.train.fixed_patches = False  # True: the same patches in every epoch, as released
     c.train.resize_scales = (1.0, 0.75, 0.5)
     c.train.window_bands = config_dict.placeholder(int)  # bands of a sample; none: all
     c.train.learning_rate = 1e-4
@@ -63,7 +62,7 @@ def get_config(scale: str = "4") -> ConfigDict:
     c.train.log_every_steps = 10
 
     c.evaluate = ConfigDict()
-    c.evaluate.protocol = "dualsr"  # or "sspsr"
+    c.evaluate.crop = config_dict.placeholder(int)  # top-left pixels tested; none: by the protocol
     c.evaluate.iterations = 1  # of the fine stage
     c.evaluate.band_chunk = 8  # bands at once, bounds the memory
     c.evaluate.bands = (10, 20)  # shown in figures, counted from 1

@@ -15,6 +15,7 @@ def get_config() -> ConfigDict:
     """The config."""
     c = ConfigDict()
     c.seed = 0
+    c.protocol = "dualsr"  # normalisation, crop, clipping and metrics; or "sspsr"
 
     c.model = ConfigDict()
     c.model.scale = 2
@@ -26,16 +27,21 @@ def get_config() -> ConfigDict:
     c.model.band_chunk = config_dict.placeholder(int)  # bands at once; none: all
 
     c.data = ConfigDict()
+    c.data.name = "indian_pines"  # of published splits and figures
     c.data.source = "indian_pines"
     c.data.path = ""  # packaged
     c.data.key = config_dict.placeholder(str)  # variable in .mat files; none: the only one
     c.data.peak = 10000.0  # stored value of 1; the largest stored is 9604
-    c.data.crop = config_dict.placeholder(int)  # top-left pixels to use; none: all
-    c.data.train = ("indian_pines[:97, :]",)
+    c.data.split = "thirds"
+    c.data.test_share = 0.2  # of the scenes, for data.split = "random"
+    c.data.split_seed = 0  # of the order of "random" and "fold"
     c.data.validation = ()  # held out to choose the best checkpoint; empty: training PSNR does
-    c.data.test = ("indian_pines[97:, :]",)
-    c.data.test_share = 0.2  # of the scenes, at random, where data.test is empty
-    c.data.split_seed = 0
+    c.data.memory_gb = 8.0  # training images beyond that wait in a temporary file
+
+    c.degradation = ConfigDict()
+    c.degradation.kernel = "bicubic"  # or "isotropic", "anisotropic": a Gaussian blur, decimation
+    c.degradation.sigma = (1.0, 1.0)  # HR pixels, drawn from this range
+    c.degradation.noise = (0.0, 0.0)  # standard deviation, fraction of the peak, likewise
 
     c.train = ConfigDict()
     c.train.update_every = "band"  # one optimiser step a band, as published; or "image"
@@ -44,6 +50,7 @@ def get_config() -> ConfigDict:
     c.train.batch_size = 8  # samples, over all devices
     c.train.lr_patch = 16  # pixels a side of an LR patch
     c.train.patches_per_image = 24  # an epoch, at each resize scale
+    c.train.fixed_patches = False  # True: the same patches in every epoch, as released
     c.train.resize_scales = (1.0, 0.75)
     c.train.window_bands = 8  # bands of a sample
     c.train.learning_rate = 1e-3
@@ -52,7 +59,7 @@ def get_config() -> ConfigDict:
     c.train.log_every_steps = 10
 
     c.evaluate = ConfigDict()
-    c.evaluate.protocol = "dualsr"  # or "sspsr"
+    c.evaluate.crop = config_dict.placeholder(int)  # top-left pixels tested; none: by the protocol
     c.evaluate.iterations = 1  # of the fine stage
     c.evaluate.band_chunk = 8  # bands at once, bounds the memory
     c.evaluate.bands = (30, 120)  # shown in figures, counted from 1

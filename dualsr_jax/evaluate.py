@@ -4,11 +4,16 @@
         --half_scale_workdir runs/cave_x2
 
 Prints the table and writes `results.json`, `results.csv` and figures to `<workdir>/evaluation`.
-Results of the networks are clipped to [0, 1] before scoring, bicubic is not, as published.
+Normalisation, crop, clipping and metrics are those of the config's protocol (`protocols.py`).
+
+    python -m dualsr_jax.evaluate --config configs/cave.py:8 --check
+
+needs no trained network: it scores bicubic alone and compares it with its published row.
 """
 
 import csv
 import json
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,15 +28,18 @@ from dualsr_jax.commands import run
 from dualsr_jax.data.scenes import Scene
 from dualsr_jax.figures import band_figure, spectra_figure
 from dualsr_jax.io.atomic import replacing
-from dualsr_jax.metrics import PROTOCOLS, score
 from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
+from dualsr_jax.protocols import get_protocol
+from dualsr_jax.self_check import check, compare, degrade_scene, image_scores
 from dualsr_jax.training.checkpoint import check_model, restore_dualsr
-from dualsr_jax.training.loop import load_parts, make_writable
-from dualsr_jax.upscale import DualSR, crop_to_multiple, low_resolution
+from dualsr_jax.training.loop import make_writable, open_parts
+from dualsr_jax.upscale import DualSR
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, file.py:argument.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained network.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained network.")
+_CHECK = flags.DEFINE_bool("check", False, "Only compare bicubic with its published row.")
 _HALF = flags.DEFINE_string(
     "half_scale_workdir",
     None,
@@ -62,38 +70,31 @@ def check_figures(settings: ConfigDict, scenes: list[Scene]) -> None:
 
 
 def evaluate_scene(
-    dualsr: DualSR, scene: Scene, protocol: str
-) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
-    """Super-resolves one scene from its own LR image and scores it.
+    dualsr: DualSR, hr: np.ndarray, lr: np.ndarray, protocol: str
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Super-resolves one image and scores it.
 
     Args:
         dualsr: both stages.
-        scene: the reference.
-        protocol: a key of `metrics.PROTOCOLS`.
+        hr: the reference.
+        lr: its LR image.
+        protocol: a key of `PROTOCOLS`.
 
     Returns:
-        The cubes by method, the reference as it was compared, and the record for `results.json`.
+        The cubes by method, and the record for `results.json`.
     """
-    scale = dualsr.model.scale
-    hr = crop_to_multiple(scene.cube, scale)
-    lr = low_resolution(hr, scale)
+    scale, clip = dualsr.model.scale, get_protocol(protocol).clip
     started = time.perf_counter()
     result = dualsr(lr)
     seconds = time.perf_counter() - started
     cubes = {
         "Bicubic": imresize(lr, scale),
-        "CoarSR": result.coarse.clip(0, 1),
-        "DualSR": result.fine.clip(0, 1),
+        "CoarSR": clip(result.coarse),
+        "DualSR": clip(result.fine),
     }
-    scores = {
-        method: {
-            name: float(value)
-            for name, value in score(cube, hr, scale=scale, protocol=protocol).items()
-        }
-        for method, cube in cubes.items()
-    }
+    scores = {method: image_scores(cube, hr, scale, protocol) for method, cube in cubes.items()}
     record = {"scores": scores, "gains": result.gains.tolist(), "seconds": round(seconds, 2)}
-    return cubes, hr, record
+    return cubes, record
 
 
 def mean_scores(records: Mapping[str, Any], protocol: str) -> dict[str, dict[str, float]]:
@@ -101,7 +102,7 @@ def mean_scores(records: Mapping[str, Any], protocol: str) -> dict[str, dict[str
     return {
         method: {
             metric: float(np.mean([r["scores"][method][metric] for r in records.values()]))
-            for metric in PROTOCOLS[protocol]
+            for metric in get_protocol(protocol).metrics
         }
         for method in METHODS
     }
@@ -109,7 +110,7 @@ def mean_scores(records: Mapping[str, Any], protocol: str) -> dict[str, dict[str
 
 def table(records: Mapping[str, Any], protocol: str) -> str:
     """The scores as text, the means last."""
-    metrics = list(PROTOCOLS[protocol])
+    metrics = list(get_protocol(protocol).metrics)
     rows = [
         (image, method, r["scores"][method]) for image, r in records.items() for method in METHODS
     ]
@@ -127,7 +128,7 @@ def table(records: Mapping[str, Any], protocol: str) -> str:
 def _write_csv(path: Path, records: Mapping[str, Any], protocol: str) -> None:
     with replacing(path) as beside, beside.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "method", *PROTOCOLS[protocol]])
+        writer.writerow(["image", "method", *get_protocol(protocol).metrics])
         for image, record in records.items():
             for method in METHODS:
                 writer.writerow([image, method, *record["scores"][method].values()])
@@ -161,11 +162,9 @@ def evaluate(
         ValueError: for bad settings or data, or a checkpoint of another network.
         FileNotFoundError: if there is no checkpoint or no data.
     """
-    settings = config.evaluate
-    if settings.protocol not in PROTOCOLS:
-        raise ValueError(
-            f"unknown protocol {settings.protocol!r}: expected one of {sorted(PROTOCOLS)}"
-        )
+    settings, protocol = config.evaluate, config.protocol
+    degradation = Degradation(**config.degradation)
+    parts = open_parts(config)
     output = workdir / "evaluation" if output is None else output
     dualsr = restore_dualsr(
         workdir,
@@ -176,12 +175,13 @@ def evaluate(
     )
     check_model(dualsr.model, CoarSR(**config.model), str(workdir))
     make_writable(output, "output")
-    (scenes,) = load_parts(config.data, "test")
+    scenes = list(parts["test"])
     check_figures(settings, scenes)
 
     records: dict[str, Any] = {}
     for scene in tqdm(scenes, unit="image", desc=f"x{dualsr.model.scale}"):
-        cubes, hr, records[scene.name] = evaluate_scene(dualsr, scene, settings.protocol)
+        hr, lr = degrade_scene(scene, dualsr.model.scale, degradation, config.seed)
+        cubes, records[scene.name] = evaluate_scene(dualsr, hr, lr, protocol)
         stem = _file_name(scene.name)
         title = f"{scene.name}, x{dualsr.model.scale}"
         pixels = [
@@ -196,20 +196,29 @@ def evaluate(
                     np.save(beside, cubes[method], allow_pickle=False)
     results = {
         "scale": dualsr.model.scale,
-        "protocol": settings.protocol,
-        "mean": mean_scores(records, settings.protocol),
+        "protocol": protocol,
+        "mean": mean_scores(records, protocol),
         "images": records,
     }
     with replacing(output / "results.json") as beside:
         beside.write_text(json.dumps(results, indent=2) + "\n")
-    _write_csv(output / "results.csv", records, settings.protocol)
-    print(table(records, settings.protocol))
+    _write_csv(output / "results.csv", records, protocol)
+    print(table(records, protocol))
+    verdict = compare(config, {image: r["scores"]["Bicubic"] for image, r in records.items()})
+    if verdict.agrees is not None:
+        print(verdict.text)
     print(f"results, tables and figures: {output}")
     return results
 
 
 def main() -> None:
-    """Evaluates the network in the workdir."""
+    """Evaluates the network in the workdir, or checks the protocol."""
+    if _CHECK.value:
+        verdict = check(_CONFIG.value)
+        print(verdict.text)
+        sys.exit(not verdict.agrees)
+    if _WORKDIR.value is None:
+        raise ValueError("--workdir is needed: the folder of the trained network (or --check)")
     evaluate(
         _CONFIG.value,
         Path(_WORKDIR.value).expanduser(),

@@ -5,15 +5,10 @@ peak 1, and returns one number an image (`[...]`, the batch shape). All are pure
 exact at identity (PSNR inf, SSIM 1, SAM 0). None of them clips: results of networks are clipped
 to [0, 1] by whoever scores them.
 
-Two protocols exist in the literature and their tables do not mix:
-
-- `dualsr`: PSNR over the whole cube, SSIM with a Gaussian 11x11 window, SAM over all pixels.
-- `sspsr`: mean over bands of each band's PSNR, SSIM with a uniform 7x7 window and sample
-  covariance, SAM without all-zero pixels, and CC, RMSE, ERGAS.
+`protocols.py` says which of them belong together.
 """
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -133,40 +128,3 @@ def ergas(sr: Cubes, hr: Cubes, scale: float) -> PerImage:
     sr, hr = _same_shape(sr, hr)
     relative = _band_mse(sr, hr) / jnp.square(hr.mean(_BAND_AXES))
     return 100 / scale * jnp.sqrt(relative.mean(-1))
-
-
-PROTOCOLS: dict[str, dict[str, Callable[..., jax.Array]]] = {
-    "dualsr": {"psnr_db": psnr_db, "ssim": ssim, "sam_deg": sam_deg},
-    "sspsr": {
-        "mpsnr_db": mpsnr_db,
-        "ssim": ssim_uniform,
-        "sam_deg": sam_deg_nonzero,
-        "cc": cc,
-        "rmse": rmse,
-        "ergas": ergas,
-    },
-}
-
-
-@functools.partial(jax.jit, static_argnames=("scale", "protocol"))
-def score(sr: Cubes, hr: Cubes, *, scale: int, protocol: str = "dualsr") -> dict[str, PerImage]:
-    """All metrics of a protocol.
-
-    Args:
-        sr: result `[..., H, W, L]`, clipped by the caller where the protocol wants it.
-        hr: reference of the same shape.
-        scale: scale factor, used by ERGAS.
-        protocol: a key of `PROTOCOLS`.
-
-    Returns:
-        One array `[...]` a metric.
-
-    Raises:
-        ValueError: if the protocol is unknown or the shapes differ.
-    """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {protocol!r}: expected one of {sorted(PROTOCOLS)}")
-    return {
-        name: metric(sr, hr, scale) if metric is ergas else metric(sr, hr)
-        for name, metric in PROTOCOLS[protocol].items()
-    }

@@ -6,6 +6,7 @@ shape.
 
 import dataclasses
 import functools
+import zlib
 from typing import Any, cast
 
 import jax
@@ -14,7 +15,7 @@ from jaxtyping import Float
 
 from dualsr_jax.fine_stage import back_project
 from dualsr_jax.models.coarse import CoarSR
-from dualsr_jax.ops.resize import imresize
+from dualsr_jax.ops.degrade import Degradation, degrade, image_keys
 
 Cube = Float[np.ndarray, "H W L"]
 _OVERSHOOT = 0.25  # more than bicubic reduction of values in [0, 1] can give
@@ -27,8 +28,22 @@ def crop_to_multiple(cube: Cube, scale: int) -> Resized:
     return cube[:height, :width]
 
 
-def low_resolution(hr: Cube, scale: int) -> Resized:
-    """The LR cube that the protocols test with: MATLAB bicubic by 1/scale.
+def low_resolution(
+    hr: Cube,
+    scale: int,
+    *,
+    degradation: Degradation = Degradation(),  # noqa: B008, immutable
+    name: str = "",
+    seed: int = 0,
+) -> Resized:
+    """The LR cube that a reference is tested with.
+
+    Args:
+        hr: the reference.
+        scale: scale factor.
+        degradation: by default that of the protocols, MATLAB bicubic.
+        name: of the image; with the seed it decides what is drawn for random degradation.
+        seed: see `name`.
 
     Raises:
         ValueError: if a side of `hr` is not a multiple of the scale.
@@ -38,7 +53,8 @@ def low_resolution(hr: Cube, scale: int) -> Resized:
             f"a reference of {hr.shape[0]}x{hr.shape[1]} pixels is not a multiple of scale "
             f"{scale}: use crop_to_multiple first"
         )
-    return imresize(hr, 1 / scale)
+    keys = image_keys(seed, np.array([zlib.crc32(name.encode())], np.uint32))
+    return np.asarray(degrade(hr[None], keys, scale=scale, degradation=degradation)[0])
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -9,8 +9,9 @@ import pytest
 from conftest import ROOT
 
 from dualsr_jax.data.scenes import normalise
-from dualsr_jax.metrics import psnr_db, score, ssim
+from dualsr_jax.metrics import psnr_db, ssim
 from dualsr_jax.ops.resize import imresize
+from dualsr_jax.protocols import score
 
 DATA = ROOT.parent / "shared" / "data"
 SCENES = ["balloons", "cloth", "face", "fake_and_real_lemons", "flowers", "hairs", "oil_painting"]

@@ -1,5 +1,6 @@
 """Training, evaluation and the errors of both, end to end on a small folder of cubes."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ def folder(tmp_path_factory):
     for name in ("a", "b", "c", "test"):
         scene = imresize(rng.random((7, 6, 6)), 2.9)[:20, :17].clip(0, 1)
         np.save(path / f"{name}.npy", (scene * 65535).astype(np.uint16))
+    (path / "split.txt").write_text("[test]\ntest\n")
     return path
 
 
@@ -37,7 +39,7 @@ def make_config(folder):
     def make(scale="2", epochs=0.4, **changes):
         c = load(ROOT / "configs" / "cave.py").get_config(scale)
         c.model.features, c.model.num_asfm, c.model.num_blocks = 4, 1, 1
-        c.data.path, c.data.test = str(folder), ("test",)
+        c.data.path, c.data.split = str(folder), str(folder / "split.txt")
         c.train.update_from_flattened_dict({"epochs": epochs, "batch_size": 2, "lr_patch": 4})
         c.train.update_from_flattened_dict({"patches_per_image": 2, "resize_scales": (1.0,)})
         c.train.save_every_epochs = 0.2
@@ -134,9 +136,11 @@ def test_evaluation(make_config, tmp_path, capsys):
         assert results["mean"][method] == scores[method]
     printed = capsys.readouterr().out
     assert f"{scores['DualSR']['psnr_db']:.4f}" in printed
-    assert (output / "results.csv").read_text().splitlines()[
-        0
-    ] == "image,method,psnr_db,ssim,sam_deg"
+    with (output / "results.csv").open() as file:
+        rows = {row.pop("method"): row for row in csv.DictReader(file)}
+    for method, expected in scores.items():
+        assert rows[method].pop("image") == "test"
+        assert {metric: float(value) for metric, value in rows[method].items()} == expected
 
 
 def test_fine_stage_without_half_scale_network(make_config, rng):
@@ -155,6 +159,46 @@ def test_fine_stage_without_half_scale_network(make_config, rng):
         dualsr(lr)
 
 
+def test_degraded_training_and_evaluation(make_config, tmp_path):
+    settings = {
+        "degradation__kernel": "anisotropic",
+        "degradation__sigma": (0.5, 2.0),
+        "degradation__noise": (0.05, 0.05),
+        "data__validation": ("c",),
+    }
+    train(make_config(epochs=1 / 10, **settings), tmp_path / "noisy")
+    train(make_config(epochs=1 / 10), tmp_path / "clean")
+    noisy, clean = (records(tmp_path / w)[-1] for w in ("noisy", "clean"))
+    assert noisy["psnr_db"] < clean["psnr_db"] - 1
+    results = [evaluate(make_config(**settings), tmp_path / "noisy") for _ in range(2)]
+    scores = [r["images"]["test"]["scores"]["Bicubic"]["psnr_db"] for r in results]
+    assert scores[0] == scores[1]
+    plain = evaluate(make_config(), tmp_path / "noisy")["images"]["test"]["scores"]["Bicubic"]
+    assert scores[0] < plain["psnr_db"] - 1
+
+
+def test_protocols_clip_and_crop(make_config, tmp_path):
+    train(make_config(epochs=1 / 15), tmp_path)
+    hr = np.load(f"{make_config().data.path}/test.npy").astype(np.float32)[:, :16]
+    variables = variables_of(tmp_path)
+
+    def coarse(config):
+        return evaluate(config, tmp_path)["images"]["test"]["scores"]["CoarSR"]
+
+    def expected(hr, clip):
+        sr = DualSR(*variables[:2])(low_resolution(hr, 2)).coarse
+        return sr.clip(0, 1) if clip else sr
+
+    dualsr = coarse(make_config(evaluate__crop=12))
+    cut = hr[:12, :12] / 65535
+    assert dualsr["psnr_db"] == pytest.approx(float(psnr_db(expected(cut, True), cut)), abs=1e-4)
+    sspsr = coarse(make_config(protocol="sspsr"))
+    whole = hr / np.load(f"{make_config().data.path}/test.npy").max()
+    error = float(np.sqrt(np.mean((expected(whole, False) - whole) ** 2)))
+    assert sspsr["rmse"] == pytest.approx(error, rel=1e-4)
+    assert list(sspsr) == ["mpsnr_db", "ssim", "sam_deg", "cc", "rmse", "ergas"]
+
+
 def test_bad_workdirs_and_checkpoints(make_config, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"workdir '.*file/run' cannot be written .*--workdir"):
@@ -169,7 +213,7 @@ def test_bad_workdirs_and_checkpoints(make_config, tmp_path):
     with pytest.raises(ValueError, match=r"evaluate\.bands has \[9\], but .* bands 1 to 6"):
         evaluate(make_config(evaluate__bands=(1, 9)), tmp_path / "run")
     with pytest.raises(ValueError, match="unknown protocol 'x'"):
-        evaluate(make_config(evaluate__protocol="x"), tmp_path / "run")
+        evaluate(make_config(protocol="x"), tmp_path / "run")
 
 
 def test_bad_data_is_found_before_training(make_config, folder, tmp_path):
@@ -186,7 +230,8 @@ def test_bad_data_is_found_before_training(make_config, folder, tmp_path):
 
 
 def test_a_diverging_run_stops(make_config, tmp_path):
-    with pytest.raises(FloatingPointError, match=r"lower train\.learning_rate"):
+    message = r"at step \d, in a batch of [abc](, [abc])?: lower train\.learning_rate"
+    with pytest.raises(FloatingPointError, match=message):
         train(make_config(epochs=5, train__learning_rate=1e30), tmp_path)
 
 
@@ -207,6 +252,9 @@ def test_errors_on_the_command_line(tmp_path):
     assert typo.returncode == 1
     assert "lerning_rate" in typo.stderr
     assert "learning_rate" in typo.stderr
+    check = command("dualsr_jax.evaluate", "--config", "configs/smoke.py")
+    assert check.returncode == 1
+    assert "error: --workdir is needed" in check.stderr
     scale = command(*train_cave[:2], "configs/cave.py:5", *train_cave[3:])
     assert scale.returncode == 1
     assert "unknown scale '5': expected configs/cave.py:2" in scale.stderr

@@ -4,8 +4,8 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from dualsr_jax.data.patches import PatchSampler
-from dualsr_jax.data.scenes import Scene, Selection, load_scenes, normalise, open_source, split
+from dualsr_jax.data.scenes import Scenes, normalise, open_source
+from dualsr_jax.data.split import Selection
 from dualsr_jax.io.cubes import list_cubes, read_cube
 
 
@@ -108,122 +108,37 @@ def test_bad_pixels(cube):
         normalise(cube[..., :4], None, "scene")
 
 
-def test_split_by_names_and_by_share():
-    names = [f"s{k}" for k in range(10)]
-    parts = split(names, train=(), test=("s3", "s1"), validation=("s9",))
-    assert [s.name for s in parts["test"]] == ["s3", "s1"]
-    assert [s.name for s in parts["train"]] == ["s0", "s2", "s4", "s5", "s6", "s7", "s8"]
-    drawn = split(names, train=(), test=(), test_share=0.3, seed=1)
-    assert (len(drawn["test"]), len(drawn["train"])) == (3, 7)
-    assert drawn == split(names, train=(), test=(), test_share=0.3, seed=1)
-    assert drawn != split(names, train=(), test=(), test_share=0.3, seed=2)
-
-
-def test_parts_of_one_scene_share_no_pixel():
-    parts = split(["a"], train=("a[:, :64]", "a[0:9, 70:80]"), test=("a[:, 64:70]",))
-    assert parts["train"][0] == Selection("a", slice(None), slice(None, 64), "a[:, :64]")
-    with pytest.raises(
-        ValueError, match=r"train 'a\[:, :65\]' and test 'a\[:, 64:\]' share pixels"
-    ):
-        split(["a"], train=("a[:, :65]",), test=("a[:, 64:]",))
-    with pytest.raises(ValueError, match="share pixels of 'b'"):
-        split(["a", "b"], train=("*",), test=("b",))
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"test": ("zebra",)}, "no scene 'zebra': the source has a, b"),
-        ({"test": ("a[1]",)}, "selects no scene"),
-        ({"test": ("a", "b")}, "no scene is left for training"),
-        ({"test": (), "test_share": 1.5}, "test_share"),
-    ],
-)
-def test_bad_splits(settings, message):
-    with pytest.raises(ValueError, match=message):
-        split(["a", "b"], **{"train": (), **settings})
-
-
-def test_load_scenes(tmp_path, cube):
+def test_scenes(tmp_path, cube):
     np.save(tmp_path / "a.npy", cube)
     np.save(tmp_path / "b.npy", cube[..., :5])
     source = open_source("folder", str(tmp_path))
-    (part,) = load_scenes(source, [Selection.parse("a[2:, :4]")], crop=5)
+    (part,) = Scenes(source, [Selection.parse("a[2:, :4]")], crop=5)
     assert part.name == "a[2:, :4]"
-    np.testing.assert_allclose(part.cube, cube[2:5, :4] / 65535, rtol=1e-6)
+    np.testing.assert_allclose(part.cube, cube[2:7, :4] / 65535, rtol=1e-6)
+    both = Scenes(source, [Selection.parse("a"), Selection.parse("b")])
+    assert len(both) == 2
     with pytest.raises(ValueError, match="b has 5 bands, a has 6"):
-        load_scenes(source, [Selection.parse("a"), Selection.parse("b")])
+        list(both)
     with pytest.raises(ValueError, match="holds no pixels"):
-        load_scenes(source, [Selection.parse("a[9:, :]")])
+        list(Scenes(source, [Selection.parse("a[9:, :]")]))
     with pytest.raises(ValueError, match="unknown data source 'zip'"):
         open_source("zip", str(tmp_path))
 
 
+def test_the_peak_of_a_part_is_that_of_its_scene(tmp_path, cube):
+    cube[8, 6, 5] = 65535
+    cube[0, 0, 0] = 0
+    np.save(tmp_path / "a.npy", cube // 7)
+    source = open_source("folder", str(tmp_path))
+    parts = [Selection.parse("a[:4, :]"), Selection.parse("a[4:, :]")]
+    upper, lower = Scenes(source, parts, peak="max")
+    assert lower.cube.max() == 1
+    whole = np.concatenate([upper.cube, lower.cube])
+    np.testing.assert_allclose(whole, (cube // 7) / (65535 // 7), rtol=1e-6)
+
+
 def test_indian_pines_is_packaged():
     source = open_source("indian_pines")
-    (scene,) = load_scenes(source, [Selection.parse("indian_pines")], peak=10000.0)
+    (scene,) = Scenes(source, [Selection.parse("indian_pines")], peak=10000.0)
     assert scene.cube.shape == (145, 145, 200)
     assert 0.95 < scene.cube.max() <= 1
-
-
-# --- patches
-
-
-def sampler(rng, **settings):
-    scenes = [Scene(n, rng.random((24, 20, 8)).astype(np.float32)) for n in "ab"]
-    defaults = {
-        "patch_size": 8,
-        "batch_size": 4,
-        "patches_per_image": 3,
-        "resize_scales": (1.0, 0.5),
-    }
-    return PatchSampler(scenes, **{**defaults, **settings}), scenes
-
-
-def test_an_epoch_is_patches_x_scales_x_variants_x_images(rng):
-    patches, _ = sampler(rng)
-    assert patches.samples_per_epoch == 3 * 2 * 5 * 2
-    assert patches.steps_per_epoch == 15
-    variants = np.concatenate([patches.batch(step)["variant"] for step in range(15)])
-    np.testing.assert_array_equal(np.bincount(variants), [12] * 5)
-
-
-def test_patches_are_pieces_of_the_scenes(rng):
-    patches, scenes = sampler(rng, resize_scales=(1.0,), window_bands=5)
-    windows = {
-        window.tobytes()
-        for scene in scenes
-        for window in np.lib.stride_tricks.sliding_window_view(scene.cube, (8, 8, 5)).reshape(
-            -1, 8, 8, 5
-        )
-    }
-    for step in range(5):
-        hr = patches.batch(step)["hr"]
-        assert hr.shape == (4, 8, 8, 5)
-        assert all(patch.tobytes() in windows for patch in hr)
-
-
-def test_any_step_can_be_asked_for_at_any_time(rng):
-    patches, scenes = sampler(rng)
-    in_order = [patches.batch(step)["hr"] for step in range(32)]
-    other, _ = sampler(np.random.default_rng(0))
-    for step in (31, 3, 16):
-        np.testing.assert_array_equal(other.batch(step)["hr"], in_order[step])
-    alone = PatchSampler(scenes[:1], patch_size=8, batch_size=4, resize_scales=(1.0,))
-    next_epoch = alone.batch(alone.steps_per_epoch)["hr"]
-    assert not np.array_equal(alone.batch(0)["hr"], next_epoch)  # positions are drawn anew
-    reseeded, _ = sampler(np.random.default_rng(0), seed=1)
-    assert not np.array_equal(reseeded.batch(0)["hr"], in_order[0])
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"patch_size": 12}, r"12x12 pixels are larger than a at resize scale 0.5 \(12x10\)"),
-        ({"batch_size": 61}, "batch of 61 is larger than an epoch of 60"),
-        ({"window_bands": 9}, "window_bands=9 is more than the 8 bands"),
-    ],
-)
-def test_bad_sampling(rng, settings, message):
-    with pytest.raises(ValueError, match=message):
-        sampler(rng, **settings)

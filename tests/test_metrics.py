@@ -6,6 +6,7 @@ from skimage.metrics import structural_similarity
 
 from dualsr_jax import metrics
 from dualsr_jax.ops.spectral_angle import spectral_angle_rad
+from dualsr_jax.protocols import PROTOCOLS, score
 
 
 @pytest.fixture
@@ -17,8 +18,8 @@ def pair(rng):
 def all_metrics(sr, hr):
     return {
         (protocol, name): value
-        for protocol in metrics.PROTOCOLS
-        for name, value in metrics.score(sr, hr, scale=4, protocol=protocol).items()
+        for protocol in PROTOCOLS
+        for name, value in score(sr, hr, scale=4, protocol=protocol).items()
     }
 
 
@@ -75,7 +76,7 @@ def test_band_metrics_equal_numpy(pair):
             [np.corrcoef(sr[..., k].ravel(), hr[..., k].ravel())[0, 1] for k in range(6)]
         ),
     }
-    scores = metrics.score(*pair, scale=4, protocol="sspsr")
+    scores = score(*pair, scale=4, protocol="sspsr")
     for name, value in expected.items():
         assert float(scores[name]) == pytest.approx(value, rel=1e-5), name
 
@@ -126,4 +127,4 @@ def test_small_images_and_unknown_protocols(pair):
     with pytest.raises(ValueError, match="11x11"):
         metrics.ssim(pair[0][:10], pair[1][:10])
     with pytest.raises(ValueError, match="unknown protocol 'psnr'"):
-        metrics.score(*pair, scale=2, protocol="psnr")
+        score(*pair, scale=2, protocol="psnr")

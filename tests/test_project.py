@@ -9,8 +9,9 @@ import pytest
 from conftest import ROOT
 from ml_collections import ConfigDict
 
-from dualsr_jax.metrics import PROTOCOLS
 from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.ops.degrade import Degradation
+from dualsr_jax.protocols import PROTOCOLS
 from dualsr_jax.training.optimizer import adam, learning_rate_schedule
 from dualsr_jax.training.step import create_state, make_train_step
 
@@ -19,6 +20,7 @@ LAYERS = [
     ["ops"],
     ["metrics", "fine_stage", "models", "io", "commands"],
     [
+        "protocols",
         "upscale",
         "compat",
         "data",
@@ -29,7 +31,8 @@ LAYERS = [
     ],
     ["training.parallel", "training.checkpoint"],
     ["training.loop"],
-    ["train", "evaluate"],
+    ["self_check"],
+    ["train", "evaluate", "prepare"],
 ]
 MODULES = sorted((ROOT / "dualsr_jax").rglob("*.py"))
 
@@ -66,7 +69,13 @@ def test_imports_go_down(path):
 
 @pytest.mark.parametrize(
     ("package", "allowed"),
-    [("orbax", {"checkpoint.py"}), ("matplotlib", {"figures.py"}), ("torch", {"torch_params.py"})],
+    [
+        ("orbax", {"checkpoint.py"}),
+        ("matplotlib", {"figures.py"}),
+        ("torch", {"torch_params.py"}),
+        ("grain", {"patches.py"}),
+        ("tensorflow_datasets", {"scenes.py", "preparation.py"}),
+    ],
 )
 def test_packages_stay_where_they_belong(package, allowed):
     users = {p.name for p in MODULES if any(i.split(".")[0] == package for i in imports(p))}
@@ -88,6 +97,8 @@ CONFIGS = {
     ("harvard", "2"): 31,
     ("harvard", "4"): 31,
     ("harvard", "8"): 31,
+    ("remote_sensing", "chikusei-4"): 128,
+    ("remote_sensing", "pavia_centre-8"): 102,
     ("indian_pines", None): 200,
     ("smoke", None): 200,
 }
@@ -107,7 +118,7 @@ def test_configs_dry_run(name, argument):
         config.train.lerning_rate = 1.0
     settings, model = config.train, CoarSR(**config.model)
     if argument is not None:
-        assert model.scale == int(argument)
+        assert model.scale == int(argument.split("-")[-1])
     schedule = learning_rate_schedule(settings.learning_rate, settings.halve_every_epochs, 100)
     optimizer = adam(schedule)
     step = make_train_step(
@@ -116,19 +127,27 @@ def test_configs_dry_run(name, argument):
         schedule,
         update=settings.update_every,
         through_time=settings.through_time,
+        degradation=Degradation(**config.degradation),
     )
     bands = settings.window_bands or CONFIGS[name, argument]
     side = settings.lr_patch * model.scale
     batch = {
-        "hr": jax.ShapeDtypeStruct((settings.batch_size, side, side, bands), np.float32),
+        "hr": jax.ShapeDtypeStruct((settings.batch_size, side, side, bands), np.uint16),
         "variant": jax.ShapeDtypeStruct((settings.batch_size,), np.int32),
+        "sample": jax.ShapeDtypeStruct((settings.batch_size,), np.int64),
     }
     state = jax.eval_shape(lambda: create_state(model, optimizer, jax.random.key(0)))
     after, metrics = jax.eval_shape(step, state, batch)
     same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), after, state)
     assert jax.tree.all(same)
     assert metrics["loss"].shape == ()
-    assert config.evaluate.protocol in PROTOCOLS
+    assert config.protocol in PROTOCOLS
+
+
+@pytest.mark.parametrize("argument", ["chikusei", "pavia-4", "chikusei-3"])
+def test_the_remote_sensing_config_refuses_others(argument):
+    with pytest.raises(ValueError, match=f"unknown '{argument}': expected configs/remote"):
+        load(ROOT / "configs" / "remote_sensing.py").get_config(argument)
 
 
 @pytest.mark.parametrize("name", ["cave", "harvard"])
@@ -137,10 +156,13 @@ def test_configs_refuse_other_scales(name):
         load(ROOT / "configs" / f"{name}.py").get_config("5")
 
 
+def flatten(config, prefix=""):
+    for name, value in config.items():
+        yield from flatten(value, f"{name}.") if isinstance(value, ConfigDict) else [prefix + name]
+
+
 def test_configs_share_their_fields():
     fields = {
-        path.stem: set(load(path).get_config().to_dict()["train"])
-        | set(load(path).get_config().to_dict()["data"])
-        for path in (ROOT / "configs").glob("*.py")
+        path.stem: set(flatten(load(path).get_config())) for path in (ROOT / "configs").glob("*.py")
     }
     assert len({frozenset(f) for f in fields.values()}) == 1, fields

@@ -99,6 +99,7 @@ def tiny(**settings):
     batch = {
         "hr": np.random.default_rng(0).random((4, 8, 8, 6)).astype(np.float32),
         "variant": np.arange(4, dtype=np.int32),
+        "sample": np.arange(4),
     }
     return model, optimizer, schedule, create_state(model, optimizer, jax.random.key(0)), batch
 

@@ -1,86 +1,73 @@
-"""CAVE as a TFDS data set, built from its distributed folder, without TensorFlow.
+"""CAVE: 32 indoor scenes of everyday objects, 512x512x31, 400-700 nm.
 
-    python datasets/cave/cave_dataset_builder.py FOLDER data/tfds
-
-FOLDER holds `<scene>_ms/<scene>_ms/<scene>_ms_NN.png`. The result is read with
-`config.data.source="tfds"` and `config.data.path="data/tfds/cave/1.0.0"`.
+python -m dualsr_jax.prepare --dataset cave --source FOLDER
 """
 
-import argparse
-from collections.abc import Iterator
-from typing import Any
-
-import numpy as np
-import tensorflow_datasets as tfds
-
-from dualsr_jax.io.cubes import list_cubes, read_cube
-
-TEST_SCENES = (
-    "balloons",
-    "cloth",
-    "face",
-    "fake_and_real_lemons",
-    "flowers",
-    "hairs",
-    "oil_painting",
-)
+from dualsr_jax.data.preparation import CubeSet, CubeSetBuilder
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
-    """32 scenes, 512x512, 31 bands from 400 to 700 nm, 16 bit."""
+class Builder(CubeSetBuilder):
+    """CAVE, of Columbia University."""
 
-    name = "cave"  # inferred from the module's name, unless run as a command
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Initial release."}  # noqa: RUF012
-    MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Download and unpack the CAVE multispectral image database of Columbia University, so that "
-        "the folder holds <scene>_ms/<scene>_ms/<scene>_ms_NN.png."
-    )
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        """Names and types of the features."""
-        cube = tfds.features.Tensor(
-            shape=(None, None, 31), dtype=np.uint16, encoding=tfds.features.Encoding.ZLIB
-        )
-        return tfds.core.DatasetInfo(
-            builder=self,
-            features=tfds.features.FeaturesDict({"name": tfds.features.Text(), "cube": cube}),
-            description="CAVE: 32 hyperspectral scenes of everyday objects.",
-            homepage="https://www.cs.columbia.edu/CAVE/databases/multispectral/",
-            citation=(
-                "F. Yasuma, T. Mitsunaga, D. Iso, S. K. Nayar: Generalized Assorted Pixel Camera: "
-                "Postcapture Control of Resolution, Dynamic Range, and Spectrum. "
-                "IEEE Transactions on Image Processing 19(9), 2010."
+    name = "cave"
+    CUBE_SET = CubeSet(
+        title="CAVE",
+        scenes=(
+            "balloons",
+            "beads",
+            "cd",
+            "chart_and_stuffed_toy",
+            "clay",
+            "cloth",
+            "egyptian_statue",
+            "face",
+            "fake_and_real_beers",
+            "fake_and_real_food",
+            "fake_and_real_lemon_slices",
+            "fake_and_real_lemons",
+            "fake_and_real_peppers",
+            "fake_and_real_strawberries",
+            "fake_and_real_sushi",
+            "fake_and_real_tomatoes",
+            "feathers",
+            "flowers",
+            "glass_tiles",
+            "hairs",
+            "jelly_beans",
+            "oil_painting",
+            "paints",
+            "photo_and_face",
+            "pompoms",
+            "real_and_fake_apples",
+            "real_and_fake_peppers",
+            "sponges",
+            "stuffed_toys",
+            "superballs",
+            "thread_spools",
+            "watercolors",
+        ),
+        shape=(512, 512, 31),
+        dtypes=("uint16",),
+        dtype_exceptions={"watercolors": ("uint8", "uint16")},  # 8-bit RGBA as distributed
+        description="32 scenes of everyday objects, 512x512 pixels, 31 bands from 400 to 700 nm.",
+        homepage="https://www.cs.columbia.edu/CAVE/databases/multispectral/",
+        citation=(
+            "F. Yasuma, T. Mitsunaga, D. Iso, S. K. Nayar: Generalized Assorted Pixel Camera: "
+            "Postcapture Control of Resolution, Dynamic Range, and Spectrum. "
+            "IEEE Transactions on Image Processing 19(9), 2010."
+        ),
+        layout="<scene>_ms/<scene>_ms/<scene>_ms_01.png to _31.png, as distributed",
+        url="https://www.cs.columbia.edu/CAVE/databases/multispectral/zip/complete_ms_data.zip",
+        # Known for the test scenes of the split `dualsr`.
+        checksums={
+            "balloons": ("5c633d2ec118e8384f26a95bc43b83e69a09c9c096b327f849511c279f89c894"),
+            "cloth": ("ec9882a3565b677e22826ff05c8a6473c8e0b844041b77b512df72203000c9b6"),
+            "face": ("8e9fdecec2bdfa7ec885d719e16145a7b83bb7bb7798db4b8030c9741c380c3f"),
+            "fake_and_real_lemons": (
+                "bbf3d7445ac08ee1b072bd6d8d90ce241a2e96f2f8c619476cb45dd276333a32"
             ),
-        )
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        """The split `dualsr`: seven test scenes, all others for training."""
-        scenes = list_cubes(dl_manager.manual_dir)
-        test = {name: path for name, path in scenes.items() if name in TEST_SCENES}
-        train = {name: path for name, path in scenes.items() if name not in TEST_SCENES}
-        return {"train": self._generate_examples(train), "test": self._generate_examples(test)}
-
-    def _generate_examples(self, scenes: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yields one example a scene."""
-        for name, path in scenes.items():
-            cube = read_cube(path)
-            if cube.dtype == np.uint8:  # watercolors is 8-bit: 255 -> 65535
-                cube = cube.astype(np.uint16) * 257
-            yield name, {"name": name, "cube": cube}
-
-
-def main() -> None:
-    """Prepares the data set; a prepared one is left as it is."""
-    parser = argparse.ArgumentParser(description="Prepares CAVE as a TFDS data set.")
-    parser.add_argument("folder", help="CAVE as distributed")
-    parser.add_argument("data_dir", help="where prepared data sets lie")
-    arguments = parser.parse_args()
-    builder = Builder(data_dir=arguments.data_dir, file_format="array_record")
-    config = tfds.download.DownloadConfig(manual_dir=arguments.folder)
-    builder.download_and_prepare(download_config=config)
-    print(f"set config.data.source=tfds and config.data.path={builder.data_dir}")
-
-
-if __name__ == "__main__":
-    main()
+            "flowers": ("4f4cc58d0d58a01668a5e03ccdb502326d93c2c67b371a74a20930dd93914897"),
+            "hairs": ("40c7c24d89eecd30747ba2fb6f5560881e1bd3985c13398d27b5dbe7506380d8"),
+            "oil_painting": ("ca45e6b9a84358e52bc3376daf60b2763c0da0bc0aab99374b8048098b8dceb3"),
+        },
+    )

@@ -1,102 +1,133 @@
-"""Training patches, drawn fresh and reproducibly.
+"""Training patches, drawn fresh and reproducibly: the input pipeline.
 
-Contract: `PatchSampler.batch(step)` depends on nothing but the scenes, the settings, the seed and
-the step, so that a run resumes anywhere by asking for the next step. An epoch shows, for every
-scene at every resize scale, `patches_per_image` patches in each of their 5 variants, in random
-order; positions are drawn anew each epoch. The published code fixes the patches once and keeps
-them for all epochs. Source: paper, training details.
+Contract: a batch depends on nothing but the images, the settings, the seed and the number of the
+step, so that a run resumes anywhere by naming its first step. Several processes each draw an equal
+share of every batch; which samples a batch has does not depend on their number.
+
+An epoch shows, for every scene at every resize scale, `patches_per_image` patches in each of their
+5 variants, in random order; positions are drawn anew for every variant and epoch, or with
+`fixed_patches` once for all, as in the published code. Only HR patches are made here: variants, LR
+and bicubic images, blur and noise are the step's. Source: paper, training details.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator
+from typing import Any
 
+import grain
 import numpy as np
 
-from dualsr_jax.data.scenes import Scene
+from dualsr_jax.data.images import Images
 from dualsr_jax.ops.augment import NUM_VARIANTS
-from dualsr_jax.ops.resize import imresize
+
+Batch = dict[str, np.ndarray]
 
 
 class PatchSampler:
     """Draws batches of HR patches.
 
     Attributes:
+        num_bands: bands of a patch.
         samples_per_epoch: patches x scales x variants x images.
         steps_per_epoch: whole batches an epoch.
     """
 
     def __init__(
         self,
-        scenes: Sequence[Scene],
+        images: Images,
         *,
         patch_size: int,
         batch_size: int,
         patches_per_image: int = 24,
-        resize_scales: Sequence[float] = (1.0, 0.75, 0.5),
+        fixed_patches: bool = False,
         window_bands: int | None = None,
         seed: int = 0,
     ) -> None:
-        """Prepares the resized scenes.
+        """Plans the epochs.
 
         Args:
-            scenes: training scenes, at least one.
+            images: of at least `patch_size` pixels a side.
             patch_size: height and width of an HR patch in pixels.
-            batch_size: patches a batch.
-            patches_per_image: patches of each scene and resize scale an epoch.
-            resize_scales: each scene is shown at each of these sizes.
+            batch_size: patches a batch, over all processes.
+            patches_per_image: patches of each image an epoch.
+            fixed_patches: whether all epochs, and the variants of a patch, share their positions.
             window_bands: bands of a patch, a random contiguous window; None: all.
             seed: of everything that is drawn.
 
         Raises:
-            ValueError: if a patch is larger than an image or its bands, or an epoch holds no batch.
+            ValueError: if a patch has more bands than the images, or an epoch holds no batch.
         """
-        self._images = []
-        for scene in scenes:
-            for scale in resize_scales:
-                cube = scene.cube if scale == 1 else imresize(scene.cube, scale)
-                if min(cube.shape[:2]) < patch_size:
-                    raise ValueError(
-                        f"patches of {patch_size}x{patch_size} pixels are larger than "
-                        f"{scene.name} at resize scale {scale} ({cube.shape[0]}x{cube.shape[1]}): "
-                        "lower config.train.lr_patch or drop the scale from train.resize_scales"
-                    )
-                self._images.append(cube)
-        num_bands = self._images[0].shape[-1]
+        num_bands = images.shapes[0][-1]
         self.num_bands = window_bands or num_bands
         if self.num_bands > num_bands:
             raise ValueError(f"window_bands={window_bands} is more than the {num_bands} bands")
+        self._images = images
         self._patch_size = patch_size
         self._batch_size = batch_size
+        self._patches_per_image = patches_per_image
+        self._fixed_patches = fixed_patches
         self._seed = seed
-        self._per_image = patches_per_image * NUM_VARIANTS
-        self.samples_per_epoch = len(self._images) * self._per_image
+        self.samples_per_epoch = len(images) * patches_per_image * NUM_VARIANTS
         self.steps_per_epoch = self.samples_per_epoch // batch_size
         if self.steps_per_epoch == 0:
             raise ValueError(
                 f"a batch of {batch_size} is larger than an epoch of {self.samples_per_epoch} "
                 "samples: lower train.batch_size or raise train.patches_per_image"
             )
-        self._epoch, self._order = -1, np.empty(0, np.int64)
 
-    def batch(self, step: int) -> dict[str, np.ndarray]:
-        """The batch of a step, counted from 0 over all epochs.
+    def batches(
+        self, first_step: int = 0, *, process_index: int = 0, process_count: int = 1
+    ) -> Iterator[Batch]:
+        """The batches from a step on, without end, drawn ahead by a few threads.
 
-        Returns:
-            "hr" float32 `[B, S, S, L]` and "variant" int32 `[B]`, see `ops.augment`.
+        Args:
+            first_step: counted from 0 over all epochs.
+            process_index: which share of every batch to draw.
+            process_count: number of shares, divides the batch size.
+
+        Yields:
+            "hr" uint16 `[B, S, S, L]`, 65535 is 1; "variant" int32 `[B]`, see `ops.augment`;
+            "sample" int64 `[B]`, the sample's number over all epochs.
         """
-        epoch, place = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            rng = np.random.default_rng([self._seed, epoch])
-            self._epoch, self._order = epoch, rng.permutation(self.samples_per_epoch)
-        samples = self._order[place * self._batch_size : (place + 1) * self._batch_size]
-        rng = np.random.default_rng([self._seed, epoch, place + 1])
-        hr = np.stack([self._draw(int(sample), rng) for sample in samples])
-        return {"hr": hr, "variant": (samples % NUM_VARIANTS).astype(np.int32)}
+        whole_batches = self.steps_per_epoch * self._batch_size
+        dataset = (
+            grain.MapDataset.range(self.samples_per_epoch)
+            .map_with_index(self._draw)
+            .shuffle(seed=self._seed)[:whole_batches]
+            .repeat()[process_index::process_count]
+            .batch(self._batch_size // process_count)[first_step:]
+        )
+        threads = min(4, os.cpu_count() or 1)
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
+        return iter(dataset.to_iter_dataset(options))
 
-    def _draw(self, sample: int, rng: np.random.Generator) -> np.ndarray:
-        cube = self._images[sample // self._per_image]
-        size, bands = self._patch_size, self.num_bands
+    def scene_name(self, sample: int) -> str:
+        """The scene that a sample is from."""
+        return self._images.names[self._place(sample)[0]]
+
+    def _place(self, sample: int) -> tuple[int, int, int]:
+        """Image, patch and variant of a sample."""
+        image, rest = divmod(
+            sample % self.samples_per_epoch, self._patches_per_image * NUM_VARIANTS
+        )
+        return image, *divmod(rest, NUM_VARIANTS)
+
+    def _draw(self, sample: int, _: Any) -> Batch:
+        image, patch, variant = self._place(sample)
+        height, width, bands = self._images.shapes[image]
+        drawn_for = (image, patch) if self._fixed_patches else (sample,)
+        rng = np.random.default_rng([self._seed, *drawn_for])
         row, column, band = (
             int(rng.integers(length - extent + 1))
-            for length, extent in zip(cube.shape, (size, size, bands), strict=True)
+            for length, extent in (
+                (height, self._patch_size),
+                (width, self._patch_size),
+                (bands, self.num_bands),
+            )
         )
-        return cube[row : row + size, column : column + size, band : band + bands]
+        hr = self._images.patch(image, row, column, self._patch_size)
+        return {
+            "hr": hr[..., band : band + self.num_bands],
+            "variant": np.asarray(variant, np.int32),
+            "sample": np.asarray(sample, np.int64),
+        }

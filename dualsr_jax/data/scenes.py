@@ -1,19 +1,17 @@
 """Scenes: named cubes in [0, 1], from a folder, a TFDS data set or the packaged example.
 
-Contract: a source knows names and reads one stored cube by name. `load_scenes` reads, crops, scales
-and checks them. A scene is selected as `name`, or `name[rows, columns]` for a part of it, as in
-`indian_pines[:97, :]`, so that one large scene can serve both training and testing.
+Contract: a source knows names and reads one stored cube by name. `Scenes` reads, scales, cuts and
+checks them, one at a time, so that a data set need not fit in memory.
 """
 
 import dataclasses
-import fnmatch
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
+from dualsr_jax.data.split import Selection
 from dualsr_jax.io.cubes import Stored, list_cubes, read_cube
 from dualsr_jax.models.nbp import MIN_BANDS
 
@@ -40,25 +38,24 @@ def _folder(path: str, key: str | None) -> Source:
 
 
 def _tfds(path: str, key: str | None) -> Source:
-    """A prepared TFDS data set, by the folder of its version, in a format of random access."""
-    import tensorflow_datasets as tfds
-
+    """A prepared TFDS data set, by its folder or that of one of its versions."""
+    del key  # the name of the feature is our own
     folder = Path(path).expanduser()
+    versions = sorted(folder.glob("[0-9]*/dataset_info.json"))
+    folder = versions[-1].parent if versions else folder
     if not (folder / "dataset_info.json").is_file():
         raise FileNotFoundError(
-            f"{str(folder)!r} is not a prepared TFDS data set (no dataset_info.json): "
-            "set config.data.path to the folder of its version, such as .../cave/1.0.0"
+            f"{str(folder)!r} is not a prepared TFDS data set (no dataset_info.json): set "
+            "config.data.path to its folder, such as data/tfds/cave; to prepare it, run "
+            "python -m dualsr_jax.prepare --dataset cave --source FOLDER"
         )
+    import tensorflow_datasets as tfds
+
     builder = tfds.builder_from_directory(folder)
-    sources = builder.as_data_source()
-    places = {}
-    for split in sources.values():
-        for index in range(len(split)):
-            name = split[index]["name"]
-            places[name.decode() if isinstance(name, bytes) else str(name)] = (split, index)
-    return Source(
-        tuple(sorted(places)), lambda name: places[name][0][places[name][1]][key or "cube"]
-    )
+    undecoded = builder.as_data_source("scenes", decoders={"cube": tfds.decode.SkipDecoding()})
+    places = {record["name"].decode(): place for place, record in enumerate(undecoded)}
+    scenes = builder.as_data_source("scenes")
+    return Source(tuple(sorted(places)), lambda name: scenes[places[name]]["cube"])
 
 
 def _indian_pines(path: str, key: str | None) -> Source:
@@ -97,94 +94,24 @@ def open_source(kind: str, path: str = "", key: str | None = None) -> Source:
     return SOURCES[kind](path, key)
 
 
-@dataclasses.dataclass(frozen=True)
-class Selection:
-    """A scene or a rectangular part of it."""
-
-    name: str
-    rows: slice
-    columns: slice
-    text: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Selection":
-        """Reads `name` or `name[rows, columns]` with Python's slices of non-negative bounds."""
-        match = re.fullmatch(r"([^\[\]]+?)(?:\[(\d*):(\d*),\s*(\d*):(\d*)\])?", text.strip())
-        if match is None:
-            raise ValueError(
-                f"{text!r} selects no scene: expected a name, or 'name[rows, columns]' "
-                "with slices, such as 'scene[0:100, :64]'"
-            )
-        top, bottom, left, right = (int(n) if n else None for n in match.groups()[1:])
-        return cls(match[1], slice(top, bottom), slice(left, right), text)
-
-    def overlaps(self, other: "Selection") -> bool:
-        """Whether the two share a pixel."""
-
-        def meet(a: slice, b: slice) -> bool:
-            far = float("inf")
-            ends = (far if s.stop is None else s.stop for s in (a, b))
-            return max(a.start or 0, b.start or 0) < min(ends)
-
-        rows, columns = meet(self.rows, other.rows), meet(self.columns, other.columns)
-        return self.name == other.name and rows and columns
-
-
-def split(
-    names: Sequence[str],
-    *,
-    train: Iterable[str],
-    test: Iterable[str],
-    validation: Iterable[str] = (),
-    test_share: float = 0.2,
-    seed: int = 0,
-) -> dict[str, list[Selection]]:
-    """Divides a source into parts that share no pixel.
+def peak_value(cube: Stored, peak: float | str | None) -> float:
+    """The stored value that becomes 1.
 
     Args:
-        names: scenes of the source.
-        train: selections (with `*` and `?` as wildcards); empty: all scenes in no other part.
-        test: selections; empty: a random share of the scenes.
-        validation: selections, may be empty.
-        test_share: share of the scenes for testing when `test` is empty, in (0, 1).
-        seed: of that draw.
-
-    Returns:
-        Selections under "train", "validation" and "test".
+        cube: as stored.
+        peak: that value; "max": the cube's own maximum; None: the largest value of an unsigned
+            integer type, 1 for other types.
 
     Raises:
-        ValueError: if a selection names no scene, two parts share pixels, or no scene is left.
+        ValueError: if `peak` is none of these.
     """
-    if not test:
-        if not 0 < test_share < 1:
-            raise ValueError(f"data.test_share must be between 0 and 1, got {test_share}")
-        shuffled = np.random.default_rng(seed).permutation(sorted(names))
-        test = sorted(str(n) for n in shuffled[: max(1, round(test_share * len(names)))])
-
-    def select(texts: Iterable[str]) -> list[Selection]:
-        chosen = []
-        for selection in map(Selection.parse, texts):
-            matches = fnmatch.filter(names, selection.name)
-            if not matches:
-                raise ValueError(
-                    f"there is no scene {selection.name!r}: the source has {', '.join(names)}"
-                )
-            chosen += [dataclasses.replace(selection, name=match) for match in matches]
-        return chosen
-
-    parts = {"validation": select(validation), "test": select(test)}
-    held_out = {selection.name for part in parts.values() for selection in part}
-    parts["train"] = select(train or sorted(set(names) - held_out))
-    if not parts["train"]:
-        raise ValueError("no scene is left for training: all are in data.test or data.validation")
-    for first, second in (("train", "test"), ("train", "validation"), ("validation", "test")):
-        for a in parts[first]:
-            for b in parts[second]:
-                if a.overlaps(b):
-                    raise ValueError(
-                        f"{first} {a.text!r} and {second} {b.text!r} share pixels of {a.name!r}"
-                    )
-    return parts
+    if peak is None:
+        return float(np.iinfo(cube.dtype).max) if cube.dtype.kind == "u" else 1.0
+    if peak == "max":
+        return float(np.max(cube, where=np.isfinite(cube), initial=0))
+    if isinstance(peak, int | float) and 0 < peak < np.inf:
+        return float(peak)
+    raise ValueError(f"config.data.peak={peak!r}: expected a positive number, 'max' or none")
 
 
 def normalise(cube: Stored, peak: float | str | None, name: str) -> Float[np.ndarray, "H W L"]:
@@ -192,8 +119,7 @@ def normalise(cube: Stored, peak: float | str | None, name: str) -> Float[np.nda
 
     Args:
         cube: as stored.
-        peak: the stored value that becomes 1; "max": the cube's own maximum; None: the largest
-            value of an unsigned integer type, 1 for floating point.
+        peak: see `peak_value`.
         name: of the scene, for errors.
 
     Returns:
@@ -213,54 +139,57 @@ def normalise(cube: Stored, peak: float | str | None, name: str) -> Float[np.nda
             raise ValueError(
                 f"{name} has {broken} pixels that are NaN or infinite: fill them or drop the bands"
             )
-    if peak is None:
-        peak = float(np.iinfo(cube.dtype).max) if cube.dtype.kind == "u" else 1.0
-    elif peak == "max":
-        peak = float(cube.max())
+    full = peak_value(cube, peak)
     low, high = float(cube.min()), float(cube.max())
-    if not (isinstance(peak, int | float) and peak > 0) or low < 0 or high > peak:
+    if low < 0 or high > full:
         raise ValueError(
-            f"{name} holds values from {low:g} to {high:g}, with the peak {peak} they are not in "
+            f"{name} holds values from {low:g} to {high:g}, with the peak {full:g} they are not in "
             "[0, 1]: set config.data.peak to the value of full reflectance, or 'max'"
         )
-    return cube.astype(np.float32) / np.float32(peak)
+    return cube.astype(np.float32) / np.float32(full or 1)
 
 
-def load_scenes(
-    source: Source,
-    selections: Iterable[Selection],
-    *,
-    peak: float | str | None = None,
-    crop: int | None = None,
-) -> list[Scene]:
-    """Reads scenes into memory.
+@dataclasses.dataclass(frozen=True)
+class Scenes:
+    """Scenes of one part of a split, read one at a time, anew in every iteration.
 
-    Args:
+    Attributes:
         source: where from.
         selections: which, of `split`.
-        peak: see `normalise`; applied to the whole scene before a part is taken.
-        crop: only the top-left `crop` x `crop` pixels, the convention of Harvard's tables.
-
-    Returns:
-        Scenes in the order of the selections, all of one band count.
-
-    Raises:
-        ValueError: as `normalise`, or if the scenes differ in their number of bands or a part is
-            empty.
+        peak: see `peak_value`; of the whole scene where a part of it is taken.
+        crop: only the top-left `crop` x `crop` pixels of each.
     """
-    scenes: list[Scene] = []
-    for selection in selections:
-        cube = normalise(source.read(selection.name), peak, selection.name)
-        cube = cube[:crop, :crop][selection.rows, selection.columns]
-        if cube.size == 0:
-            raise ValueError(f"{selection.text!r} holds no pixels")
-        whole = selection.rows == selection.columns == slice(None)
-        scenes.append(
-            Scene(selection.name if whole else selection.text, np.ascontiguousarray(cube))
-        )
-        if cube.shape[-1] != scenes[0].cube.shape[-1]:
-            raise ValueError(
-                f"{scenes[-1].name} has {cube.shape[-1]} bands, {scenes[0].name} has "
-                f"{scenes[0].cube.shape[-1]}: all scenes of a data set need the same bands"
-            )
-    return scenes
+
+    source: Source
+    selections: Sequence[Selection]
+    peak: float | str | None = None
+    crop: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.selections)
+
+    def __iter__(self) -> Iterator[Scene]:
+        """Reads the scenes, in order, all of one band count.
+
+        Raises:
+            ValueError: as `normalise`, or if the scenes differ in their number of bands or a part
+                is empty.
+        """
+        first: Scene | None = None
+        name, stored = "", np.empty((0, 0, 0))
+        for selection in self.selections:
+            if name != selection.name:  # parts of one scene follow each other
+                name, stored = selection.name, self.source.read(selection.name)
+            part = stored[selection.rows, selection.columns][: self.crop, : self.crop]
+            if part.size == 0:
+                raise ValueError(f"{selection.text!r} holds no pixels")
+            whole = selection.rows == selection.columns == slice(None)
+            label = name if whole else selection.text
+            scene = Scene(label, normalise(part, peak_value(stored, self.peak), label))
+            first = scene if first is None else first
+            if scene.cube.shape[-1] != first.cube.shape[-1]:
+                raise ValueError(
+                    f"{scene.name} has {scene.cube.shape[-1]} bands, {first.name} has "
+                    f"{first.cube.shape[-1]}: all scenes of a data set need the same bands"
+                )
+            yield scene

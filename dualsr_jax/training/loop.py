@@ -7,17 +7,22 @@ before the first step: settings, data, workdir, checkpoint.
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from tqdm import tqdm
 
+from dualsr_jax.data.images import Images
 from dualsr_jax.data.patches import PatchSampler
-from dualsr_jax.data.scenes import Scene, load_scenes, open_source, split
+from dualsr_jax.data.scenes import Scene, Scenes, open_source
+from dualsr_jax.data.split import split
 from dualsr_jax.io.atomic import replacing
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.ops.degrade import Degradation
+from dualsr_jax.protocols import get_protocol
 from dualsr_jax.training import optimizer as optimizers
 from dualsr_jax.training import parallel
 from dualsr_jax.training.checkpoint import Checkpoints
@@ -26,18 +31,35 @@ from dualsr_jax.training.step import create_state, make_train_step, updates_per_
 from dualsr_jax.upscale import crop_to_multiple, low_resolution, super_resolve
 
 
-def load_parts(data: ConfigDict, *parts: str) -> list[list[Scene]]:
-    """Scenes of the named parts ("train", "validation", "test") of a config's data."""
+def open_parts(config: ConfigDict) -> dict[str, Scenes]:
+    """Opens the data of a config, without reading a cube.
+
+    Args:
+        config: as of `configs/`.
+
+    Returns:
+        The scenes of the parts "train", "validation" and "test".
+
+    Raises:
+        ValueError: for a source, split or protocol that is not one.
+        FileNotFoundError: if there is no such folder or split file.
+    """
+    data, protocol = config.data, get_protocol(config.protocol)
     source = open_source(data.source, data.path, data.key)
     selections = split(
         source.names,
-        train=data.train,
-        test=data.test,
+        data.split,
+        data_set=data.name,
         validation=data.validation,
         test_share=data.test_share,
         seed=data.split_seed,
     )
-    return [load_scenes(source, selections[p], peak=data.peak, crop=data.crop) for p in parts]
+    peak = protocol.peak if data.peak is None else data.peak
+    test_crop = protocol.crop if config.evaluate.crop is None else config.evaluate.crop
+    return {
+        part: Scenes(source, chosen, peak, None if part == "train" else test_crop)
+        for part, chosen in selections.items()
+    }
 
 
 def make_writable(folder: Path, flag: str) -> None:
@@ -62,12 +84,18 @@ def make_writable(folder: Path, flag: str) -> None:
         ) from error
 
 
-def _validation_psnr(model: CoarSR, variables: dict[str, Any], scenes: list[Scene]) -> float:
+def _validation_psnr(
+    model: CoarSR,
+    variables: dict[str, Any],
+    scenes: list[Scene],
+    degradation: Degradation,
+    seed: int,
+) -> float:
     scores = []
     for scene in scenes:
         hr = crop_to_multiple(scene.cube, model.scale)
-        sr = super_resolve(model, variables, low_resolution(hr, model.scale))
-        scores.append(float(psnr_db(sr.clip(0, 1), hr)))
+        lr = low_resolution(hr, model.scale, degradation=degradation, name=scene.name, seed=seed)
+        scores.append(float(psnr_db(super_resolve(model, variables, lr).clip(0, 1), hr)))
     return float(np.mean(scores))
 
 
@@ -84,15 +112,24 @@ def train(config: ConfigDict, workdir: Path) -> None:
     """
     settings = config.train
     model = CoarSR(**config.model)
+    degradation = Degradation(**config.degradation)
     parallel.check_batch_size(settings.batch_size)
+    parts = open_parts(config)
     make_writable(workdir, "workdir")
-    train_scenes, validation_scenes = load_parts(config.data, "train", "validation")
+    validation_scenes = list(parts["validation"])
+    patch_size = settings.lr_patch * model.scale
+    images = Images(
+        tqdm(parts["train"], unit="scene", desc="reading"),
+        resize_scales=settings.resize_scales,
+        least_size=patch_size,
+        memory_gb=config.data.memory_gb,
+    )
     sampler = PatchSampler(
-        train_scenes,
-        patch_size=settings.lr_patch * model.scale,
+        images,
+        patch_size=patch_size,
         batch_size=settings.batch_size,
         patches_per_image=settings.patches_per_image,
-        resize_scales=settings.resize_scales,
+        fixed_patches=settings.fixed_patches,
         window_bands=settings.window_bands,
         seed=config.seed,
     )
@@ -111,6 +148,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
             schedule,
             update=settings.update_every,
             through_time=settings.through_time,
+            degradation=degradation,
+            seed=config.seed,
             axis_name=parallel.AXIS,
         )
     )
@@ -122,27 +161,31 @@ def train(config: ConfigDict, workdir: Path) -> None:
         with replacing(workdir / "config.json") as beside:
             beside.write_text(config.to_json_best_effort(indent=2) + "\n")
         print(_summary(model, state.params, sampler, first_step, last_step, updates), flush=True)
+        batches = sampler.batches(first_step, **parallel.share_of_batches())
         with TrainingLog(workdir, first_step=first_step, last_step=last_step) as log:
             since_save: list[float] = []
-            since_log: list[dict[str, jax.Array]] = []
+            since_log: list[_Record] = []
             started = time.perf_counter()
             for step in range(first_step + 1, last_step + 1):
-                state, metrics = step_fn(state, sampler.batch(step - 1))
+                batch = next(batches)
+                state, metrics = step_fn(state, batch)
                 # One step runs and one waits: the device never idles, the bar is not ahead of it.
-                jax.block_until_ready(since_log[-1:])
-                since_log.append(metrics)
+                jax.block_until_ready([record.metrics for record in since_log[-1:]])
+                since_log.append(_Record(step, metrics, batch["sample"]))
                 log.advance()
                 saving = step % save_every == 0 or step == last_step
                 if not (saving or step % settings.log_every_steps == 0):
                     continue  # metrics stay on the device
-                values = _mean(since_log, step)
+                values = _mean(since_log, sampler)
                 samples = len(since_log) * settings.batch_size
                 since_save += [values["psnr_db"]] * len(since_log)
                 values["samples_per_s"] = samples / (time.perf_counter() - started)
                 if saving:
                     psnr = float(np.mean(since_save))
                     if validation_scenes:
-                        psnr = _validation_psnr(model, state.variables, validation_scenes)
+                        psnr = _validation_psnr(
+                            model, state.variables, validation_scenes, degradation, config.seed
+                        )
                         values["validation_psnr_db"] = psnr
                     checkpoints.save(state, model, psnr_db=psnr)
                     since_save = []
@@ -150,15 +193,24 @@ def train(config: ConfigDict, workdir: Path) -> None:
                 since_log, started = [], time.perf_counter()
 
 
-def _mean(records: list[dict[str, jax.Array]], step: int) -> dict[str, float]:
-    fetched = jax.device_get(records)
-    values = {name: float(np.mean([r[name] for r in fetched])) for name in fetched[0]}
-    if not math.isfinite(values["loss"]):
-        raise FloatingPointError(
-            f"the loss is {values['loss']} at step {step} or up to {len(records) - 1} before it: "
-            "lower train.learning_rate; the last checkpoint is kept"
-        )
-    return values
+class _Record(NamedTuple):
+    """What a step leaves behind: metrics, still on the device, and the samples of its batch."""
+
+    step: int
+    metrics: dict[str, jax.Array]
+    samples: np.ndarray
+
+
+def _mean(records: list[_Record], sampler: PatchSampler) -> dict[str, float]:
+    fetched = jax.device_get([record.metrics for record in records])
+    for record, metrics in zip(records, fetched, strict=True):
+        if not math.isfinite(metrics["loss"]):
+            scenes = sorted({sampler.scene_name(int(sample)) for sample in record.samples})
+            raise FloatingPointError(
+                f"the loss is {metrics['loss']} at step {record.step}, in a batch of "
+                f"{', '.join(scenes)}: lower train.learning_rate; the last checkpoint is kept"
+            )
+    return {name: float(np.mean([m[name] for m in fetched])) for name in fetched[0]}
 
 
 def _summary(

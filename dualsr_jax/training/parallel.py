@@ -30,6 +30,11 @@ def check_batch_size(batch_size: int) -> None:
         )
 
 
+def share_of_batches() -> dict[str, int]:
+    """Which share of every batch this process draws, for `PatchSampler.batches`."""
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+
 def replicate(state: TrainState) -> TrainState:
     """Puts a state on all local devices, as `data_parallel` takes and gives it."""
     mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))

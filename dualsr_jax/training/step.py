@@ -2,9 +2,10 @@
 
 Contract: `make_train_step(...)` gives `step(state, batch) -> (state, metrics)`, without devices or
 jit; with `axis_name` gradients, BatchNorm statistics and metrics are averaged over that axis. A
-batch is `{"hr": [B, S, S, L], "variant": [B]}`; everything else (variants, LR and bicubic images)
-is made inside the step. Metrics are scalars: loss (L1), psnr_db (of results clipped to [0, 1],
-each band before its own update), learning_rate.
+batch is `{"hr": [B, S, S, L], "variant": [B], "sample": [B]}`, with integers as fractions of their
+type's largest value; everything else (variants, LR and bicubic images, blur and noise by the number
+of the sample) is made inside the step. Metrics are scalars: loss (L1), psnr_db (of results clipped
+to [0, 1], each band before its own update), learning_rate.
 
 Two updates:
 - "band": as published. For each band in order: forward, backward, one optimiser step; the FCF
@@ -18,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jaxtyping import Float
@@ -26,10 +28,11 @@ from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models import nbp
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.augment import augment
+from dualsr_jax.ops.degrade import Degradation, degrade, image_keys
 from dualsr_jax.ops.resize import imresize
 
 UPDATES = ("band", "image")
-Batch = Mapping[str, jax.Array]
+Batch = Mapping[str, jax.Array | np.ndarray]
 Metrics = dict[str, jax.Array]
 
 
@@ -65,11 +68,15 @@ def create_state(
 
 
 def make_images(
-    batch: Batch, scale: int
+    batch: Batch, scale: int, *, degradation: Degradation, seed: int = 0
 ) -> tuple[jax.Array, jax.Array, Float[jax.Array, "B S S L"]]:
-    """LR, bicubic and HR images of a batch."""
-    hr = augment(batch["hr"], batch["variant"])
-    lr = imresize(hr, 1 / scale)
+    """LR, bicubic and HR images of a batch; the seed is that of random blur and noise."""
+    hr = jnp.asarray(batch["hr"])
+    if jnp.issubdtype(hr.dtype, jnp.integer):
+        hr = hr.astype(jnp.float32) / jnp.iinfo(hr.dtype).max
+    hr = augment(hr, jnp.asarray(batch["variant"]))
+    keys = image_keys(seed, batch["sample"])
+    lr = jnp.asarray(degrade(hr, keys, scale=scale, degradation=degradation))
     return lr, imresize(lr, scale), hr
 
 
@@ -186,15 +193,28 @@ def make_train_step(
     *,
     update: str = "band",
     through_time: bool = False,
+    degradation: Degradation = Degradation(),  # noqa: B008, immutable
+    seed: int = 0,
     axis_name: str | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """Builds the step; arguments as in `make_update`, plus the schedule, for the log."""
+    """Builds the step.
+
+    Args:
+        model: see `make_update`, as are those not named here.
+        optimizer: likewise.
+        schedule: of the learning rate, for the log.
+        update: likewise.
+        through_time: likewise.
+        degradation: what makes LR images of HR images.
+        seed: of random degradation.
+        axis_name: mapped axis to average over.
+    """
     learn = make_update(
         model, optimizer, update=update, through_time=through_time, axis_name=axis_name
     )
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        lr, bicubic, hr = make_images(batch, model.scale)
+        lr, bicubic, hr = make_images(batch, model.scale, degradation=degradation, seed=seed)
         learning_rate = schedule(state.step * updates_per_batch(update, hr.shape[-1]))
         state, loss, sr = learn(state, lr, bicubic, hr)
         psnr = psnr_db(sr.clip(0, 1), hr).mean()

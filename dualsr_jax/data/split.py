@@ -1,0 +1,215 @@
+"""Splits: which scenes, or parts of scenes, train, validate and test.
+
+Contract: a split is data. `splits/<data set>_<name>.txt` are published ones, and a user's own is a
+file of the same form:
+
+    # anything after a number sign is a remark
+    [train]
+    *
+    [test]
+    balloons
+    indian_pines[97:, :]
+
+A line is a scene's name, with `*` and `?` as wildcards, or a rectangular part of it with Python's
+slices of rows and columns. `[train]` without lines means all scenes that are named nowhere else;
+so does a missing `[train]`. Parts share no pixel.
+"""
+
+import configparser
+import dataclasses
+import difflib
+import fnmatch
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+PARTS = ("train", "validation", "test")
+_PUBLISHED = Path(__file__).with_name("splits")
+_FORMS = "'random', 'fold K/N' or the path of a text file"
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """A scene or a rectangular part of it."""
+
+    name: str
+    rows: slice
+    columns: slice
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Selection":
+        """Reads `name` or `name[rows, columns]` with Python's slices of non-negative bounds."""
+        match = re.fullmatch(r"([^\[\]]+?)(?:\[(\d*):(\d*),\s*(\d*):(\d*)\])?", text.strip())
+        if match is None:
+            raise ValueError(
+                f"{text!r} selects no scene: expected a name, or 'name[rows, columns]' "
+                "with slices, such as 'scene[0:100, :64]'"
+            )
+        top, bottom, left, right = (int(n) if n else None for n in match.groups()[1:])
+        return cls(match[1], slice(top, bottom), slice(left, right), text)
+
+    def overlaps(self, other: "Selection") -> bool:
+        """Whether the two share a pixel."""
+
+        def meet(a: slice, b: slice) -> bool:
+            far = float("inf")
+            ends = (far if s.stop is None else s.stop for s in (a, b))
+            return max(a.start or 0, b.start or 0) < min(ends)
+
+        rows, columns = meet(self.rows, other.rows), meet(self.columns, other.columns)
+        return self.name == other.name and rows and columns
+
+
+def published_splits(data_set: str) -> dict[str, Path]:
+    """The published splits of a data set, by name."""
+    prefix = f"{data_set}_"
+    return {
+        path.stem.removeprefix(prefix): path for path in sorted(_PUBLISHED.glob(f"{prefix}*.txt"))
+    }
+
+
+def read_split(path: Path) -> dict[str, list[str]]:
+    """The lines of a split file, by part.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not of the form that this module describes.
+    """
+    # Names are kept as they are: no values, no interpolation, no defaults.
+    parser = configparser.ConfigParser(
+        allow_no_value=True,
+        delimiters=("\0",),
+        comment_prefixes=("#",),
+        inline_comment_prefixes=("#",),
+        interpolation=None,
+        default_section="",
+    )
+    parser.optionxform = str  # type: ignore[method-assign,assignment]
+    try:
+        lines = [line.strip() for line in path.read_text().splitlines()]
+        parser.read_string("\n".join(lines), source=str(path))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no split file {str(path)!r}") from None
+    except (configparser.Error, UnicodeDecodeError) as error:
+        reason = str(error).replace("\n", " ")
+        raise ValueError(f"{path} is not a split file: {reason}") from error
+    unknown = sorted(set(parser.sections()) - set(PARTS))
+    if unknown:
+        raise ValueError(f"{path} has the section [{unknown[0]}]: expected [train], [test] ...")
+    if not parser.has_section("test"):
+        raise ValueError(f"{path} has no section [test]: name there the scenes to test on")
+    return {part: list(parser[part]) if parser.has_section(part) else [] for part in PARTS}
+
+
+def _random(names: Sequence[str], share: float, seed: int) -> dict[str, list[str]]:
+    if not 0 < share < 1:
+        raise ValueError(f"data.test_share must be between 0 and 1, got {share}")
+    shuffled = _shuffled(names, seed)
+    return {"test": shuffled[: max(1, round(share * len(names)))]}
+
+
+def _fold(names: Sequence[str], fold: int, folds: int, seed: int) -> dict[str, list[str]]:
+    if not 1 <= fold <= folds or not 2 <= folds <= len(names):
+        raise ValueError(
+            f"data.split='fold {fold}/{folds}' does not divide {len(names)} scenes: expected "
+            f"'fold K/N' with K from 1 to N and N from 2 to {len(names)}"
+        )
+    return {"test": [str(n) for n in np.array_split(_shuffled(names, seed), folds)[fold - 1]]}
+
+
+def _shuffled(names: Sequence[str], seed: int) -> list[str]:
+    return [str(name) for name in np.random.default_rng(seed).permutation(sorted(names))]
+
+
+def split(
+    names: Sequence[str],
+    how: str,
+    *,
+    data_set: str = "",
+    validation: Iterable[str] = (),
+    test_share: float = 0.2,
+    seed: int = 0,
+) -> dict[str, list[Selection]]:
+    """Divides the scenes of a source into parts that share no pixel.
+
+    Args:
+        names: scenes of the source.
+        how: the name of a published split of `data_set`; "random", a share of the scenes for
+            testing; "fold K/N", the K-th of N folds for testing; or the path of a split file.
+        data_set: name of the data set, for its published splits.
+        validation: selections that are held out of training, besides those of a split file.
+        test_share: share of the scenes that "random" tests on, in (0, 1).
+        seed: of the order of "random" and "fold".
+
+    Returns:
+        Selections under "train", "validation" and "test".
+
+    Raises:
+        ValueError: if `how` is unknown, a selection names no scene, two parts share pixels, or no
+            scene is left for training.
+        FileNotFoundError: if there is no such split file.
+    """
+    published = published_splits(data_set)
+    fold = re.fullmatch(r"fold (\d+)/(\d+)", how)
+    if how in published:
+        texts = read_split(published[how])
+    elif how == "random":
+        texts = _random(names, test_share, seed)
+    elif fold:
+        texts = _fold(names, int(fold[1]), int(fold[2]), seed)
+    elif how.endswith(".txt") or "/" in how:
+        texts = read_split(Path(how).expanduser())
+    else:
+        known = "".join(f"{name!r}, " for name in published)
+        raise ValueError(f"unknown data.split {how!r}: expected {known}{_FORMS}")
+
+    select = _selector(names)
+    parts = {
+        "validation": select([*texts.get("validation", ()), *validation]),
+        "test": select(texts["test"]),
+    }
+    held_out = {selection.name for part in parts.values() for selection in part}
+    rest = sorted(set(names) - held_out)
+    parts["train"] = select(texts.get("train") or rest)
+    if texts.get("train"):  # data.validation takes whole scenes out of a listed training part
+        taken = {Selection.parse(text).name for text in validation}
+        parts["train"] = [s for s in parts["train"] if s.name not in taken]
+    for part in ("train", "test"):
+        if not parts[part]:
+            raise ValueError(
+                f"no scene is left for {part}: the split {how!r} of {len(names)} scenes holds "
+                f"{len(parts['test'])} for testing and {len(parts['validation'])} for validation"
+            )
+    for first, second in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        shared = [(a, b) for a in parts[first] for b in parts[second] if a.overlaps(b)]
+        if shared:
+            pairs = ", ".join(
+                a.text if a.text == b.text else f"{a.text} / {b.text}" for a, b in shared
+            )
+            raise ValueError(f"{first} and {second} share pixels of these scenes: {pairs}")
+    return parts
+
+
+def _selector(names: Sequence[str]) -> Callable[[Iterable[str]], list[Selection]]:
+    """Finds the scenes that texts select; all that select none are named in one error."""
+
+    def select(texts: Iterable[str]) -> list[Selection]:
+        chosen: list[Selection] = []
+        unknown: list[str] = []
+        for selection in map(Selection.parse, texts):
+            matches = fnmatch.filter(names, selection.name)
+            if not matches:
+                close = difflib.get_close_matches(selection.name, names, n=1)
+                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                unknown.append(f"{selection.name!r}{hint}")
+            chosen += [dataclasses.replace(selection, name=match) for match in matches]
+        if unknown:
+            raise ValueError(
+                f"there is no scene {', '.join(unknown)}: the source has {', '.join(names)}"
+            )
+        return chosen
+
+    return select

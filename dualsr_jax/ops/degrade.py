@@ -1,0 +1,188 @@
+"""Degradation: how an LR image comes from an HR image.
+
+Contract: cubes are `[B, H, W, L]`, in [0, 1]; every image of a batch has its own random key, so
+that what happens to it does not depend on the batch or device it is in. LR pixels lie where MATLAB
+bicubic puts them, at the centres of blocks of s x s HR pixels, whatever the kernel.
+
+- "bicubic": MATLAB bicubic by 1/s, as published.
+- "isotropic", "anisotropic": a Gaussian blur, then decimation. The standard deviation is drawn
+  evenly from a range, an anisotropic kernel draws one for each of its axes and their direction.
+- Then white Gaussian noise, whose standard deviation is drawn evenly from a range.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Key
+
+from dualsr_jax.ops.resize import imresize
+
+KERNELS = ("bicubic", "isotropic", "anisotropic")
+
+
+@dataclasses.dataclass(frozen=True)
+class Degradation:
+    """What is done to HR images.
+
+    Attributes:
+        kernel: one of `KERNELS`.
+        sigma: range of the blur's standard deviation, in HR pixels; equal ends: fixed.
+        noise: range of the noise's standard deviation, as a fraction of the peak; (0, 0): none.
+    """
+
+    kernel: str = "bicubic"
+    sigma: tuple[float, float] = (1.0, 1.0)
+    noise: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if a setting is unknown or a range is not one."""
+        if self.kernel not in KERNELS:
+            raise ValueError(
+                f"unknown degradation.kernel {self.kernel!r}: expected one of {KERNELS}"
+            )
+        for name, least in (("sigma", 1e-3), ("noise", 0.0)):
+            ends = tuple(getattr(self, name))
+            if len(ends) != 2 or not least <= ends[0] <= ends[1] < math.inf:
+                raise ValueError(
+                    f"degradation.{name}={ends} is not a range: expected (low, high) with "
+                    f"{least:g} <= low <= high"
+                )
+
+    @property
+    def noisy(self) -> bool:
+        """Whether noise is added."""
+        return self.noise[1] > 0
+
+    def kernel_size(self, scale: int) -> int:
+        """Taps a side of the blur kernel: three standard deviations, of the parity of the scale.
+
+        With that parity the kernel's centre is the centre of a block of `scale` pixels.
+        """
+        size = 2 * math.ceil(3 * self.sigma[1]) + 1
+        return size + (size - scale) % 2
+
+
+def gaussian_kernel(
+    size: int,
+    sigma_y: Float[jax.Array | np.ndarray | float, ""],
+    sigma_x: Float[jax.Array | np.ndarray | float, ""],
+    angle_rad: Float[jax.Array | np.ndarray | float, ""] = 0.0,
+) -> Float[jax.Array, "{size} {size}"]:
+    """A Gaussian blur kernel that sums to 1.
+
+    Args:
+        size: taps a side; an even kernel is centred between its two middle taps.
+        sigma_y: standard deviation in pixels along the axis that lies along the rows at angle 0.
+        sigma_x: along the other axis.
+        angle_rad: by which the axes are turned.
+    """
+    offset = jnp.arange(size) - (size - 1) / 2
+    y, x = offset.reshape(size, 1), offset.reshape(1, size)
+    cos, sin = jnp.cos(angle_rad), jnp.sin(angle_rad)
+    along_x, along_y = cos * x + sin * y, cos * y - sin * x
+    kernel = jnp.exp(-0.5 * ((along_x / sigma_x) ** 2 + (along_y / sigma_y) ** 2))
+    return kernel / kernel.sum()
+
+
+def blur_and_decimate(
+    hr: Float[jax.Array, "H W L"], kernel: Float[jax.Array, "K K"], scale: int
+) -> Float[jax.Array, "h w L"]:
+    """Blurs an image and keeps one pixel of each block of `scale` x `scale`, at its centre.
+
+    Args:
+        hr: the image, of sides that are multiples of `scale`; it is continued by reflection with
+            the edge repeated.
+        kernel: blur kernel, of the parity of `scale`.
+        scale: HR pixels per LR pixel.
+
+    Raises:
+        ValueError: if the parities differ.
+    """
+    size = kernel.shape[0]
+    if (size - scale) % 2:
+        raise ValueError(
+            f"a kernel of {size} taps has no centre in blocks of {scale} pixels: both must be even "
+            "or both odd"
+        )
+    margin = (size - scale) // 2  # how far a kernel reaches beyond its block; may be negative
+    around = (max(margin, 0), max(margin, 0))
+    hr = jnp.pad(hr, (around, around, (0, 0)), mode="symmetric")
+    start = max(-margin, 0)
+    bands = jnp.moveaxis(hr, -1, 0)[:, start:, start:, None]
+    lr = jax.lax.conv_general_dilated(
+        bands,
+        kernel.reshape(size, size, 1, 1).astype(hr.dtype),
+        window_strides=(scale, scale),
+        padding="VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    return jnp.moveaxis(lr[..., 0], 0, -1)
+
+
+def add_noise(
+    cube: Float[jax.Array, "H W L"],
+    key: Key[jax.Array, ""],
+    sigma: Float[jax.Array | np.ndarray | float, ""],
+) -> Float[jax.Array, "H W L"]:
+    """Adds white Gaussian noise of a standard deviation in units of the peak; no clipping."""
+    return cube + sigma * jax.random.normal(key, cube.shape, cube.dtype)
+
+
+def draw_kernel(
+    degradation: Degradation, key: Key[jax.Array, ""], scale: int
+) -> Float[jax.Array, "K K"]:
+    """Draws the blur kernel of one image, from a key of `image_keys`."""
+    keys = jax.random.split(key, 3)
+    low, high = degradation.sigma
+    sigma_y, sigma_x = (jax.random.uniform(k, minval=low, maxval=high) for k in keys[:2])
+    angle = jax.random.uniform(keys[2], maxval=jnp.pi)
+    if degradation.kernel == "isotropic":
+        sigma_x, angle = sigma_y, jnp.zeros(())
+    return gaussian_kernel(degradation.kernel_size(scale), sigma_y, sigma_x, angle)
+
+
+def image_keys(seed: int, number: jax.Array | np.ndarray) -> Key[jax.Array, "B"]:
+    """A random key for each image, from the seed and the image's number `[B]`, uint32."""
+    return jax.vmap(lambda n: jax.random.fold_in(jax.random.key(seed), n))(number)
+
+
+def degrade(
+    hr: Float[jax.Array | np.ndarray, "B H W L"],
+    keys: Key[jax.Array, "B"],
+    *,
+    scale: int,
+    degradation: Degradation,
+) -> Float[jax.Array | np.ndarray, "B h w L"]:
+    """The LR images of HR images.
+
+    Args:
+        hr: images of sides that are multiples of `scale`, in [0, 1].
+        keys: of `image_keys`; not used where nothing is random.
+        scale: scale factor, static under jit.
+        degradation: what to do, static under jit.
+
+    Returns:
+        LR images, which may overshoot [0, 1] a little, and more with noise; NumPy for NumPy where
+        MATLAB bicubic is all that is done.
+    """
+    if degradation.kernel == "bicubic":
+        lr = imresize(hr, 1 / scale)
+    else:
+
+        def blurred(image: jax.Array, key: jax.Array) -> jax.Array:
+            return blur_and_decimate(image, draw_kernel(degradation, key, scale), scale)
+
+        lr = jax.vmap(blurred)(jnp.asarray(hr), keys)
+    if degradation.noisy:
+
+        def noised(image: jax.Array, key: jax.Array) -> jax.Array:
+            which, what = jax.random.split(jax.random.fold_in(key, 1))
+            low, high = degradation.noise
+            return add_noise(image, what, jax.random.uniform(which, minval=low, maxval=high))
+
+        lr = jax.vmap(noised)(jnp.asarray(lr), keys)
+    return lr

@@ -1,0 +1,111 @@
+"""Prepares a published data set: verifies it and writes it as a TFDS data set.
+
+    python -m dualsr_jax.prepare --dataset cave --source FOLDER
+
+FOLDER holds the data as distributed (docs/data.md). Scenes are counted, their shapes, data types
+and, where known, checksums verified; everything that is missing or damaged is named in one error. A
+data set that is prepared already is left as it is.
+"""
+
+import functools
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from dualsr_jax.commands import run
+
+if TYPE_CHECKING:
+    from dualsr_jax.data.preparation import CubeSetBuilder
+
+_BUILDERS = Path(__file__).parents[1] / "datasets"
+_DATASET = flags.DEFINE_string("dataset", None, "Name of a folder in datasets/.", required=True)
+_SOURCE = flags.DEFINE_string(
+    "source", None, "Folder of the data as distributed; default: packaged or downloaded."
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", "data/tfds", "Where prepared data sets lie.")
+
+
+@functools.cache  # TFDS registers a builder once
+def load_builder(name: str) -> type["CubeSetBuilder"]:
+    """The builder of a data set in `datasets/`.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    path = _BUILDERS / name / f"{name}_dataset_builder.py"
+    if not path.is_file():
+        known = sorted(p.parent.name for p in _BUILDERS.glob("*/*_dataset_builder.py"))
+        raise ValueError(
+            f"unknown data set {name!r}: expected one of {', '.join(known)}"
+            if known
+            else f"the folder datasets/ is not beside the package ({_BUILDERS}): run in a checkout"
+        )
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    builder: type[CubeSetBuilder] = module.Builder
+    return builder
+
+
+def prepare(name: str, source: Path | None, data_dir: Path) -> Path:
+    """Prepares a data set.
+
+    Args:
+        name: of a folder in `datasets/`.
+        source: folder of the data as distributed; None: packaged, or else downloaded.
+        data_dir: where prepared data sets lie.
+
+    Returns:
+        The folder of the prepared data set.
+
+    Raises:
+        ValueError: if the data set is unknown, or the source is not it, incomplete or damaged.
+        FileNotFoundError: if there is no such source.
+        OSError: if it cannot be downloaded or written.
+    """
+    builder_class = load_builder(name)
+    cube_set = builder_class.CUBE_SET
+    if source is not None and not source.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(source)!r}: set --source")
+    if source is None and cube_set.packaged is None and cube_set.url is None:
+        raise ValueError(
+            f"{cube_set.title} is not downloaded here: get it from {cube_set.homepage} and give "
+            f"its folder with --source, laid out as: {cube_set.layout}"
+        )
+    builder = builder_class(source=source, data_dir=data_dir, file_format="array_record")
+    prepared = Path(builder.data_dir)
+    if builder.is_prepared():
+        print(f"{cube_set.title} is prepared already")
+        return prepared
+    for left in prepared.parent.glob(f"*incomplete*{prepared.name}"):  # of a run that was killed
+        shutil.rmtree(left)
+    try:
+        builder.download_and_prepare()
+    except (OSError, RuntimeError) as error:  # of Python's writing and of array_record's
+        raise OSError(
+            f"{cube_set.title} could not be prepared in {str(data_dir)!r}, nothing is left of it "
+            "(--source reads another folder, --data_dir writes to another): "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    height, width, bands = cube_set.shape
+    print(
+        f"{cube_set.title}: {len(cube_set.scenes)} scene(s) of {height}x{width}x{bands} verified, "
+        f"{len(cube_set.checksums)} of them by checksum"
+    )
+    return prepared
+
+
+def main() -> None:
+    """Prepares the data set and says how to use it."""
+    source = Path(_SOURCE.value).expanduser() if _SOURCE.value else None
+    prepared = prepare(_DATASET.value, source, Path(_DATA_DIR.value).expanduser())
+    print(f"use it with --config.data.source=tfds --config.data.path={prepared.parent}")
+
+
+if __name__ == "__main__":
+    run(main)

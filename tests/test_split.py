@@ -1,0 +1,120 @@
+import pytest
+
+from dualsr_jax.data.split import Selection, published_splits, split
+
+
+def names_of(parts):
+    return {part: [s.text for s in selections] for part, selections in parts.items()}
+
+
+TEN = [f"s{k}" for k in range(10)]
+
+
+def test_random_is_a_share_by_seed():
+    drawn = split(TEN, "random", test_share=0.3, seed=1)
+    assert (len(drawn["test"]), len(drawn["train"])) == (3, 7)
+    assert drawn == split(TEN, "random", test_share=0.3, seed=1)
+    assert drawn != split(TEN, "random", test_share=0.3, seed=2)
+    assert drawn == split(TEN[::-1], "random", test_share=0.3, seed=1)  # of any order of files
+
+
+def test_every_scene_is_tested_in_one_fold():
+    folds = [names_of(split(TEN, f"fold {k}/3", seed=1)) for k in (1, 2, 3)]
+    tested = [name for fold in folds for name in fold["test"]]
+    assert sorted(tested) == TEN
+    assert sorted(len(fold["test"]) for fold in folds) == [3, 3, 4]
+    assert all(sorted(fold["test"] + fold["train"]) == TEN for fold in folds)
+
+
+def test_the_published_splits_of_cave(tmp_path):
+    splits = published_splits("cave")
+    assert list(splits) == ["20_12", "dualsr"]
+    lines = splits["20_12"].read_text().split("\n")
+    scenes = [line for line in lines if line and line[0] not in "#["]
+    assert len(scenes) == 32
+    dualsr = names_of(split(scenes, "dualsr", data_set="cave"))
+    assert (len(dualsr["train"]), len(dualsr["test"])) == (25, 7)
+    assert "balloons" in dualsr["test"]
+    other = names_of(split(scenes, "20_12", data_set="cave"))
+    assert (len(other["train"]), len(other["test"])) == (20, 12)
+    assert max(other["train"]) < min(other["test"])
+    with pytest.raises(ValueError, match=r"unknown data\.split 'dualsr': expected 'random', 'fold"):
+        split(scenes, "dualsr", data_set="mine")
+
+
+@pytest.mark.parametrize(
+    ("data_set", "shape", "sides"),
+    [("chikusei", (2304, 2048), {512}), ("pavia_centre", (1096, 715), {224})],
+)
+def test_parts_of_the_remote_sensing_scenes(data_set, shape, sides):
+    parts = split([data_set], "sspsr", data_set=data_set)
+    assert len(parts["test"]) == 4
+    for s in parts["test"]:
+        slices = zip((s.rows, s.columns), shape, strict=True)
+        assert {len(range(*part.indices(length))) for part, length in slices} == sides
+    for k, one in enumerate(parts["test"]):
+        assert not any(one.overlaps(other) for other in parts["test"][k + 1 :])
+
+
+def test_a_split_of_ones_own(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_text(
+        "# remark\n[test]\n  a[:, 64:70]   # its right\ns[1]\n".replace("s[1]\n", "")
+        + "[train]\na[:, :64]\na[0:9, 70:80]\nb*\n[validation]\nc\n"
+    )
+    parts = split(["a", "b1", "b2", "c"], str(path))
+    assert parts["test"] == [Selection("a", slice(None), slice(64, 70), "a[:, 64:70]")]
+    assert [s.name for s in parts["train"]] == ["a", "a", "b1", "b2"]
+    assert [s.name for s in parts["validation"]] == ["c"]
+    path.write_text("[test]\na\n")
+    assert [s.name for s in split(["a", "b", "c"], str(path))["train"]] == ["b", "c"]
+    parts = split(["a", "b", "c"], str(path), validation=("c",))
+    assert names_of(parts) == {"train": ["b"], "validation": ["c"], "test": ["a"]}
+    path.write_text("[train]\nb\nc\n[test]\na\n")
+    parts = split(["a", "b", "c"], str(path), validation=("c",))
+    assert names_of(parts) == {"train": ["b"], "validation": ["c"], "test": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[train]\na[:, :65]\n[test]\na[:, 64:]", r"train and test share .*: a\[:, :65\] / a\["),
+        ("[train]\n*\n[test]\nballoons", "train and test share pixels of these scenes: .*balloons"),
+        ("[train]\na\nballoons\n[test]\nballoons\na", "these scenes: a, balloons"),
+        (
+            "[test]\nbaloons\nzebra",
+            r"no scene 'baloons' \(did you mean 'balloons'\?\), 'zebra': the",
+        ),
+        ("[test]\na\na", r"mine\.txt is not a split file: .*option 'a' .* already exists"),
+        ("a\nb", r"mine\.txt is not a split file: .*no section headers"),
+        ("[test]\n[train]\na", "no scene is left for test"),
+        ("[train]\na", r"has no section \[test\]"),
+        ("[testing]\na", r"the section \[testing\]"),
+        ("[test]\na[1]", "selects no scene"),
+        ("[test]\n*", "no scene is left for train"),
+    ],
+)
+def test_bad_split_files(tmp_path, text, message):
+    path = tmp_path / "mine.txt"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        split(["a", "balloons"], str(path))
+
+
+@pytest.mark.parametrize(
+    ("how", "settings", "message"),
+    [
+        ("random", {"test_share": 1.5}, r"data\.test_share must be between 0 and 1, got 1\.5"),
+        ("fold 4/3", {}, "'fold 4/3' does not divide 10 scenes"),
+        ("fold 1/11", {}, "with K from 1 to N and N from 2 to 10"),
+        ("halves", {}, r"unknown data\.split 'halves': expected 'random', 'fold K/N' or the path"),
+    ],
+)
+def test_bad_settings(how, settings, message):
+    with pytest.raises(ValueError, match=message):
+        split(TEN, how, **settings)
+
+
+def test_a_missing_split_file():
+    with pytest.raises(FileNotFoundError, match=r"no split file 'nowhere\.txt'"):
+        split(TEN, "nowhere.txt")
