@@ -101,6 +101,14 @@ def test_prepare_and_read(folder, cubes, little, tmp_path, capsys):
     assert {p: p.stat().st_mtime_ns for p in prepared.iterdir()} == before
 
 
+def test_a_damaged_data_set(folder, little, tmp_path):
+    prepared = prepare("little_cave", folder, tmp_path / "tfds")
+    (shard,) = prepared.glob("*.array_record*")
+    shard.write_bytes(shard.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match=r"is damaged \(.*delete this folder and prepare it again"):
+        open_source("tfds", str(prepared))
+
+
 def test_everything_wrong_is_named_at_once(folder, little, tmp_path):
     shutil.rmtree(folder / "beads_ms")
     bands = folder / "cloth_ms" / "cloth_ms"

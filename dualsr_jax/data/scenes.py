@@ -7,6 +7,7 @@ checks them, one at a time, so that a data set need not fit in memory.
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -53,9 +54,19 @@ def _tfds(path: str, key: str | None) -> Source:
 
     builder = tfds.builder_from_directory(folder)
     undecoded = builder.as_data_source("scenes", decoders={"cube": tfds.decode.SkipDecoding()})
-    places = {record["name"].decode(): place for place, record in enumerate(undecoded)}
-    scenes = builder.as_data_source("scenes")
-    return Source(tuple(sorted(places)), lambda name: scenes[places[name]]["cube"])
+    decoded = builder.as_data_source("scenes")
+
+    def record(records: Sequence[dict[str, Any]], place: int) -> dict[str, Any]:
+        try:
+            return records[place]
+        except RuntimeError as error:  # array_record's
+            raise ValueError(
+                f"the prepared data set {str(folder)!r} is damaged ({error}): delete this folder "
+                "and prepare it again"
+            ) from error
+
+    names = [record(undecoded, place)["name"].decode() for place in range(len(undecoded))]
+    return Source(tuple(sorted(names)), lambda name: record(decoded, names.index(name))["cube"])
 
 
 def _indian_pines(path: str, key: str | None) -> Source:
