@@ -56,7 +56,7 @@ def _tfds(path: str, key: str | None) -> Source:
     undecoded = builder.as_data_source("scenes", decoders={"cube": tfds.decode.SkipDecoding()})
     decoded = builder.as_data_source("scenes")
 
-    def record(records: Sequence[dict[str, Any]], place: int) -> dict[str, Any]:
+    def record(records: Any, place: int) -> dict[str, Any]:
         try:
             return records[place]
         except RuntimeError as error:  # array_record's
