@@ -57,6 +57,7 @@ def main() -> None:
     batch = {
         "hr": rng.random((o.batch_size, hr_side, hr_side, o.bands)).astype(np.float32),
         "variant": np.zeros(o.batch_size, np.int32),
+        "sample": np.arange(o.batch_size),
     }
     macs = MULTIPLY_ADDS[o.scale] * (o.features / 64) ** 2 * o.bands
     cases: dict[str, tuple[Callable[[], Any], float]] = {}
