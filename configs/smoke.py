@@ -23,6 +23,7 @@ def get_config() -> ConfigDict:
     c.model.norm = config_dict.placeholder(str)  # none, or "batch" as released
     c.model.neighbours = "paper"  # or "released"
     c.model.band_chunk = config_dict.placeholder(int)  # bands at once; none: all
+    c.model.precision = "float32"  # or "bfloat16", of convolutions and products
 
     c.data = ConfigDict()
     c.data.name = "indian_pines"  # of published splits and figures
@@ -52,7 +53,15 @@ def get_config() -> ConfigDict:
     c.train.resize_scales = (1.0,)
     c.train.window_bands = 5  # bands of a sample
     c.train.learning_rate = 1e-4
+    c.train.schedule = "halve"  # or "cosine", down to 0 at the end
     c.train.halve_every_epochs = 30.0
+    c.train.warmup_epochs = 0.0  # in which the learning rate rises from 0
+    c.train.clip_norm = config_dict.placeholder(float)  # longest gradient; none: any
+    c.train.ema_decay = config_dict.placeholder(float)  # an update; evaluates the moving average
+    c.train.sam_weight = (
+        0.0  # of the spectral angle (rad) in the loss; needs update_every = "image"
+    )
+    c.train.warm_start = config_dict.placeholder(str)  # workdir of another network to begin from
     c.train.save_every_epochs = 1.0
     c.train.log_every_steps = 2
 

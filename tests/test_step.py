@@ -7,11 +7,20 @@ import pytest
 from conftest import with_prefix
 
 from dualsr_jax.compat.torch_params import from_torch, to_torch
+from dualsr_jax.metrics import sam_deg
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.augment import augment
+from dualsr_jax.ops.degrade import Degradation
+from dualsr_jax.ops.spectral_angle import spectral_chord
 from dualsr_jax.training import parallel
-from dualsr_jax.training.optimizer import adam, learning_rate_schedule
-from dualsr_jax.training.step import TrainState, create_state, make_train_step, make_update
+from dualsr_jax.training.optimizer import adam, averaged_params, learning_rate_schedule
+from dualsr_jax.training.step import (
+    TrainState,
+    create_state,
+    make_images,
+    make_train_step,
+    make_update,
+)
 
 FOLLOWED_BY_BATCH_NORM = re.compile(r"_body\.body\.0\.\d\.body\.[03]\.(bias|weight_g)$")
 
@@ -160,6 +169,77 @@ def test_the_logged_learning_rate_is_the_one_used(update, updates):
     assert int(state.opt_state[0].count) == 3 * updates
 
 
+def test_cosine_and_warm_up():
+    settings = {"kind": "cosine", "epochs": 10, "warmup_epochs": 2}
+    schedule = learning_rate_schedule(1e-3, 30, 100, **settings)
+    assert schedule(0) == 0
+    assert schedule(100) == pytest.approx(5e-4)
+    assert schedule(200) == pytest.approx(1e-3)
+    assert schedule(600) == pytest.approx(5e-4)
+    assert schedule(1000) == pytest.approx(0, abs=1e-9)
+    halving = learning_rate_schedule(1e-3, 3, 100, epochs=10, warmup_epochs=2)
+    assert [float(halving(n)) for n in (200, 499, 500)] == pytest.approx([1e-3, 1e-3, 5e-4])
+
+
+def test_the_moving_average_equals_a_loop():
+    schedule = learning_rate_schedule(1e-2, 30, 100)
+    optimizer = adam(schedule, ema_decay=0.8)
+    params = {"a": jnp.array([1.0, -2.0])}
+    state, expected = optimizer.init(params), np.array([1.0, -2.0])
+    for k in range(5):
+        updates, state = optimizer.update({"a": jnp.array([0.3, k - 2.0])}, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        expected = 0.8 * expected + 0.2 * np.asarray(params["a"])
+    np.testing.assert_allclose(averaged_params(state)["a"], expected, rtol=1e-6)
+    assert averaged_params(adam(schedule).init(params)) is None
+
+
+def test_long_gradients_are_shortened():
+    optimizer = adam(lambda _: 1.0, clip_norm=1.0)
+    params = {"a": jnp.zeros(2), "b": jnp.zeros(1)}
+    gradient = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([4.0])}
+    _, state = optimizer.update(gradient, optimizer.init(params), params)
+    first_moment = state[1][0].mu
+    np.testing.assert_allclose(first_moment["a"], [0.06, 0.0], rtol=1e-5)
+    np.testing.assert_allclose(first_moment["b"], [0.08], rtol=1e-5)
+
+
+def test_the_angle_term_of_the_loss(rng):
+    model, optimizer, _, state, batch = tiny()
+    lr, bicubic, hr = make_images(batch, 2, degradation=Degradation())
+    plain = make_update(model, optimizer, update="image")(state, lr, bicubic, hr)
+    angled = make_update(model, optimizer, update="image", sam_weight=0.5)(state, lr, bicubic, hr)
+    sr = np.asarray(plain[2])
+    difference = float(angled[1][0] - plain[1][0])
+    # 2 sin(x / 2) is the angle x but for x^3 / 24.
+    assert difference == pytest.approx(0.5 * np.deg2rad(float(sam_deg(sr, hr).mean())), rel=0.02)
+    same = jax.grad(lambda a: spectral_chord(a, jnp.ones((2, 5))).sum())(
+        jnp.stack([jnp.ones(5), jnp.zeros(5)])
+    )
+    assert np.isfinite(same).all()
+
+
+@pytest.mark.parametrize("update", ["band", "image"])
+def test_bfloat16_is_close_and_keeps_float32(update):
+    model, optimizer, schedule, state, batch = tiny()
+    half = model.clone(precision="bfloat16")
+    lr, bicubic, _ = make_images(batch, 2, degradation=Degradation())
+    # In units of what the network adds to bicubic: 8 bits of mantissa.
+    full_sr, half_sr = (m.apply(state.variables, lr, bicubic) for m in (model, half))
+    added = jnp.abs(full_sr - bicubic).max()
+    assert 0 < jnp.abs(full_sr - half_sr).max() < 0.03 * added
+    assert half_sr.dtype == jnp.float32
+    step = jax.jit(make_train_step(half, optimizer, schedule, update=update))
+    after, metrics = step(state, batch)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(after.params))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(after.opt_state[0].mu))
+    assert np.isfinite(metrics["loss"])
+    text = step.lower(state, batch).as_text()
+    products = [line for line in text.splitlines() if "stablehlo.convolution" in line]
+    assert products
+    assert all("bf16" in line for line in products)
+
+
 def test_augment_equals_numpy(rng):
     patches = rng.random((5, 6, 6, 3)).astype(np.float32)
     result = augment(jnp.asarray(patches), jnp.arange(5))
@@ -174,6 +254,18 @@ def test_bad_settings():
         make_train_step(model, optimizer, schedule, update="bands")
     with pytest.raises(ValueError, match="through_time=True needs"):
         make_train_step(model, optimizer, schedule, update="band", through_time=True)
+    with pytest.raises(ValueError, match=r"sam_weight=1\.0 must be 0 or more, and 0 with"):
+        make_train_step(model, optimizer, schedule, update="band", sam_weight=1.0)
+    with pytest.raises(ValueError, match="unknown precision 'half'"):
+        tiny(precision="half")
+    with pytest.raises(ValueError, match=r"unknown train\.schedule 'step'"):
+        learning_rate_schedule(1e-3, 30, 100, kind="step")
+    with pytest.raises(ValueError, match=r"warmup_epochs=9 must be .* less than the 8 epochs"):
+        learning_rate_schedule(1e-3, 30, 100, epochs=8, warmup_epochs=9)
+    with pytest.raises(ValueError, match="clip_norm=0 must be positive"):
+        adam(schedule, clip_norm=0)
+    with pytest.raises(ValueError, match=r"ema_decay=1\.0 must be between 0 and 1"):
+        adam(schedule, ema_decay=1.0)
     with pytest.raises(ValueError, match="must be positive"):
         learning_rate_schedule(0, 30, 100)
     with pytest.raises(ValueError, match=r"not divisible by the 2 devices.*such as 6"):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
-from dualsr_jax.models.layers import Body, Conv, Features, WeightNorm, add_bias
+from dualsr_jax.models.layers import Body, Conv, Features, WeightNorm, add_bias, product
 
 GroupFeatures = tuple[Features, ...]  # three, one a group
 
@@ -19,7 +19,12 @@ class Fusion(nn.Module):
 
     The scaled kernels side by side are one matrix 3C -> 3C: one product instead of three
     concatenations and products.
+
+    Attributes:
+        dtype: of the product.
     """
+
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, u: GroupFeatures) -> list[Features]:
@@ -33,7 +38,7 @@ class Fusion(nn.Module):
             kernel[0, 0] * jnp.repeat(gamma[k], c, total_repeat_length=3 * c)[:, None]
             for k, kernel in enumerate(kernels)
         ]
-        v = jnp.concatenate(u, -1) @ jnp.concatenate(scaled, 1)
+        v = product(jnp.concatenate(u, -1), jnp.concatenate(scaled, 1), self.dtype)
         return jnp.split(add_bias(v, jnp.concatenate(biases)), 3, axis=-1)
 
 
@@ -42,7 +47,12 @@ class MixedUnit(nn.Module):
 
     A kernel of depth 1 is a 2-D convolution shared by the slices, and one of depth 3 alone is a
     1x1 mix of neighbouring slices, so that no 3-D convolution is needed.
+
+    Attributes:
+        dtype: of the convolutions and the mix.
     """
+
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, volume: Float[jax.Array, "3 N H W C"]) -> Float[jax.Array, "3 N H W C"]:
@@ -50,12 +60,15 @@ class MixedUnit(nn.Module):
         depth, _, h, w, c = volume.shape
 
         def spatial(x: jax.Array, name: str) -> jax.Array:
-            return Conv(c, name=name)(x.reshape(-1, h, w, c)).reshape(volume.shape)
+            return Conv(c, dtype=self.dtype, name=name)(x.reshape(-1, h, w, c)).reshape(
+                volume.shape
+            )
 
         kernel, bias = WeightNorm((depth, c, c), name="spectral")()
         padded = jnp.pad(volume, ((1, 1), (0, 0), (0, 0), (0, 0), (0, 0)))
         neighbours = jnp.concatenate([padded[:-2], padded[1:-1], padded[2:]], -1)
-        spectral = add_bias(neighbours @ kernel.reshape(depth * c, c), bias)
+        mixed = product(neighbours, kernel.reshape(depth * c, c), self.dtype)
+        spectral = add_bias(mixed, bias)
         return volume + spatial(nn.relu(spatial(volume, "spatial_in") + spectral), "spatial_out")
 
 
@@ -65,10 +78,12 @@ class ASFM(nn.Module):
     Attributes:
         num_blocks: residual blocks a body.
         norm: as in `ResBlock`.
+        dtype: of convolutions and products.
     """
 
     num_blocks: int = 2
     norm: str | None = None
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(
@@ -83,11 +98,11 @@ class ASFM(nn.Module):
         """
 
         def body(name: str, x: Features) -> Features:
-            return Body(self.num_blocks, self.norm, name=name)(x, train) + x
+            return Body(self.num_blocks, self.norm, self.dtype, name=name)(x, train) + x
 
         u = tuple(body(f"intra_{k}", g[k]) for k in range(3))
-        v = Fusion(name="fusion")(u)
+        v = Fusion(self.dtype, name="fusion")(u)
         w = [body(f"inter_{k}", v[k]) + g[k] for k in range(3)]
         gamma = self.param("gamma", nn.initializers.ones, (3,))
-        y = MixedUnit(name="mixed_unit")(jnp.stack([gamma[k] * w[k] for k in range(3)]))
+        y = MixedUnit(self.dtype, name="mixed_unit")(jnp.stack([gamma[k] * w[k] for k in range(3)]))
         return tuple(y[k] + heads[k] for k in range(3))

@@ -19,6 +19,8 @@ from dualsr_jax.models.fcf import FCF, State
 from dualsr_jax.models.layers import UPSAMPLING_STEPS, Conv, Tail
 from dualsr_jax.ops.resize import imresize
 
+PRECISIONS = ("float32", "bfloat16")
+
 
 class CoarSR(nn.Module):
     """The coarse network.
@@ -32,6 +34,8 @@ class CoarSR(nn.Module):
         neighbours: "paper" or "released", see `nbp.neighbour_table`.
         band_chunk: bands processed as one batch; None: all. Bounds the memory. With BatchNorm in
             training, statistics are taken over one chunk, as published for 1.
+        precision: "float32" or "bfloat16", in which convolutions and products are made; parameters,
+            residual sums, FCF and the bicubic images are float32 in both.
 
     Raises:
         ValueError: when applied, if an attribute is not one of the values above, the cube has
@@ -45,6 +49,7 @@ class CoarSR(nn.Module):
     norm: str | None = None
     neighbours: str = "paper"
     band_chunk: int | None = None
+    precision: str = "float32"
 
     def setup(self) -> None:
         """Checks the attributes and names the layers."""
@@ -56,12 +61,15 @@ class CoarSR(nn.Module):
             raise ValueError(f"unknown norm {self.norm!r}: expected None or 'batch'")
         if self.band_chunk is not None and self.band_chunk < 1:
             raise ValueError(f"band_chunk must be 1 or more, or None for all: {self.band_chunk}")
-        self.heads = [Conv(self.features) for _ in nbp.GROUP_SIZES]
-        self.asfms = [ASFM(self.num_blocks, self.norm) for _ in range(self.num_asfm)]
-        self.reduce = Conv(self.features, size=1)
-        self.conv = Conv(self.features)
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {self.precision!r}: expected one of {PRECISIONS}")
+        dtype = self.precision
+        self.heads = [Conv(self.features, dtype=dtype) for _ in nbp.GROUP_SIZES]
+        self.asfms = [ASFM(self.num_blocks, self.norm, dtype) for _ in range(self.num_asfm)]
+        self.reduce = Conv(self.features, size=1, dtype=dtype)
+        self.conv = Conv(self.features, dtype=dtype)
         self.fcf = FCF()
-        self.tail = Tail(self.scale)
+        self.tail = Tail(self.scale, dtype)
 
     def bands(
         self,

@@ -4,6 +4,9 @@ Contract: feature maps are `[N, H, W, C]`. Every convolution has a bias and is w
 over its output channel, w = g v / |v|, with g = |v| at start, so that a new layer equals the
 plain one. Initial values are PyTorch's, which the published runs used: weights and biases uniform
 in +-1/sqrt(fan in).
+
+With `dtype="bfloat16"` convolutions and products are made in bfloat16; parameters, biases and the
+sums of residual paths stay float32.
 """
 
 import math
@@ -56,18 +59,27 @@ def add_bias(
     return x + jnp.broadcast_to(bias, x.shape)
 
 
+def product(
+    x: Float[jax.Array, "*batch I"], kernel: Float[jax.Array, "I O"], dtype: str
+) -> Float[jax.Array, "*batch O"]:
+    """`x @ kernel` made in a data type, of the type of `x`."""
+    return (x.astype(dtype) @ kernel.astype(dtype)).astype(x.dtype)
+
+
 class Conv(nn.Module):
     """Weight-normalised 2-D convolution, stride 1, zero padding.
 
     Attributes:
         features: output channels.
         size: kernel height and width, odd.
+        dtype: in which it is made.
         train_bias: False where BatchNorm follows and takes the bias away again: its gradient is
             nothing but rounding noise, which Adam would turn into steps of full size.
     """
 
     features: int
     size: int = 3
+    dtype: str = "float32"
     train_bias: bool = True
 
     @nn.compact
@@ -76,8 +88,10 @@ class Conv(nn.Module):
         kernel, bias = WeightNorm((self.size, self.size, x.shape[-1], self.features), name="wn")()
         if not self.train_bias:
             bias = jax.lax.stop_gradient(bias)
-        y = x @ kernel[0, 0] if self.size == 1 else conv2d(x, kernel)
-        return add_bias(y, bias)
+        if self.size == 1:
+            return add_bias(product(x, kernel[0, 0], self.dtype), bias)
+        y = conv2d(x.astype(self.dtype), kernel.astype(self.dtype))
+        return add_bias(y.astype(x.dtype), bias)
 
 
 class BatchNorm(nn.Module):
@@ -110,16 +124,23 @@ class ResBlock(nn.Module):
 
     Attributes:
         norm: None (paper), or "batch": BatchNorm after both convolutions, as in the released code.
+        dtype: of the convolutions.
     """
 
     norm: str | None = None
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Features, train: bool = False) -> Features:
         """Adds a correction to `x`."""
 
         def conv_norm(y: Features, index: int) -> Features:
-            y = Conv(x.shape[-1], train_bias=self.norm is None, name=f"conv_{index}")(y)
+            y = Conv(
+                x.shape[-1],
+                dtype=self.dtype,
+                train_bias=self.norm is None,
+                name=f"conv_{index}",
+            )(y)
             if self.norm == "batch":
                 y = BatchNorm(name=f"bn_{index}")(y, train)
             return y
@@ -133,16 +154,18 @@ class Body(nn.Module):
     Attributes:
         num_blocks: how many.
         norm: as in `ResBlock`.
+        dtype: likewise.
     """
 
     num_blocks: int = 2
     norm: str | None = None
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Features, train: bool = False) -> Features:
         """Runs the blocks."""
         for index in range(self.num_blocks):
-            x = ResBlock(self.norm, name=f"block_{index}")(x, train)
+            x = ResBlock(self.norm, self.dtype, name=f"block_{index}")(x, train)
         return x
 
 
@@ -161,14 +184,16 @@ class Tail(nn.Module):
 
     Attributes:
         scale: a key of `UPSAMPLING_STEPS`.
+        dtype: of the convolutions.
     """
 
     scale: int
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Features) -> Float[jax.Array, "N sH sW"]:
         """Turns features into enlarged images."""
         features = x.shape[-1]
         for index, r in enumerate(UPSAMPLING_STEPS[self.scale]):
-            x = pixel_shuffle(Conv(features * r**2, name=f"up_{index}")(x), r)
-        return Conv(1, name="out")(x)[..., 0]
+            x = pixel_shuffle(Conv(features * r**2, dtype=self.dtype, name=f"up_{index}")(x), r)
+        return Conv(1, dtype=self.dtype, name="out")(x)[..., 0]

@@ -1,37 +1,115 @@
-"""Adam with the published schedule, counted in epochs.
+"""Adam with its schedule, counted in epochs, and what may go with it.
 
 Contract: configurations count in epochs; optax counts optimiser steps, of which a batch makes one
 or, with one update a band, as many as it has bands. The conversion happens here only.
 """
 
+from typing import Any, NamedTuple
+
+import jax
 import optax
+
+SCHEDULES = ("halve", "cosine")
 
 
 def learning_rate_schedule(
-    learning_rate: float, halve_every_epochs: float, updates_per_epoch: int
+    learning_rate: float,
+    halve_every_epochs: float,
+    updates_per_epoch: int,
+    *,
+    kind: str = "halve",
+    epochs: float = 200.0,
+    warmup_epochs: float = 0.0,
 ) -> optax.Schedule:
     """Step size as a function of the number of optimiser updates made.
 
     Args:
-        learning_rate: at the start, positive.
-        halve_every_epochs: epochs after which it is halved, again and again; positive.
+        learning_rate: at the start, or after the warm-up; positive.
+        halve_every_epochs: epochs after which "halve" halves it, again and again; positive.
         updates_per_epoch: optimiser updates an epoch.
-
-    Returns:
-        A staircase.
+        kind: "halve", a staircase, as published; "cosine", half a cosine down to 0.
+        epochs: length of the run, at whose end "cosine" is 0.
+        warmup_epochs: epochs in which it rises from 0 in a line before that.
 
     Raises:
-        ValueError: if an argument is not positive.
+        ValueError: if the kind is unknown, an argument is not positive, or the warm-up takes the
+            whole run.
     """
     if min(learning_rate, halve_every_epochs, updates_per_epoch) <= 0:
         raise ValueError(
             "learning_rate, halve_every_epochs and updates_per_epoch must be positive, got "
             f"{learning_rate}, {halve_every_epochs} and {updates_per_epoch}"
         )
-    halving = max(1, round(halve_every_epochs * updates_per_epoch))
-    return optax.exponential_decay(learning_rate, halving, 0.5, staircase=True)
+    if not 0 <= warmup_epochs < epochs:
+        raise ValueError(
+            f"train.warmup_epochs={warmup_epochs} must be 0 or more, and less than the "
+            f"{epochs} epochs of the run"
+        )
+    warmup = round(warmup_epochs * updates_per_epoch)
+    if kind == "halve":
+        halving = max(1, round(halve_every_epochs * updates_per_epoch))
+        after = optax.exponential_decay(learning_rate, halving, 0.5, staircase=True)
+    elif kind == "cosine":
+        after = optax.cosine_decay_schedule(
+            learning_rate, max(1, round(epochs * updates_per_epoch) - warmup)
+        )
+    else:
+        raise ValueError(f"unknown train.schedule {kind!r}: expected one of {SCHEDULES}")
+    if not warmup:
+        return after
+    rise = optax.linear_schedule(0.0, learning_rate, warmup)
+    return optax.join_schedules([rise, after], [warmup])
 
 
-def adam(schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Adam with beta 0.9 and 0.999 and eps 1e-8, as published."""
-    return optax.adam(schedule, b1=0.9, b2=0.999, eps=1e-8)
+class AverageState(NamedTuple):
+    """The exponential moving average of the parameters."""
+
+    average: Any
+
+
+def keep_average(decay: float) -> optax.GradientTransformation:
+    """Leaves updates as they are, and averages the parameters that they lead to.
+
+    The last transformation of a chain. Kept in the optimiser's state, the average is saved,
+    restored and carried through a step of many updates as that is.
+    """
+
+    def update(updates: Any, state: AverageState, params: Any) -> tuple[Any, AverageState]:
+        new = optax.apply_updates(params, updates)
+        return updates, AverageState(
+            jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, new)
+        )
+
+    return optax.GradientTransformation(AverageState, update)
+
+
+def averaged_params(opt_state: optax.OptState) -> Any | None:
+    """The average that `keep_average` keeps, None where it is not used."""
+    is_average = lambda node: isinstance(node, AverageState)  # noqa: E731
+    found = [s for s in jax.tree.leaves(opt_state, is_leaf=is_average) if is_average(s)]
+    return found[0].average if found else None
+
+
+def adam(
+    schedule: optax.Schedule, *, clip_norm: float | None = None, ema_decay: float | None = None
+) -> optax.GradientTransformation:
+    """Adam with beta 0.9 and 0.999 and eps 1e-8, as published.
+
+    Args:
+        schedule: of the learning rate.
+        clip_norm: longest gradient, over all parameters; longer ones are shortened; None: any.
+        ema_decay: decay an update of the moving average of the parameters, in (0, 1); None: none.
+
+    Raises:
+        ValueError: if `clip_norm` or `ema_decay` is out of range.
+    """
+    transformations = [optax.adam(schedule, b1=0.9, b2=0.999, eps=1e-8)]
+    if clip_norm is not None:
+        if clip_norm <= 0:
+            raise ValueError(f"train.clip_norm={clip_norm} must be positive, or none")
+        transformations.insert(0, optax.clip_by_global_norm(clip_norm))
+    if ema_decay is not None:
+        if not 0 < ema_decay < 1:
+            raise ValueError(f"train.ema_decay={ema_decay} must be between 0 and 1, or none")
+        transformations.append(keep_average(ema_decay))
+    return optax.chain(*transformations) if len(transformations) > 1 else transformations[0]

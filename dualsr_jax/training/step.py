@@ -30,6 +30,7 @@ from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.augment import augment
 from dualsr_jax.ops.degrade import Degradation, degrade, image_keys
 from dualsr_jax.ops.resize import imresize
+from dualsr_jax.ops.spectral_angle import spectral_chord
 
 UPDATES = ("band", "image")
 Batch = Mapping[str, jax.Array | np.ndarray]
@@ -91,6 +92,7 @@ def make_update(
     *,
     update: str,
     through_time: bool = False,
+    sam_weight: float = 0.0,
     axis_name: str | None = None,
 ) -> Callable[..., tuple[TrainState, jax.Array, jax.Array]]:
     """The learning part of a step, on images that are ready.
@@ -100,6 +102,8 @@ def make_update(
         optimizer: an optax transformation.
         update: "band" or "image".
         through_time: whether gradients flow through the FCF state; needs "image".
+        sam_weight: of the mean spectral chord (about the angle in radians) beside the L1 loss;
+            needs "image".
         axis_name: mapped axis to average over.
 
     Returns:
@@ -115,6 +119,12 @@ def make_update(
         raise ValueError(
             "through_time=True needs update='image': with an update every band, the earlier bands' "
             "features come from parameters that no longer exist"
+        )
+
+    if sam_weight < 0 or (sam_weight and update == "band"):
+        raise ValueError(
+            f"sam_weight={sam_weight} must be 0 or more, and 0 with update='band': an angle needs "
+            "all bands"
         )
 
     def mean(tree: Any) -> Any:
@@ -146,7 +156,10 @@ def make_update(
             sr, statistics = model.apply(
                 variables, lr, bicubic, train=True, through_time=through_time, mutable=mutable
             )
-            return (jnp.abs(sr - hr).mean(), sr), statistics
+            loss = jnp.abs(sr - hr).mean()
+            if sam_weight:
+                loss += sam_weight * spectral_chord(sr, hr).mean()
+            return (loss, sr), statistics
 
         state, sr, loss = apply(state, forward)
         return state, jnp.full(hr.shape[-1], loss), sr
@@ -193,6 +206,7 @@ def make_train_step(
     *,
     update: str = "band",
     through_time: bool = False,
+    sam_weight: float = 0.0,
     degradation: Degradation = Degradation(),  # noqa: B008, immutable
     seed: int = 0,
     axis_name: str | None = None,
@@ -205,12 +219,18 @@ def make_train_step(
         schedule: of the learning rate, for the log.
         update: likewise.
         through_time: likewise.
+        sam_weight: likewise.
         degradation: what makes LR images of HR images.
         seed: of random degradation.
         axis_name: mapped axis to average over.
     """
     learn = make_update(
-        model, optimizer, update=update, through_time=through_time, axis_name=axis_name
+        model,
+        optimizer,
+        update=update,
+        through_time=through_time,
+        sam_weight=sam_weight,
+        axis_name=axis_name,
     )
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:

@@ -1,0 +1,124 @@
+"""What the benchmarks share: timing of cases side by side, the machine's peak, the report."""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+MULTIPLY_ADDS = {2: 2.57e6, 3: 2.76e6, 4: 3.17e6, 8: 5.55e6}  # an LR pixel and band, 64 features
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options of all benchmarks of the network."""
+    found = argparse.ArgumentParser(description=description)
+    found.add_argument("--scale", type=int, default=4)
+    found.add_argument("--features", type=int, default=64)
+    found.add_argument("--bands", type=int, default=31)
+    found.add_argument("--band_chunk", type=int, default=4)
+    found.add_argument("--repeats", type=int, default=3)
+    found.add_argument("--peer", choices=["torch"], help="measure PyTorch beside it")
+    found.add_argument("--json", type=Path)
+    return found
+
+
+def peak_flop_per_s(size: int = 2048) -> float:
+    """The rate of a large float32 matrix product on this machine."""
+    a = jax.random.normal(jax.random.key(0), (size, size))
+    product = jax.jit(lambda a: a @ a)
+    jax.block_until_ready(product(a))
+    seconds = []
+    for _ in range(9):
+        started = time.perf_counter()
+        jax.block_until_ready(product(a))
+        seconds.append(time.perf_counter() - started)
+    return 2 * size**3 / statistics.median(seconds)
+
+
+def side_by_side(
+    cases: Mapping[str, Callable[[], Any]], repeats: int
+) -> dict[str, tuple[float, list[float]]]:
+    """Seconds of the first run of each case, and of `repeats` rounds in which all take turns."""
+    first, rounds = {}, {name: [] for name in cases}
+    for name, run in cases.items():
+        started = time.perf_counter()
+        jax.block_until_ready(run())
+        first[name] = time.perf_counter() - started
+        print(f"{name}: first run {first[name]:.1f} s", file=sys.stderr, flush=True)
+    for _ in range(repeats):
+        for name, run in cases.items():
+            started = time.perf_counter()
+            jax.block_until_ready(run())
+            rounds[name].append(time.perf_counter() - started)
+    return {name: (first[name], rounds[name]) for name in cases}
+
+
+def report(
+    options: argparse.Namespace,
+    results: Mapping[str, tuple[float, list[float]]],
+    *,
+    flop: float,
+    samples: int,
+    memory_gb: Mapping[str, float],
+    peers: Mapping[str, list[str]],
+) -> None:
+    """Prints the table, and writes it as JSON where asked.
+
+    Args:
+        options: of `parser`.
+        results: of `side_by_side`.
+        flop: floating-point operations of the convolutions of one run.
+        samples: images of one run.
+        memory_gb: of the compiled program's temporaries, of our cases.
+        peers: our cases to the cases they are compared with.
+    """
+    peak = peak_flop_per_s()
+    rows = []
+    for name, (first, rounds) in results.items():
+        seconds = statistics.median(rounds)
+        rows.append(
+            {
+                "case": name,
+                "first_s": round(first, 1),
+                "median_s": round(seconds, 3),
+                "s_per_band": round(seconds / options.bands, 4),
+                "samples_per_s": round(samples / seconds, 3),
+                "gflop_per_s": round(flop / seconds / 1e9),
+                "of_peak": round(flop / seconds / peak, 2),
+                "temporaries_gb": round(memory_gb[name], 2) if name in memory_gb else None,
+            }
+        )
+        print("  ".join(f"{k}={v}" for k, v in rows[-1].items() if v is not None))
+    ratios = {
+        f"{ours} / {theirs}": round(
+            statistics.median(results[ours][1]) / statistics.median(results[theirs][1]), 2
+        )
+        for ours, others in peers.items()
+        for theirs in others
+    }
+    for name, ratio in ratios.items():
+        print(f"{name} = {ratio}")
+    print(f"matrix product, float32: {peak / 1e9:.0f} GFLOP/s on {jax.devices()[0].device_kind}")
+    if options.json:
+        content = {
+            "device": jax.devices()[0].device_kind,
+            "versions": {"jax": jax.__version__, "python": sys.version.split()[0]},
+            "options": {k: v for k, v in vars(options).items() if k != "json"},
+            "peak_gflop_per_s": round(peak / 1e9),
+            "rows": rows,
+            "ratios": ratios,
+        }
+        options.json.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def check_same(ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Raises ValueError if two results are not of the same network."""
+    largest = float(np.abs(ours - theirs).max())
+    if not largest < 1e-4:
+        raise ValueError(f"the peer's result differs by {largest:g}: it is not the same network")

@@ -1,0 +1,59 @@
+"""Times the coarse network on one image of random values.
+
+    python benchmarks/inference.py [--peer torch]
+
+With `--peer torch`, PyTorch runs beside it from the same weights, in turns (`torch_peer.py`); its
+results are checked to be the same. FLOP are those of the convolutions alone.
+"""
+
+import functools
+
+import common
+import jax
+import numpy as np
+
+from dualsr_jax import CoarSR
+from dualsr_jax.compat.torch_params import to_torch
+from dualsr_jax.ops.resize import imresize
+
+
+def main() -> None:
+    """Runs all cases."""
+    parser = common.parser(__doc__.splitlines()[0])
+    parser.add_argument("--lr_image", type=int, default=128)
+    o = parser.parse_args()
+    rng = np.random.default_rng(0)
+    lr = rng.random((1, o.lr_image, o.lr_image, o.bands), dtype=np.float32)
+    bicubic = imresize(lr, o.scale)
+    model = CoarSR(o.scale, features=o.features, band_chunk=o.band_chunk)
+    variables = jax.jit(model.init)(jax.random.key(0), lr[:, :8, :8])
+    compiled = jax.jit(model.apply).lower(variables, lr, bicubic).compile()
+    cases = {"ours": lambda: compiled(variables, lr, bicubic)}
+    if o.peer:
+        import torch
+        import torch_peer
+
+        peer = torch_peer.Peer(to_torch(model, variables), o.scale)
+        images = [torch_peer.bands_second(cube, "cpu") for cube in (lr, bicubic)]
+        for name, run in {
+            "torch, as published": peer.published,
+            "torch, all bands": peer.best,
+            "torch, all bands, compiled": torch.compile(peer.best, dynamic=False),
+            "torch, one band at a time, channels last": functools.partial(peer.best, band_chunk=1),
+        }.items():
+            cases[name] = lambda run=run: torch.no_grad()(run)(*images)
+        ours = np.asarray(cases["ours"]())
+        common.check_same(ours, np.moveaxis(cases["torch, as published"]().numpy(), 1, -1))
+    results = common.side_by_side(cases, o.repeats)
+    common.report(
+        o,
+        results,
+        flop=2 * common.MULTIPLY_ADDS[o.scale] * (o.features / 64) ** 2 * o.bands * o.lr_image**2,
+        samples=1,
+        memory_gb={"ours": compiled.memory_analysis().temp_size_in_bytes / 1e9},
+        peers={"ours": [name for name in cases if name != "ours"]},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Times the training step of the coarse network on patches of random values.
+
+    python benchmarks/train_step.py [--peer torch] [--update band]
+
+With `--peer torch`, PyTorch trains beside it from the same weights, in turns (`torch_peer.py`); its
+forward pass is checked to be the same. FLOP are those of the convolutions alone, three times the
+forward pass.
+"""
+
+import functools
+
+import common
+import jax
+import numpy as np
+
+from dualsr_jax import CoarSR
+from dualsr_jax.compat.torch_params import to_torch
+from dualsr_jax.ops.resize import imresize
+from dualsr_jax.training.optimizer import adam, learning_rate_schedule
+from dualsr_jax.training.step import UPDATES, create_state, make_train_step
+
+
+def main() -> None:
+    """Runs all cases."""
+    parser = common.parser(__doc__.splitlines()[0])
+    parser.add_argument("--batch_size", type=int, default=4)
+    parser.add_argument("--lr_patch", type=int, default=32)
+    parser.add_argument("--update", choices=UPDATES, help="only this one; default: both")
+    o = parser.parse_args()
+    rng = np.random.default_rng(0)
+    side = o.lr_patch * o.scale
+    hr = rng.random((o.batch_size, side, side, o.bands), dtype=np.float32)
+    batch = {
+        "hr": hr,
+        "variant": np.zeros(o.batch_size, np.int32),
+        "sample": np.arange(o.batch_size, dtype=np.int32),
+    }
+    model = CoarSR(o.scale, features=o.features, band_chunk=o.band_chunk)
+    schedule = learning_rate_schedule(1e-4, 30, 100)
+    optimizer = adam(schedule)
+    state = create_state(model, optimizer, jax.random.key(0))
+    cases, memory, peers = {}, {}, {}
+    for update in [o.update] if o.update else UPDATES:
+        step = jax.jit(make_train_step(model, optimizer, schedule, update=update))
+        compiled = step.lower(state, batch).compile()
+        cases[f"ours, {update}"] = lambda compiled=compiled: compiled(state, batch)
+        memory[f"ours, {update}"] = compiled.memory_analysis().temp_size_in_bytes / 1e9
+    if o.peer:
+        theirs = torch_cases(o, model, state.variables, hr)
+        cases |= theirs
+        for ours in memory:
+            last = ours.split()[-1]
+            peers[ours] = [name for name in theirs if name.startswith(f"torch, {last}")]
+    results = common.side_by_side(cases, o.repeats)
+    macs = common.MULTIPLY_ADDS[o.scale] * (o.features / 64) ** 2 * o.bands
+    common.report(
+        o,
+        results,
+        flop=6 * macs * o.batch_size * o.lr_patch**2,
+        samples=o.batch_size,
+        memory_gb=memory,
+        peers=peers,
+    )
+
+
+def torch_cases(o, model, variables, hr):
+    """PyTorch's training steps, by name."""
+    import torch
+    import torch_peer
+    from torch.nn.functional import l1_loss
+
+    lr = imresize(hr, 1 / o.scale)
+    bicubic = imresize(lr, o.scale)
+    peer = torch_peer.Peer(to_torch(model, variables), o.scale)
+    images = [torch_peer.bands_second(cube, "cpu") for cube in (lr, bicubic, hr)]
+    with torch.no_grad():
+        expected = np.moveaxis(peer.published(*images[:2]).numpy(), 1, -1)
+    common.check_same(np.asarray(jax.jit(model.apply)(variables, lr, bicubic)), expected)
+    optimizer = torch.optim.Adam(peer.parameters(), 1e-4)
+
+    def whole(forward):
+        optimizer.zero_grad()
+        l1_loss(forward(*images[:2]), images[2]).backward()
+        optimizer.step()
+
+    def band():
+        torch_peer.published_train_step(peer, optimizer, *images)
+
+    chunked = functools.partial(peer.best, band_chunk=o.band_chunk)
+    one_by_one = functools.partial(peer.best, band_chunk=1)
+    compiled = torch.compile(peer.best, dynamic=False)
+    cases = {
+        "torch, band, as published": band,
+        "torch, image, all bands": lambda: whole(peer.best),
+        "torch, image, all bands, compiled": lambda: whole(compiled),
+        "torch, image, in chunks of bands": lambda: whole(chunked),
+        "torch, image, one band at a time": lambda: whole(one_by_one),
+    }
+    return {k: v for k, v in cases.items() if o.update is None or f" {o.update}," in k}
+
+
+if __name__ == "__main__":
+    main()
