@@ -5,7 +5,6 @@ among them, over those of all processes. Gradients, statistics and metrics are a
 """
 
 import functools
-
 from collections.abc import Callable, Mapping
 
 import jax
