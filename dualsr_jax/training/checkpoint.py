@@ -3,17 +3,17 @@
 Contract: `<workdir>/checkpoints/<step>` holds the network's variables, the optimiser's state, the
 network's settings and those of the run as separate items, so that a network can be read without its
 optimiser and without its config. The latest three and the best (by the PSNR given when saving) are
-kept. Orbax writes beside and renames, in the background; the end of the `with` block waits for it.
-A checkpoint that cannot be read, as after a power failure, is set aside when a run goes on from the
-one before it. Several processes call the same methods together; process 0 writes.
+kept. Orbax writes beside and renames; `save` waits for it, so that a run that is killed loses no
+more than one interval, and a full disk is told at once. A checkpoint that cannot be read, as after
+a power failure, is set aside when a run goes on from the one before it. Several processes call the
+same methods together; process 0 writes.
 """
 
-import contextlib
 import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,7 @@ class Checkpoints:
                 read_only=read_only,
                 create=not read_only,
                 save_interval_steps=0 if read_only else 1,
+                enable_async_checkpointing=False,
                 cleanup_tmp_directories=not read_only,
                 best_fn=_rank,
                 preservation_policy=policies.AnyPreservationPolicy(
@@ -158,28 +159,16 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._reporting():
-            self._manager.close()
+        self._manager.close()
 
     def latest_step(self) -> int | None:
         """The step of the newest checkpoint, None if there is none."""
         return self._manager.latest_step()
 
-    @contextlib.contextmanager
-    def _reporting(self) -> Iterator[None]:
-        """Orbax fails in the background and tells it at the next call, or when it is closed."""
-        try:
-            yield
-        except (ValueError, OSError) as error:
-            raise OSError(
-                f"a checkpoint could not be saved in {str(self._folder)!r} ({_reason(error)}): "
-                "make room there; the same command goes on from the last one that was saved"
-            ) from error
-
     def save(
         self, state: TrainState, model: CoarSR, run: Mapping[str, Any], *, psnr_db: float
     ) -> None:
-        """Saves in the background.
+        """Saves; when it returns, the checkpoint is on disk.
 
         Args:
             state: to save, the same on all processes.
@@ -188,20 +177,22 @@ class Checkpoints:
             psnr_db: ranks the checkpoint.
 
         Raises:
-            OSError: if this one or the one before it could not be saved.
+            OSError: if it could not be saved.
         """
         variables, optimizer = jax.tree.map(np.array, (state.variables, state.opt_state))
-        with self._reporting():
-            self._manager.save(
-                int(state.step),
-                args=ocp.args.Composite(
-                    variables=ocp.args.StandardSave(variables),
-                    optimizer=ocp.args.StandardSave(optimizer),
-                    model=ocp.args.JsonSave(model_settings(model)),
-                    run=ocp.args.JsonSave(run),
-                ),
-                metrics={_METRIC: psnr_db},
-            )
+        items = ocp.args.Composite(
+            variables=ocp.args.StandardSave(variables),
+            optimizer=ocp.args.StandardSave(optimizer),
+            model=ocp.args.JsonSave(model_settings(model)),
+            run=ocp.args.JsonSave(run),
+        )
+        try:
+            self._manager.save(int(state.step), args=items, metrics={_METRIC: psnr_db})
+        except (ValueError, OSError) as error:
+            raise OSError(
+                f"a checkpoint could not be saved in {str(self._folder)!r} ({_reason(error)}): "
+                "make room there; the same command goes on from the last one that was saved"
+            ) from error
 
     def _read(self, step: int, **items: ocp.args.CheckpointArgs) -> Any:
         try:
