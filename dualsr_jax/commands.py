@@ -21,7 +21,8 @@ def run(main: Callable[[], None]) -> None:
         return rest
 
     def guarded(_: list[str]) -> None:
-        logging.set_verbosity(logging.ERROR)
+        # What libraries log as an error comes here as an exception too, and is told in one line.
+        logging.set_verbosity(logging.FATAL)
         try:
             main()
         except (ValueError, OSError, FloatingPointError) as error:

@@ -46,6 +46,40 @@ def golden():
     return read
 
 
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Four smooth scenes, 20x17 pixels, 6 bands."""
+    from dualsr_jax.ops.resize import imresize  # not before the hook above
+
+    path = tmp_path_factory.mktemp("scenes")
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c", "test"):
+        scene = imresize(rng.random((7, 6, 6)), 2.9)[:20, :17].clip(0, 1)
+        np.save(path / f"{name}.npy", (scene * 65535).astype(np.uint16))
+    (path / "split.txt").write_text("[test]\ntest\n")
+    return path
+
+
+@pytest.fixture
+def make_config(folder):
+    from test_project import load  # not before the hook above
+
+    def make(scale="2", epochs=0.4, **changes):
+        c = load(ROOT / "configs" / "cave.py").get_config(scale)
+        c.model.features, c.model.num_asfm, c.model.num_blocks = 4, 1, 1
+        c.data.path, c.data.split = str(folder), str(folder / "split.txt")
+        c.train.update_from_flattened_dict({"epochs": epochs, "batch_size": 2, "lr_patch": 4})
+        c.train.update_from_flattened_dict({"patches_per_image": 2, "resize_scales": (1.0,)})
+        c.train.save_every_epochs = 0.2
+        c.train.log_every_steps = 1
+        c.evaluate.bands = (1, 6)
+        for name, value in changes.items():
+            c.update_from_flattened_dict({name.replace("__", "."): value})
+        return c
+
+    return make
+
+
 def with_prefix(arrays, prefix):
     """The entries `prefix/name`, by name."""
     return {

@@ -10,72 +10,14 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT
-from test_project import load
+from runs import records, variables_of
 
 from dualsr_jax import restore_dualsr
 from dualsr_jax.evaluate import evaluate
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarse import CoarSR
-from dualsr_jax.ops.resize import imresize
-from dualsr_jax.training.checkpoint import Checkpoints
 from dualsr_jax.training.loop import train
 from dualsr_jax.upscale import DualSR, low_resolution
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Four smooth scenes, 20x17 pixels, 6 bands."""
-    path = tmp_path_factory.mktemp("scenes")
-    rng = np.random.default_rng(0)
-    for name in ("a", "b", "c", "test"):
-        scene = imresize(rng.random((7, 6, 6)), 2.9)[:20, :17].clip(0, 1)
-        np.save(path / f"{name}.npy", (scene * 65535).astype(np.uint16))
-    (path / "split.txt").write_text("[test]\ntest\n")
-    return path
-
-
-@pytest.fixture
-def make_config(folder):
-    def make(scale="2", epochs=0.4, **changes):
-        c = load(ROOT / "configs" / "cave.py").get_config(scale)
-        c.model.features, c.model.num_asfm, c.model.num_blocks = 4, 1, 1
-        c.data.path, c.data.split = str(folder), str(folder / "split.txt")
-        c.train.update_from_flattened_dict({"epochs": epochs, "batch_size": 2, "lr_patch": 4})
-        c.train.update_from_flattened_dict({"patches_per_image": 2, "resize_scales": (1.0,)})
-        c.train.save_every_epochs = 0.2
-        c.train.log_every_steps = 1
-        c.evaluate.bands = (1, 6)
-        for name, value in changes.items():
-            c.update_from_flattened_dict({name.replace("__", "."): value})
-        return c
-
-    return make
-
-
-def variables_of(workdir, which="latest"):
-    with Checkpoints(workdir, read_only=True) as checkpoints:
-        return checkpoints.restore_network(which)
-
-
-def records(workdir):
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
-@pytest.mark.parametrize("update", ["band", "image"])
-def test_resuming_changes_nothing(make_config, tmp_path, update):
-    epochs = 4 / 15  # 4 steps of 15 an epoch
-    config = {"train__update_every": update, "train__save_every_epochs": 2 / 15}
-    train(make_config(epochs=epochs, **config), tmp_path / "whole")
-    train(make_config(epochs=epochs / 2, **config), tmp_path / "halves")
-    with (tmp_path / "halves" / "metrics.jsonl").open("a") as file:  # killed after its last save
-        file.write('{"step": 3, "loss": 9.0}\n{"step": 4, "lo')
-    train(make_config(epochs=epochs, **config), tmp_path / "halves")
-    (_, whole, step), (_, halves, _) = (variables_of(tmp_path / w) for w in ("whole", "halves"))
-    assert step == 4
-    jax.tree.map(np.testing.assert_array_equal, whole, halves)
-    assert [r["step"] for r in records(tmp_path / "halves")] == [1, 2, 3, 4]
-    for a, b in zip(records(tmp_path / "whole"), records(tmp_path / "halves"), strict=True):
-        assert a["loss"] == b["loss"]
 
 
 def test_a_finished_run_is_left_alone_and_the_seed_decides(make_config, tmp_path):

@@ -28,6 +28,8 @@ LAYERS = [
         "training.step",
         "training.optimizer",
         "training.logging",
+        "training.processes",
+        "training.signals",
     ],
     ["training.parallel", "training.checkpoint"],
     ["training.loop"],

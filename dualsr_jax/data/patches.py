@@ -101,6 +101,22 @@ class PatchSampler:
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
         return iter(dataset.to_iter_dataset(options))
 
+    def settings(self) -> dict[str, int | bool | str | None]:
+        """All that decides which sample is where in a step, by name."""
+        images = zip(self._images.names, self._images.shapes, strict=True)
+        return {
+            "patch_size": self._patch_size,
+            "batch_size": self._batch_size,
+            "patches_per_image": self._patches_per_image,
+            "fixed_patches": self._fixed_patches,
+            "bands": self.num_bands,
+            "seed": self._seed,
+            **{
+                f"image {number}": f"{name} {'x'.join(map(str, shape))}"
+                for number, (name, shape) in enumerate(images, start=1)
+            },
+        }
+
     def scene_name(self, sample: int) -> str:
         """The scene that a sample is from."""
         return self._images.names[self._place(sample)[0]]

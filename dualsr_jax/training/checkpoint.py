@@ -1,29 +1,40 @@
 """Checkpoints: the only file that imports orbax.
 
-Contract: `<workdir>/checkpoints/<step>` holds the network's variables, the optimiser's state and
-the network's settings as separate items, so that a network can be read without its optimiser and
-without its config. The latest three and the best (by the PSNR given when saving) are kept. Orbax
-writes beside and renames, in the background; `close` waits for it.
+Contract: `<workdir>/checkpoints/<step>` holds the network's variables, the optimiser's state, the
+network's settings and those of the run as separate items, so that a network can be read without its
+optimiser and without its config. The latest three and the best (by the PSNR given when saving) are
+kept. Orbax writes beside and renames; `save` waits for it, so that a run that is killed loses no
+more than one interval, and a full disk is told at once. A checkpoint that cannot be read, as after
+a power failure, is set aside when a run goes on from the one before it. Several processes call the
+same methods together; process 0 writes.
 """
 
 import dataclasses
+import json
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.training import processes
 from dualsr_jax.training.step import TrainState, create_state
 from dualsr_jax.upscale import DualSR
 
 _METRIC = "psnr_db"
 # What may differ between the run that wrote a checkpoint and the one that reads it.
 _FREE_SETTINGS = ("band_chunk", "parent", "name")
+
+
+class UnreadableError(ValueError):
+    """A part of a checkpoint is missing or cut off."""
 
 
 def model_settings(model: CoarSR) -> dict[str, Any]:
@@ -54,14 +65,52 @@ def check_model(stored: CoarSR, wanted: CoarSR, place: str) -> None:
         )
 
 
-def _abstract(tree: Any) -> Any:
-    """Shapes, types and, as the target of restoring, this process's first device."""
-    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+def check_run(stored: Mapping[str, Any], wanted: Mapping[str, Any], place: str) -> None:
+    """Raises ValueError if a stored run had other settings than the one that is to go on.
+
+    Args:
+        stored: settings with the checkpoint, by name.
+        wanted: of the run.
+        place: of the checkpoint, for the error.
+    """
+    names = [name for name in {**stored, **wanted} if stored.get(name) != wanted.get(name)]
+    if names:
+        shown = [f"{name} was {stored.get(name)!r}, is {wanted.get(name)!r}" for name in names[:3]]
+        rest = [f"and {len(names) - 3} more"] if len(names) > 3 else []
+        raise ValueError(
+            f"the checkpoint in {place!r} was trained on other data or settings: "
+            f"{'; '.join(shown + rest)}. Set them back to go on, or choose another workdir"
+        )
+
+
+def _blank(tree: Any) -> Any:
+    """Arrays on the host to restore into: of every process, whatever its devices."""
+    return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree)
 
 
 def _rank(metrics: Mapping[str, float]) -> float:
     return metrics[_METRIC]
+
+
+def _steps_without_metrics(folder: Path) -> list[int]:
+    """Checkpoints whose metrics cannot be read: orbax does not open a folder with such a one."""
+    broken, steps = [], [path for path in folder.glob("*") if path.name.isdecimal()]
+    for path in steps:
+        try:
+            json.loads((path / "metrics" / "metrics").read_text())
+        except (OSError, ValueError):
+            broken.append(int(path.name))
+    if broken and len(broken) == len(steps):
+        raise ValueError(
+            f"none of the checkpoints in {str(folder)!r} can be read: move the folder away to "
+            "start anew, or choose another workdir"
+        )
+    return sorted(broken, reverse=True)
+
+
+def _reason(error: Exception) -> str:
+    """The last part of orbax's report, which is a page long."""
+    return str(error).strip().splitlines()[-1].rsplit(": ", 1)[-1].partition(" [")[0]
 
 
 class Checkpoints:
@@ -72,6 +121,7 @@ class Checkpoints:
 
         Raises:
             FileNotFoundError: if `read_only` and there is no checkpoint.
+            ValueError: if none of the checkpoints can be read.
         """
         self._folder = workdir.absolute() / "checkpoints"
         if read_only and not self._folder.is_dir():
@@ -79,6 +129,14 @@ class Checkpoints:
                 f"there are no checkpoints in {str(workdir)!r}: train first, with "
                 f"python -m dualsr_jax.train --config ... --workdir {workdir}"
             )
+        broken = _steps_without_metrics(self._folder)
+        if broken and read_only:
+            raise ValueError(
+                f"checkpoint {broken[0]} in {str(self._folder)!r} cannot be read: go on with the "
+                "training, which sets it aside, or move it away"
+            )
+        if not read_only:
+            self._set_aside(broken)
         policies = checkpoint_managers
         self._manager = ocp.CheckpointManager(
             self._folder,
@@ -86,6 +144,7 @@ class Checkpoints:
                 read_only=read_only,
                 create=not read_only,
                 save_interval_steps=0 if read_only else 1,
+                enable_async_checkpointing=False,
                 cleanup_tmp_directories=not read_only,
                 best_fn=_rank,
                 preservation_policy=policies.AnyPreservationPolicy(
@@ -100,50 +159,104 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._manager.wait_until_finished()
         self._manager.close()
 
     def latest_step(self) -> int | None:
         """The step of the newest checkpoint, None if there is none."""
         return self._manager.latest_step()
 
-    def save(self, state: TrainState, model: CoarSR, *, psnr_db: float) -> None:
-        """Saves in the background; `psnr_db` ranks the checkpoint."""
-        self._manager.save(
-            int(state.step),
-            args=ocp.args.Composite(
-                variables=ocp.args.StandardSave(state.variables),
-                optimizer=ocp.args.StandardSave(state.opt_state),
-                model=ocp.args.JsonSave(model_settings(model)),
-            ),
-            metrics={_METRIC: psnr_db},
-        )
+    def save(
+        self, state: TrainState, model: CoarSR, run: Mapping[str, Any], *, psnr_db: float
+    ) -> None:
+        """Saves; when it returns, the checkpoint is on disk.
 
-    def _read_settings(self, step: int) -> dict[str, Any]:
-        return self._manager.restore(step, args=ocp.args.Composite(model=ocp.args.JsonRestore()))[
-            "model"
-        ]
-
-    def restore(self, state: TrainState, model: CoarSR) -> TrainState:
-        """The newest checkpoint in place of a new state, or that state if there is none.
+        Args:
+            state: to save, the same on all processes.
+            model: the network.
+            run: settings that must not change when the run goes on, for JSON.
+            psnr_db: ranks the checkpoint.
 
         Raises:
-            ValueError: if the checkpoint is of another network, naming what differs.
+            OSError: if it could not be saved.
         """
-        step = self.latest_step()
-        if step is None:
-            return state
-        check_model(CoarSR(**self._read_settings(step)), model, str(self._folder))
-        restored = self._manager.restore(
+        variables, optimizer = jax.tree.map(np.array, (state.variables, state.opt_state))
+        items = ocp.args.Composite(
+            variables=ocp.args.StandardSave(variables),
+            optimizer=ocp.args.StandardSave(optimizer),
+            model=ocp.args.JsonSave(model_settings(model)),
+            run=ocp.args.JsonSave(run),
+        )
+        try:
+            self._manager.save(int(state.step), args=items, metrics={_METRIC: psnr_db})
+        except (ValueError, OSError) as error:
+            raise OSError(
+                f"a checkpoint could not be saved in {str(self._folder)!r} ({_reason(error)}): "
+                "make room there; the same command goes on from the last one that was saved"
+            ) from error
+
+    def _read(self, step: int, **items: ocp.args.CheckpointArgs) -> Any:
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except (ValueError, OSError, LookupError) as error:
+            raise UnreadableError(
+                f"checkpoint {step} in {str(self._folder)!r} cannot be read ({_reason(error)})"
+            ) from error
+
+    def _set_aside(self, steps: Sequence[int]) -> None:
+        """Renames checkpoints that cannot be read, so that they are neither read nor in the way."""
+        processes.wait_for_all("checkpoints read")
+        for step in steps if processes.is_first() else ():
+            aside = tempfile.mkdtemp(prefix=f"unreadable-{step}-", dir=self._folder)
+            os.rename(self._folder / str(step), aside)
+            print(f"warning: checkpoint {step} cannot be read and was set aside: {aside}")
+        processes.wait_for_all("checkpoints set aside")
+
+    def restore(self, state: TrainState, model: CoarSR, run: Mapping[str, Any]) -> TrainState:
+        """The newest checkpoint that can be read, or the given state if there is none at all.
+
+        Args:
+            state: new, of the same shapes.
+            model: the network.
+            run: as given to `save`.
+
+        Returns:
+            Arrays on the host.
+
+        Raises:
+            ValueError: if the checkpoint is of another network or run, naming what differs, or if
+                there are checkpoints, but none can be read.
+        """
+        unreadable: dict[int, str] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                restored = self._restore(step, state, model, run)
+            except UnreadableError as error:
+                unreadable[step] = str(error)
+                continue
+            self._set_aside(list(unreadable))
+            self._manager.reload()
+            return restored
+        if unreadable:
+            raise ValueError(
+                f"none of the checkpoints can be read: {'; '.join(unreadable.values())}. Move "
+                f"{str(self._folder)!r} away to start anew, or choose another workdir"
+            )
+        return state
+
+    def _restore(
+        self, step: int, state: TrainState, model: CoarSR, run: Mapping[str, Any]
+    ) -> TrainState:
+        settings = self._read(step, model=ocp.args.JsonRestore(), run=ocp.args.JsonRestore())
+        check_model(CoarSR(**settings["model"]), model, str(self._folder))
+        check_run(settings["run"], json.loads(json.dumps(run)), str(self._folder))
+        restored = self._read(
             step,
-            args=ocp.args.Composite(
-                variables=ocp.args.StandardRestore(_abstract(state.variables)),
-                optimizer=ocp.args.StandardRestore(_abstract(state.opt_state)),
-            ),
+            variables=ocp.args.StandardRestore(_blank(state.variables)),
+            optimizer=ocp.args.StandardRestore(_blank(state.opt_state)),
         )
         return dataclasses.replace(
             state,
-            step=jax.numpy.asarray(step, state.step.dtype),
+            step=np.asarray(step, state.step.dtype),
             params=restored["variables"]["params"],
             batch_stats=restored["variables"].get("batch_stats", {}),
             opt_state=restored["optimizer"],
@@ -165,15 +278,11 @@ class Checkpoints:
             raise ValueError(f"unknown checkpoint {which!r}: expected 'best' or 'latest'")
         manager = self._manager
         step = manager.best_step() if which == "best" else manager.latest_step()
-        model = CoarSR(**self._read_settings(step))
+        model = CoarSR(**self._read(step, model=ocp.args.JsonRestore())["model"])
         abstract = jax.eval_shape(lambda: create_state(model, optax.identity(), jax.random.key(0)))
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                variables=ocp.args.StandardRestore(_abstract(abstract.variables))
-            ),
-        )
-        return model, restored["variables"], step
+        blank = _blank(abstract.variables)
+        restored = self._read(step, variables=ocp.args.StandardRestore(blank))
+        return model, jax.device_put(restored["variables"]), step
 
 
 def restore_dualsr(

@@ -2,10 +2,11 @@
 
 Contract: `<workdir>/metrics.jsonl` has one object a record, each with its `step`; what lies after
 the step at which a run resumes is dropped, so that a record never stands twice. TensorBoard events
-lie under `<workdir>/tensorboard`.
+lie under `<workdir>/tensorboard`. Of several processes only the first writes.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,24 +19,34 @@ from dualsr_jax.io.atomic import replacing
 class TrainingLog:
     """Writes the records of one run; a context manager."""
 
-    def __init__(self, workdir: Path, *, first_step: int, last_step: int) -> None:
+    def __init__(
+        self, workdir: Path, *, first_step: int, last_step: int, silent: bool = False
+    ) -> None:
         """Opens the records.
 
         Args:
             workdir: an existing folder.
             first_step: steps made before, 0 for a new run.
             last_step: steps after which the run ends.
+            silent: whether to write nothing.
         """
-        path = workdir / "metrics.jsonl"
-        if path.exists():
+        path = Path(os.devnull) if silent else workdir / "metrics.jsonl"
+        if path.is_file():
             lines = path.read_text().split("\n")[:-1]  # a killed run may have cut the last one off
             kept = [line for line in lines if json.loads(line)["step"] <= first_step]
             with replacing(path) as beside:
                 beside.write_text("".join(line + "\n" for line in kept))
         self._lines = path.open("a")
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+        self._board = SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=first_step + 1, write_to_disk=not silent
+        )
         self._bar = tqdm(
-            total=last_step, initial=first_step, unit="step", dynamic_ncols=True, smoothing=0.05
+            total=last_step,
+            initial=first_step,
+            unit="step",
+            dynamic_ncols=True,
+            smoothing=0.05,
+            disable=silent,
         )
 
     def __enter__(self) -> "TrainingLog":

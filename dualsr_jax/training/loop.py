@@ -4,7 +4,10 @@ Contract: the last place that sees a ConfigDict. Everything that can be wrong wi
 before the first step: settings, data, workdir, checkpoint.
 """
 
+import contextlib
 import math
+import signal
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,14 +22,16 @@ from dualsr_jax.data.patches import PatchSampler
 from dualsr_jax.data.scenes import Scene, Scenes, open_source
 from dualsr_jax.data.split import split
 from dualsr_jax.io.atomic import replacing
+from dualsr_jax.io.lock import locked
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.protocols import get_protocol
 from dualsr_jax.training import optimizer as optimizers
-from dualsr_jax.training import parallel
+from dualsr_jax.training import parallel, processes
 from dualsr_jax.training.checkpoint import Checkpoints
 from dualsr_jax.training.logging import TrainingLog
+from dualsr_jax.training.signals import StopSignals
 from dualsr_jax.training.step import create_state, make_train_step, updates_per_batch
 from dualsr_jax.upscale import crop_to_multiple, low_resolution, super_resolve
 
@@ -74,9 +79,8 @@ def make_writable(folder: Path, flag: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise ValueError(
             f"the {flag} {str(folder)!r} cannot be written ({error.strerror}): choose another "
@@ -99,23 +103,44 @@ def _validation_psnr(
     return float(np.mean(scores))
 
 
-def train(config: ConfigDict, workdir: Path) -> None:
+def _run_settings(config: ConfigDict, sampler: PatchSampler) -> dict[str, Any]:
+    """What a run must not change when it goes on; its length and step size may."""
+    peak = get_protocol(config.protocol).peak if config.data.peak is None else config.data.peak
+    return {
+        **sampler.settings(),
+        "peak": peak,
+        "update_every": config.train.update_every,
+        "through_time": config.train.through_time,
+        **{f"degradation.{name}": value for name, value in config.degradation.items()},
+    }
+
+
+def train(config: ConfigDict, workdir: Path) -> int:
     """Trains the coarse network of a config, or goes on with it.
 
     Args:
         config: as of `configs/`.
         workdir: where checkpoints, metrics and the config lie; resumed if it holds checkpoints.
 
+    Returns:
+        The signal, SIGTERM or SIGINT, that stopped it after saving; 0 if it came to its end.
+
     Raises:
         ValueError: for bad settings, data, workdir or checkpoints, before the first step.
+        OSError: if a checkpoint or record cannot be written; the last checkpoint stays.
         FloatingPointError: if the loss is no longer finite; the last checkpoint stays.
     """
+    parallel.check_batch_size(config.train.batch_size)
+    make_writable(workdir, "workdir")
+    with locked(workdir, "workdir") if processes.is_first() else contextlib.nullcontext():
+        return _train(config, workdir)
+
+
+def _train(config: ConfigDict, workdir: Path) -> int:
     settings = config.train
     model = CoarSR(**config.model)
     degradation = Degradation(**config.degradation)
-    parallel.check_batch_size(settings.batch_size)
     parts = open_parts(config)
-    make_writable(workdir, "workdir")
     validation_scenes = list(parts["validation"])
     patch_size = settings.lr_patch * model.scale
     images = Images(
@@ -154,26 +179,34 @@ def train(config: ConfigDict, workdir: Path) -> None:
         )
     )
     state = create_state(model, adam, jax.random.key(config.seed))
+    run_settings = _run_settings(config, sampler)
+    first, stopped_by = processes.is_first(), 0
 
-    with Checkpoints(workdir) as checkpoints:
-        state = parallel.replicate(checkpoints.restore(state, model))
-        first_step = int(state.step)
-        with replacing(workdir / "config.json") as beside:
-            beside.write_text(config.to_json_best_effort(indent=2) + "\n")
-        print(_summary(model, state.params, sampler, first_step, last_step, updates), flush=True)
+    with StopSignals() as signals, Checkpoints(workdir) as checkpoints:
+        state = parallel.replicate(checkpoints.restore(state, model, run_settings))
+        first_step = step = int(state.step)
+        if first:
+            with replacing(workdir / "config.json") as beside:
+                beside.write_text(config.to_json_best_effort(indent=2) + "\n")
+            print(_summary(model, state.params, sampler, step, last_step, updates), flush=True)
         batches = sampler.batches(first_step, **parallel.share_of_batches())
-        with TrainingLog(workdir, first_step=first_step, last_step=last_step) as log:
+        asked = parallel.maximum(0)
+        with TrainingLog(
+            workdir, first_step=first_step, last_step=last_step, silent=not first
+        ) as log:
             since_save: list[float] = []
             since_log: list[_Record] = []
             started = time.perf_counter()
             for step in range(first_step + 1, last_step + 1):
                 batch = next(batches)
                 state, metrics = step_fn(state, batch)
+                # Processes stop together, one step after the signal, so as never to wait for it.
+                stopped_by, asked = int(asked), parallel.maximum(signals.received)
                 # One step runs and one waits: the device never idles, the bar is not ahead of it.
                 jax.block_until_ready([record.metrics for record in since_log[-1:]])
                 since_log.append(_Record(step, metrics, batch["sample"]))
                 log.advance()
-                saving = step % save_every == 0 or step == last_step
+                saving = step % save_every == 0 or step == last_step or stopped_by > 0
                 if not (saving or step % settings.log_every_steps == 0):
                     continue  # metrics stay on the device
                 values = _mean(since_log, sampler)
@@ -187,10 +220,21 @@ def train(config: ConfigDict, workdir: Path) -> None:
                             model, state.variables, validation_scenes, degradation, config.seed
                         )
                         values["validation_psnr_db"] = psnr
-                    checkpoints.save(state, model, psnr_db=psnr)
-                    since_save = []
+                # First the record: if the run is killed in between, this step is made again.
                 log.write(step, values)
+                if saving:
+                    checkpoints.save(state, model, run_settings, psnr_db=psnr)
+                    since_save = []
                 since_log, started = [], time.perf_counter()
+                if stopped_by:
+                    break
+    if stopped_by and first:
+        name = signal.Signals(stopped_by).name
+        print(
+            f"stopped by {name} after step {step:,} of {last_step:,}, which is saved: the same "
+            "command goes on"
+        )
+    return stopped_by
 
 
 class _Record(NamedTuple):

@@ -1,9 +1,10 @@
 """Data-parallel training with `jax.pmap`: the only file that knows devices.
 
 Contract: the state has no device axis and is the same on all devices; a batch is divided evenly
-among them. Gradients, statistics and metrics are averaged over `AXIS`.
+among them, over those of all processes. Gradients, statistics and metrics are averaged over `AXIS`.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 
 import jax
@@ -16,13 +17,14 @@ AXIS = "batch"
 
 def describe_devices() -> str:
     """The devices that training runs on, in words."""
-    devices = jax.local_devices()
-    return f"{len(devices)} {devices[0].device_kind} device(s)"
+    devices, processes = jax.devices(), jax.process_count()
+    text = f"{len(devices)} {devices[0].device_kind} device(s)"
+    return text if processes == 1 else f"{text} of {processes} processes"
 
 
 def check_batch_size(batch_size: int) -> None:
-    """Raises ValueError if a batch cannot be divided evenly among the devices."""
-    num_devices = jax.local_device_count()
+    """Raises ValueError if a batch cannot be divided evenly among all devices."""
+    num_devices = jax.device_count()
     if batch_size % num_devices:
         raise ValueError(
             f"train.batch_size={batch_size} is not divisible by the {num_devices} devices: choose "
@@ -35,6 +37,21 @@ def share_of_batches() -> dict[str, int]:
     return {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
 
+@functools.cache
+def _maximum() -> Callable[[np.ndarray], jax.Array]:
+    return jax.pmap(lambda x: jax.lax.pmax(x, AXIS), axis_name=AXIS, out_axes=None)
+
+
+def maximum(value: int) -> int | jax.Array:
+    """The largest of the values that the processes give, which call this together.
+
+    It is computed in the background: `int` of it waits.
+    """
+    if jax.process_count() == 1:
+        return value
+    return _maximum()(np.full(jax.local_device_count(), value, np.int32))
+
+
 def replicate(state: TrainState) -> TrainState:
     """Puts a state on all local devices, as `data_parallel` takes and gives it."""
     mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
@@ -44,13 +61,13 @@ def replicate(state: TrainState) -> TrainState:
 def data_parallel(
     step: Callable[[TrainState, Mapping[str, jax.Array]], tuple[TrainState, Metrics]],
 ) -> Callable[[TrainState, Mapping[str, np.ndarray]], tuple[TrainState, Metrics]]:
-    """Runs a step that averages over `AXIS` on all local devices.
+    """Runs a step that averages over `AXIS` on all devices.
 
     Args:
         step: a step of `make_train_step(..., axis_name=AXIS)`.
 
     Returns:
-        The same function of a whole batch on the host. The state given to it is used up.
+        The same function of this process's share of a batch. The state given to it is used up.
     """
     devices = jax.local_device_count()
     mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,))

@@ -1,0 +1,30 @@
+"""Stopping on request: SIGTERM and SIGINT are noted, so that the run can save before it ends."""
+
+import signal
+from types import FrameType
+
+_STOP = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopSignals:
+    """Notes the first signal; the second ends the process at once. A context manager.
+
+    Attributes:
+        received: number of the signal, 0 as long as there was none.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+
+    def __enter__(self) -> "StopSignals":
+        self._before = {number: signal.signal(number, self._note) for number in _STOP}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.received = number
+        for other in _STOP:
+            signal.signal(other, signal.SIG_DFL)

@@ -1,0 +1,154 @@
+"""Kills training with SIGKILL at random moments, resumes it each time, and checks what is lost.
+
+    python scripts/kill_test.py
+
+It makes up a tiny data set in a temporary folder, needs nothing else, and takes five minutes on two
+cores. After every kill the newest and the best checkpoint must be readable, and no more than one
+save interval of steps may be lost; at the end the parameters and the records must be those of a run
+that nobody disturbed, bit for bit. Prints a table and PASS or FAIL; the status is 0 or 1.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import logging
+
+from dualsr_jax.training.checkpoint import Checkpoints
+
+ROOT = Path(__file__).parents[1]
+SAVE_EVERY = 25  # steps
+SAMPLES, BATCH = 60, 2  # an epoch: 3 scenes x 4 patches x 5 variants
+
+
+def make_up_scenes(folder: Path) -> None:
+    """Four scenes of 20x17 pixels and 6 bands, one of them for testing."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c", "test"):
+        np.save(folder / f"{name}.npy", rng.integers(0, 65536, (20, 17, 6), np.uint16))
+    (folder / "split.txt").write_text("[test]\ntest\n")
+
+
+def start(folder: Path, name: str, last_step: int) -> subprocess.Popen[bytes]:
+    """Starts training, or goes on with it; its output is added to `<name>.txt`."""
+    epoch = SAMPLES // BATCH
+    settings = {
+        "model.features": 4,
+        "model.num_asfm": 1,
+        "model.num_blocks": 1,
+        "data.path": folder / "scenes",
+        "data.split": folder / "scenes" / "split.txt",
+        "train.epochs": last_step / epoch,
+        "train.batch_size": BATCH,
+        "train.lr_patch": 4,
+        "train.patches_per_image": 4,
+        "train.resize_scales": "(1.0,)",
+        "train.save_every_epochs": SAVE_EVERY / epoch,
+        "train.log_every_steps": 1,
+    }
+    command = [sys.executable, "-m", "dualsr_jax.train", "--config", "configs/cave.py:2"]
+    command += ["--workdir", str(folder / name)]
+    environment = {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    }
+    with (folder / f"{name}.txt").open("ab") as output:
+        return subprocess.Popen(
+            command + [f"--config.{key}={value}" for key, value in settings.items()],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def finish(folder: Path, name: str, last_step: int) -> None:
+    """Trains to the last step."""
+    if start(folder, name, last_step).wait():
+        sys.exit((folder / f"{name}.txt").read_text()[-2000:])
+
+
+def records(workdir: Path) -> list[dict[str, float]]:
+    """The records of a run, without a last line that was cut off."""
+    path = workdir / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
+
+
+def read(workdir: Path) -> tuple[int, dict]:
+    """Step and variables of the newest checkpoint; the best one is read, too."""
+    if not any(path.name.isdecimal() for path in (workdir / "checkpoints").glob("*")):
+        return 0, {}
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        checkpoints.restore_network("best")
+        _, variables, step = checkpoints.restore_network("latest")
+    return step, variables
+
+
+def kill(folder: Path, after_s: float) -> tuple[int, int, str]:
+    """Trains for a while and kills; the last step made, the last one saved, and what went on."""
+    process = start(folder, "killed", last_step=10**6)
+    time.sleep(after_s)
+    if process.poll() is not None:
+        sys.exit((folder / "killed.txt").read_text()[-2000:])
+    process.kill()
+    process.wait()
+    workdir = folder / "killed"
+    saving = any("tmp" in path.name for path in (workdir / "checkpoints").glob("*"))
+    seen = [int(record["step"]) for record in records(workdir)]
+    saved, _ = read(workdir)
+    return seen[-1] if seen else 0, saved, "saving" if saving else ""
+
+
+def main() -> None:
+    """Runs the test."""
+    logging.set_verbosity(logging.ERROR)  # orbax warns that a folder is read only
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    arguments = parser.parse_args()
+    moments = random.Random(arguments.seed)
+    failures = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        make_up_scenes(folder / "scenes")
+        finish(folder, "compiled_once", 1)
+        print(f"{'kill':>4}{'after s':>9}{'step made':>11}{'step saved':>12}{'lost':>6}  while")
+        for number in range(1, arguments.kills + 1):
+            after_s = moments.uniform(1.0, 6.0)
+            made, saved, doing = kill(folder, after_s)
+            lost = max(0, made - saved)
+            print(f"{number:4}{after_s:9.2f}{made:11}{saved:12}{lost:6}  {doing}", flush=True)
+            if lost > SAVE_EVERY:
+                failures.append(f"kill {number} lost {lost} steps")
+        last = saved + SAVE_EVERY
+        for name in ("killed", "undisturbed"):
+            finish(folder, name, last)
+        (step, a), (other, b) = read(folder / "killed"), read(folder / "undisturbed")
+        equal = jax.tree.map(lambda x, y: np.array_equal(x, y), a, b)
+        if not (step == other == last and jax.tree.all(equal)):
+            failures.append(f"after step {step} the parameters are not those of step {other}")
+        logs = [
+            [(r["step"], r["loss"]) for r in records(folder / name)]
+            for name in ("killed", "undisturbed")
+        ]
+        if logs[0] != logs[1] or [s for s, _ in logs[0]] != list(range(1, last + 1)):
+            failures.append("the records differ from those of the undisturbed run")
+    print(f"{last} steps, {arguments.kills} kills, at most {SAVE_EVERY} steps may be lost by one")
+    for failure in failures:
+        print(failure)
+    print("FAIL" if failures else "PASS: the same parameters and records as without kills")
+    sys.exit(bool(failures))
+
+
+if __name__ == "__main__":
+    main()
