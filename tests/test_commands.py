@@ -10,7 +10,6 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT
-from runs import records, variables_of
 
 from dualsr_jax import restore_dualsr
 from dualsr_jax.evaluate import evaluate
@@ -18,6 +17,7 @@ from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.training.loop import train
 from dualsr_jax.upscale import DualSR, low_resolution
+from runs import records, variables_of
 
 
 def test_a_finished_run_is_left_alone_and_the_seed_decides(make_config, tmp_path):
@@ -49,6 +49,36 @@ def test_validation_scenes_choose_the_best(make_config, tmp_path):
     result = DualSR(model, variables)(low_resolution(hr, 2)).coarse
     expected = float(psnr_db(result.clip(0, 1), hr))
     assert records(tmp_path)[-1]["validation_psnr_db"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_moving_average_is_evaluated(make_config, tmp_path):
+    settings = {"train__ema_decay": 0.9, "train__clip_norm": 0.5, "train__schedule": "cosine"}
+    train(make_config(epochs=2 / 15, **settings), tmp_path / "run")
+    train(make_config(epochs=4 / 15, **settings), tmp_path / "run")  # goes on
+    train(make_config(epochs=4 / 15, **{**settings, "train__ema_decay": None}), tmp_path / "plain")
+    averaged, plain = (
+        variables_of(tmp_path / w)[1]["params"]["tail"]["out"]["wn"]["v"] for w in ("run", "plain")
+    )
+    # Its 24 updates are averaged over about 10: close to the last, but not the last.
+    assert 1e-5 < np.abs(averaged - plain).max() < 2e-3
+    with pytest.raises(ValueError, match=r"other data or settings: .*ema_decay was 0\.9, is None"):
+        train(make_config(epochs=5 / 15), tmp_path / "run")
+
+
+def test_a_warm_start_takes_what_fits(make_config, tmp_path):
+    train(make_config("2", epochs=1 / 15), tmp_path / "x2")
+    warm = make_config("4", epochs=1 / 15, train__warm_start=str(tmp_path / "x2"))
+    warm.train.learning_rate = 1e-9
+    train(warm, tmp_path / "x4")
+    ours, theirs = (variables_of(tmp_path / w)[1]["params"] for w in ("x4", "x2"))
+    for name in ("heads_0", "asfms_0", "fcf"):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), ours[name], theirs[name]
+        )
+    assert "up_1" in ours["tail"]
+    other = make_config("4", model__features=8, train__warm_start=str(tmp_path / "x2"))
+    with pytest.raises(ValueError, match=r"holds another network \(features=4, .* do not fit"):
+        train(other, tmp_path / "other")
 
 
 def test_evaluation(make_config, tmp_path, capsys):

@@ -6,9 +6,9 @@ import socket
 import jax
 import numpy as np
 import pytest
-from runs import records, running, variables_of
 
 from dualsr_jax.training import processes
+from runs import records, running, variables_of
 
 
 def free_port():

@@ -2,7 +2,8 @@
 
 Contract: `<workdir>/checkpoints/<step>` holds the network's variables, the optimiser's state, the
 network's settings and those of the run as separate items, so that a network can be read without its
-optimiser and without its config. The latest three and the best (by the PSNR given when saving) are
+optimiser and without its config; the variables are those to evaluate, the moving average where one
+is kept. The latest three and the best (by the PSNR given when saving) are
 kept. Orbax writes beside and renames; `save` waits for it, so that a run that is killed loses no
 more than one interval, and a full disk is told at once. A checkpoint that cannot be read, as after
 a power failure, is set aside when a run goes on from the one before it. Several processes call the
@@ -21,16 +22,18 @@ import jax
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
+from flax import traverse_util
 from orbax.checkpoint import checkpoint_managers
 
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.training import processes
+from dualsr_jax.training.optimizer import averaged_params
 from dualsr_jax.training.step import TrainState, create_state
 from dualsr_jax.upscale import DualSR
 
 _METRIC = "psnr_db"
 # What may differ between the run that wrote a checkpoint and the one that reads it.
-_FREE_SETTINGS = ("band_chunk", "parent", "name")
+_FREE_SETTINGS = ("band_chunk", "precision", "parent", "name")
 
 
 class UnreadableError(ValueError):
@@ -81,6 +84,12 @@ def check_run(stored: Mapping[str, Any], wanted: Mapping[str, Any], place: str) 
             f"the checkpoint in {place!r} was trained on other data or settings: "
             f"{'; '.join(shown + rest)}. Set them back to go on, or choose another workdir"
         )
+
+
+def evaluated_variables(state: TrainState) -> dict[str, Any]:
+    """The network's variables as they are evaluated: with averaged parameters, if any are kept."""
+    average = averaged_params(state.opt_state)
+    return state.variables if average is None else {**state.variables, "params": average}
 
 
 def _blank(tree: Any) -> Any:
@@ -179,10 +188,10 @@ class Checkpoints:
         Raises:
             OSError: if it could not be saved.
         """
-        variables, optimizer = jax.tree.map(np.array, (state.variables, state.opt_state))
+        host = jax.tree.map(np.array, state)
         items = ocp.args.Composite(
-            variables=ocp.args.StandardSave(variables),
-            optimizer=ocp.args.StandardSave(optimizer),
+            variables=ocp.args.StandardSave(evaluated_variables(host)),
+            optimizer=ocp.args.StandardSave({"params": host.params, "state": host.opt_state}),
             model=ocp.args.JsonSave(model_settings(model)),
             run=ocp.args.JsonSave(run),
         )
@@ -252,14 +261,16 @@ class Checkpoints:
         restored = self._read(
             step,
             variables=ocp.args.StandardRestore(_blank(state.variables)),
-            optimizer=ocp.args.StandardRestore(_blank(state.opt_state)),
+            optimizer=ocp.args.StandardRestore(
+                _blank({"params": state.params, "state": state.opt_state})
+            ),
         )
         return dataclasses.replace(
             state,
             step=np.asarray(step, state.step.dtype),
-            params=restored["variables"]["params"],
+            params=restored["optimizer"]["params"],
             batch_stats=restored["variables"].get("batch_stats", {}),
-            opt_state=restored["optimizer"],
+            opt_state=restored["optimizer"]["state"],
         )
 
     def restore_network(self, which: str = "latest") -> tuple[CoarSR, dict[str, Any], int]:
@@ -283,6 +294,34 @@ class Checkpoints:
         blank = _blank(abstract.variables)
         restored = self._read(step, variables=ocp.args.StandardRestore(blank))
         return model, jax.device_put(restored["variables"]), step
+
+
+def warm_start(params: Any, workdir: Path) -> Any:
+    """New parameters, with those of another network in place of all of the same name and shape.
+
+    The published networks of different scales differ in their upsampling alone.
+
+    Args:
+        params: of a new network.
+        workdir: of training the other one.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint.
+        ValueError: if the two have no body in common.
+    """
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        other, variables, _ = checkpoints.restore_network()
+    stored = traverse_util.flatten_dict(variables["params"])
+    ours = traverse_util.flatten_dict(params)
+    common = {k for k, v in ours.items() if k in stored and stored[k].shape == v.shape}
+    missing = sorted({".".join(path[:1]) for path in ours.keys() - common} - {"tail"})
+    if missing:
+        raise ValueError(
+            f"train.warm_start={str(workdir)!r} holds another network (features={other.features}, "
+            f"num_asfm={other.num_asfm}, num_blocks={other.num_blocks}, norm={other.norm!r}): "
+            f"{', '.join(missing)} do not fit"
+        )
+    return traverse_util.unflatten_dict({k: stored[k] if k in common else ours[k] for k in ours})
 
 
 def restore_dualsr(

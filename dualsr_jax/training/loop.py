@@ -5,6 +5,7 @@ before the first step: settings, data, workdir, checkpoint.
 """
 
 import contextlib
+import dataclasses
 import math
 import signal
 import tempfile
@@ -29,7 +30,7 @@ from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.protocols import get_protocol
 from dualsr_jax.training import optimizer as optimizers
 from dualsr_jax.training import parallel, processes
-from dualsr_jax.training.checkpoint import Checkpoints
+from dualsr_jax.training.checkpoint import Checkpoints, evaluated_variables, warm_start
 from dualsr_jax.training.logging import TrainingLog
 from dualsr_jax.training.signals import StopSignals
 from dualsr_jax.training.step import create_state, make_train_step, updates_per_batch
@@ -111,6 +112,8 @@ def _run_settings(config: ConfigDict, sampler: PatchSampler) -> dict[str, Any]:
         "peak": peak,
         "update_every": config.train.update_every,
         "through_time": config.train.through_time,
+        **{name: config.train[name] for name in ("clip_norm", "ema_decay", "sam_weight")},
+        "precision": config.model.precision,
         **{f"degradation.{name}": value for name, value in config.degradation.items()},
     }
 
@@ -163,9 +166,14 @@ def _train(config: ConfigDict, workdir: Path) -> int:
     save_every = max(1, math.ceil(settings.save_every_epochs * sampler.steps_per_epoch))
     updates = updates_per_batch(settings.update_every, sampler.num_bands)
     schedule = optimizers.learning_rate_schedule(
-        settings.learning_rate, settings.halve_every_epochs, sampler.steps_per_epoch * updates
+        settings.learning_rate,
+        settings.halve_every_epochs,
+        sampler.steps_per_epoch * updates,
+        kind=settings.schedule,
+        epochs=settings.epochs,
+        warmup_epochs=settings.warmup_epochs,
     )
-    adam = optimizers.adam(schedule)
+    adam = optimizers.adam(schedule, clip_norm=settings.clip_norm, ema_decay=settings.ema_decay)
     step_fn = parallel.data_parallel(
         make_train_step(
             model,
@@ -173,6 +181,7 @@ def _train(config: ConfigDict, workdir: Path) -> int:
             schedule,
             update=settings.update_every,
             through_time=settings.through_time,
+            sam_weight=settings.sam_weight,
             degradation=degradation,
             seed=config.seed,
             axis_name=parallel.AXIS,
@@ -183,6 +192,9 @@ def _train(config: ConfigDict, workdir: Path) -> int:
     first, stopped_by = processes.is_first(), 0
 
     with StopSignals() as signals, Checkpoints(workdir) as checkpoints:
+        if settings.warm_start and checkpoints.latest_step() is None:
+            params = warm_start(state.params, Path(settings.warm_start).expanduser())
+            state = dataclasses.replace(state, params=params, opt_state=adam.init(params))
         state = parallel.replicate(checkpoints.restore(state, model, run_settings))
         first_step = step = int(state.step)
         if first:
@@ -217,7 +229,11 @@ def _train(config: ConfigDict, workdir: Path) -> int:
                     psnr = float(np.mean(since_save))
                     if validation_scenes:
                         psnr = _validation_psnr(
-                            model, state.variables, validation_scenes, degradation, config.seed
+                            model,
+                            evaluated_variables(state),
+                            validation_scenes,
+                            degradation,
+                            config.seed,
                         )
                         values["validation_psnr_db"] = psnr
                 # First the record: if the run is killed in between, this step is made again.

@@ -7,6 +7,7 @@ or, with one update a band, as many as it has bands. The conversion happens here
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 SCHEDULES = ("halve", "cosine")
@@ -74,13 +75,17 @@ def keep_average(decay: float) -> optax.GradientTransformation:
     restored and carried through a step of many updates as that is.
     """
 
+    def init(params: Any) -> AverageState:
+        # A copy: a step gives up the buffers of its state, and no buffer can be given up twice.
+        return AverageState(jax.tree.map(jnp.copy, params))
+
     def update(updates: Any, state: AverageState, params: Any) -> tuple[Any, AverageState]:
         new = optax.apply_updates(params, updates)
         return updates, AverageState(
             jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, new)
         )
 
-    return optax.GradientTransformation(AverageState, update)
+    return optax.GradientTransformation(init, update)
 
 
 def averaged_params(opt_state: optax.OptState) -> Any | None:
