@@ -172,6 +172,7 @@ def evaluate(
         which=which,
         iterations=settings.iterations,
         band_chunk=settings.band_chunk,
+        precision=config.model.precision,
     )
     check_model(dualsr.model, CoarSR(**config.model), str(workdir))
     make_writable(output, "output")

@@ -331,6 +331,7 @@ def restore_dualsr(
     which: str = "latest",
     iterations: int = 1,
     band_chunk: int | None = 8,
+    precision: str = "float32",
 ) -> DualSR:
     """Both stages from the workdirs of training.
 
@@ -340,18 +341,18 @@ def restore_dualsr(
         which: "latest" or "best" checkpoint.
         iterations: of the fine stage.
         band_chunk: bands at once, bounds the memory; None: all.
+        precision: "float32" or "bfloat16", whatever the networks were trained in.
 
     Raises:
         FileNotFoundError: if there is no checkpoint.
         ValueError: if the second network is not of half the scale.
     """
+    how: dict[str, Any] = {"band_chunk": band_chunk, "precision": precision}
     with Checkpoints(Path(workdir), read_only=True) as checkpoints:
         model, variables, _ = checkpoints.restore_network(which)
     half_model, half_variables = None, None
     if half_scale_workdir is not None:
         with Checkpoints(Path(half_scale_workdir), read_only=True) as checkpoints:
             half_model, half_variables, _ = checkpoints.restore_network(which)
-        half_model = half_model.clone(band_chunk=band_chunk)
-    return DualSR(
-        model.clone(band_chunk=band_chunk), variables, half_model, half_variables, iterations
-    )
+        half_model = half_model.clone(**how)
+    return DualSR(model.clone(**how), variables, half_model, half_variables, iterations)
