@@ -51,11 +51,13 @@ def side_by_side(
         jax.block_until_ready(run())
         first[name] = time.perf_counter() - started
         print(f"{name}: first run {first[name]:.1f} s", file=sys.stderr, flush=True)
-    for _ in range(repeats):
+    for number in range(repeats):
         for name, run in cases.items():
             started = time.perf_counter()
             jax.block_until_ready(run())
             rounds[name].append(time.perf_counter() - started)
+        shown = ", ".join(f"{name} {seconds[-1]:.1f}" for name, seconds in rounds.items())
+        print(f"round {number + 1}: {shown}", file=sys.stderr, flush=True)
     return {name: (first[name], rounds[name]) for name in cases}
 
 

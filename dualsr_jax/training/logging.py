@@ -5,6 +5,7 @@ the step at which a run resumes is dropped, so that a record never stands twice.
 lie under `<workdir>/tensorboard`. Of several processes only the first writes.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -38,7 +39,10 @@ class TrainingLog:
                 beside.write_text("".join(line + "\n" for line in kept))
         self._lines = path.open("a")
         self._board = SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=first_step + 1, write_to_disk=not silent
+            str(workdir / "tensorboard"),
+            purge_step=first_step + 1,
+            max_queue=0,  # no limit: on a full disk its thread ends, and nobody may wait for it
+            write_to_disk=not silent,
         )
         self._bar = tqdm(
             total=last_step,
@@ -53,9 +57,10 @@ class TrainingLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lines.close()
-        self._board.close()
         self._bar.close()
+        with contextlib.suppress(OSError):  # of a record that `write` or orbax has told about
+            self._lines.close()
+            self._board.close()
 
     def advance(self) -> None:
         """Counts one step on the bar."""
@@ -67,9 +72,18 @@ class TrainingLog:
         Args:
             step: steps made so far.
             values: by name; `loss`, `psnr_db` and `samples_per_s` also show on the bar.
+
+        Raises:
+            OSError: if there is no room for it.
         """
-        self._lines.write(json.dumps({"step": step, **values}) + "\n")
-        self._lines.flush()
+        try:
+            self._lines.write(json.dumps({"step": step, **values}) + "\n")
+            self._lines.flush()
+        except OSError as error:
+            raise OSError(
+                f"the records in {self._lines.name!r} cannot be written ({error.strerror}): make "
+                "room there; the same command goes on from the last checkpoint"
+            ) from error
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
         shown = {
