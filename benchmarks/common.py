@@ -1,7 +1,9 @@
 """What the benchmarks share: timing of cases side by side, the machine's peak, the report."""
 
 import argparse
+import dataclasses
 import json
+import resource
 import statistics
 import sys
 import time
@@ -41,6 +43,23 @@ def peak_flop_per_s(size: int = 2048) -> float:
     return 2 * size**3 / statistics.median(seconds)
 
 
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """A compiled function, the seconds that this took, and its temporaries' memory in GB."""
+
+    run: Any
+    seconds: float
+    temporaries_gb: float
+
+
+def compile_for(function: Callable, *arguments: Any) -> Compiled:
+    """Compiles a function for arguments of these shapes."""
+    started = time.perf_counter()
+    compiled = jax.jit(function).lower(*arguments).compile()
+    seconds = time.perf_counter() - started
+    return Compiled(compiled, seconds, compiled.memory_analysis().temp_size_in_bytes / 1e9)
+
+
 def side_by_side(
     cases: Mapping[str, Callable[[], Any]], repeats: int
 ) -> dict[str, tuple[float, list[float]]]:
@@ -67,7 +86,7 @@ def report(
     *,
     flop: float,
     samples: int,
-    memory_gb: Mapping[str, float],
+    ours: Mapping[str, Compiled],
     peers: Mapping[str, list[str]],
 ) -> None:
     """Prints the table, and writes it as JSON where asked.
@@ -77,7 +96,7 @@ def report(
         results: of `side_by_side`.
         flop: floating-point operations of the convolutions of one run.
         samples: images of one run.
-        memory_gb: of the compiled program's temporaries, of our cases.
+        ours: our cases.
         peers: our cases to the cases they are compared with.
     """
     peak = peak_flop_per_s()
@@ -93,19 +112,22 @@ def report(
                 "samples_per_s": round(samples / seconds, 3),
                 "gflop_per_s": round(flop / seconds / 1e9),
                 "of_peak": round(flop / seconds / peak, 2),
-                "temporaries_gb": round(memory_gb[name], 2) if name in memory_gb else None,
+                "compile_s": round(ours[name].seconds, 1) if name in ours else None,
+                "temporaries_gb": round(ours[name].temporaries_gb, 2) if name in ours else None,
             }
         )
         print("  ".join(f"{k}={v}" for k, v in rows[-1].items() if v is not None))
     ratios = {
-        f"{ours} / {theirs}": round(
-            statistics.median(results[ours][1]) / statistics.median(results[theirs][1]), 2
+        f"{case} / {peer}": round(
+            statistics.median(results[case][1]) / statistics.median(results[peer][1]), 2
         )
-        for ours, others in peers.items()
-        for theirs in others
+        for case, others in peers.items()
+        for peer in others
     }
     for name, ratio in ratios.items():
         print(f"{name} = {ratio}")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    print(f"peak memory of the whole process: {memory:.1f} GB")
     print(f"matrix product, float32: {peak / 1e9:.0f} GFLOP/s on {jax.devices()[0].device_kind}")
     if options.json:
         content = {

@@ -39,18 +39,17 @@ def main() -> None:
     schedule = learning_rate_schedule(1e-4, 30, 100)
     optimizer = adam(schedule)
     state = create_state(model, optimizer, jax.random.key(0))
-    cases, memory, peers = {}, {}, {}
+    cases, ours, peers = {}, {}, {}
     for update in [o.update] if o.update else UPDATES:
-        step = jax.jit(make_train_step(model, optimizer, schedule, update=update))
-        compiled = step.lower(state, batch).compile()
-        cases[f"ours, {update}"] = lambda compiled=compiled: compiled(state, batch)
-        memory[f"ours, {update}"] = compiled.memory_analysis().temp_size_in_bytes / 1e9
+        step = make_train_step(model, optimizer, schedule, update=update)
+        compiled = ours[f"ours, {update}"] = common.compile_for(step, state, batch)
+        cases[f"ours, {update}"] = lambda compiled=compiled: compiled.run(state, batch)
     if o.peer:
         theirs = torch_cases(o, model, state.variables, hr)
         cases |= theirs
-        for ours in memory:
-            last = ours.split()[-1]
-            peers[ours] = [name for name in theirs if name.startswith(f"torch, {last}")]
+        for name in ours:
+            update = name.split()[-1]
+            peers[name] = [peer for peer in theirs if peer.startswith(f"torch, {update}")]
     results = common.side_by_side(cases, o.repeats)
     macs = common.MULTIPLY_ADDS[o.scale] * (o.features / 64) ** 2 * o.bands
     common.report(
@@ -58,7 +57,7 @@ def main() -> None:
         results,
         flop=6 * macs * o.batch_size * o.lr_patch**2,
         samples=o.batch_size,
-        memory_gb=memory,
+        ours=ours,
         peers=peers,
     )
 

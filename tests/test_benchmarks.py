@@ -1,0 +1,31 @@
+"""The benchmarks run; what they measure is not asked here."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+TINY = ("--features=4", "--bands=5", "--repeats=1", "--band_chunk=2")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "cases"),
+    [
+        ("inference", (*TINY, "--lr_image=8"), ["ours"]),
+        ("train_step", (*TINY, "--lr_patch=4", "--batch_size=1"), ["ours, band", "ours, image"]),
+    ],
+)
+def test_benchmarks_run(tmp_path, name, options, cases):
+    script = str(ROOT / "benchmarks" / f"{name}.py")
+    done = subprocess.run(
+        [sys.executable, script, *options, f"--json={tmp_path / 'report.json'}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [row["case"] for row in report["rows"]] == cases
+    assert all(row["median_s"] > 0 and row["gflop_per_s"] >= 0 for row in report["rows"])
