@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT
+from trainings import records, variables_of
 
 from dualsr_jax import restore_dualsr
 from dualsr_jax.evaluate import evaluate
@@ -17,7 +18,6 @@ from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.training.loop import train
 from dualsr_jax.upscale import DualSR, low_resolution
-from runs import records, variables_of
 
 
 def test_a_finished_run_is_left_alone_and_the_seed_decides(make_config, tmp_path):

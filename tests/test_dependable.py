@@ -8,12 +8,12 @@ import signal
 import jax
 import numpy as np
 import pytest
+from trainings import records, running, steps_saved, variables_of, wait_until
 
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.training.checkpoint import Checkpoints
 from dualsr_jax.training.loop import train
 from dualsr_jax.training.step import TrainState
-from runs import records, running, steps_saved, variables_of, wait_until
 
 
 @pytest.mark.parametrize("update", ["band", "image"])

@@ -6,10 +6,10 @@ import socket
 import jax
 import numpy as np
 import pytest
+from trainings import records, running, variables_of
 
 from dualsr_jax.training import processes
 from dualsr_jax.training.loop import train
-from runs import records, running, variables_of
 
 
 def free_port():
