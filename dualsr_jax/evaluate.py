@@ -32,10 +32,10 @@ from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.protocols import get_protocol
-from dualsr_jax.self_check import check, compare, degrade_scene, image_scores
+from dualsr_jax.self_check import check, compare, image_scores
 from dualsr_jax.training.checkpoint import check_model, restore_dualsr
 from dualsr_jax.training.loop import make_writable, open_parts
-from dualsr_jax.upscale import DualSR
+from dualsr_jax.upscale import DualSR, reference_and_lr
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, file.py:argument.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained network.")
@@ -181,7 +181,13 @@ def evaluate(
 
     records: dict[str, Any] = {}
     for scene in tqdm(scenes, unit="image", desc=f"x{dualsr.model.scale}"):
-        hr, lr = degrade_scene(scene, dualsr.model.scale, degradation, config.seed)
+        hr, lr = reference_and_lr(
+            scene.cube,
+            dualsr.model.scale,
+            degradation=degradation,
+            name=scene.name,
+            seed=config.seed,
+        )
         cubes, records[scene.name] = evaluate_scene(dualsr, hr, lr, protocol)
         stem = _file_name(scene.name)
         title = f"{scene.name}, x{dualsr.model.scale}"

@@ -16,12 +16,11 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from dualsr_jax.data.scenes import Scene
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.protocols import get_protocol, score
 from dualsr_jax.training.loop import open_parts
-from dualsr_jax.upscale import crop_to_multiple, low_resolution
+from dualsr_jax.upscale import reference_and_lr
 
 _ROWS = Path(__file__).parent / "data" / "published.toml"
 # Published figures are rounded, and at x4 their MATLAB differs from ours by 0.003 dB.
@@ -33,14 +32,6 @@ Scores = Mapping[str, Mapping[str, float]]
 @functools.cache
 def _published() -> list[dict[str, Any]]:
     return tomllib.loads(_ROWS.read_text())["row"]
-
-
-def degrade_scene(
-    scene: Scene, scale: int, degradation: Degradation, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The reference of a test image, a multiple of the scale, and its LR image."""
-    hr = crop_to_multiple(scene.cube, scale)
-    return hr, low_resolution(hr, scale, degradation=degradation, name=scene.name, seed=seed)
 
 
 def image_scores(sr: np.ndarray, hr: np.ndarray, scale: int, protocol: str) -> dict[str, float]:
@@ -135,6 +126,8 @@ def check(config: ConfigDict) -> Verdict:
     scale, degradation = config.model.scale, Degradation(**config.degradation)
     scores = {}
     for scene in tqdm(open_parts(config)["test"], unit="image", desc=f"bicubic x{scale}"):
-        hr, lr = degrade_scene(scene, scale, degradation, config.seed)
+        hr, lr = reference_and_lr(
+            scene.cube, scale, degradation=degradation, name=scene.name, seed=config.seed
+        )
         scores[scene.name] = image_scores(imresize(lr, scale), hr, scale, config.protocol)
     return compare(config, scores)

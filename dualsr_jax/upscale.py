@@ -57,6 +57,22 @@ def low_resolution(
     return np.asarray(degrade(hr[None], keys, scale=scale, degradation=degradation)[0])
 
 
+def reference_and_lr(
+    cube: Cube, scale: int, *, degradation: Degradation, name: str, seed: int
+) -> tuple[Resized, Resized]:
+    """The reference of a test image, cut to a multiple of the scale, and its LR cube.
+
+    Args:
+        cube: the image, of any size.
+        scale: scale factor.
+        degradation: see `low_resolution`, as are the others.
+        name: likewise.
+        seed: likewise.
+    """
+    hr = crop_to_multiple(cube, scale)
+    return hr, low_resolution(hr, scale, degradation=degradation, name=name, seed=seed)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _apply(model: CoarSR, variables: dict[str, Any], lr: jax.Array) -> jax.Array:
     return cast(jax.Array, model.apply(variables, lr))

@@ -43,7 +43,7 @@ class Images:
         """Reads and resizes the scenes.
 
         Args:
-            scenes: one at a time, each at least once.
+            scenes: read one at a time.
             resize_scales: each scene is held at each of these sizes.
             least_size: pixels that a side must have, those of a patch.
             memory_gb: how much to hold in memory, in GB of 1e9 bytes.

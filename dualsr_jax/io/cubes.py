@@ -78,9 +78,7 @@ def read_cube(path: Path, key: str | None = None) -> Stored:
         raise ValueError(f"{path} cannot be read, it may be damaged: {error}") from error
     cubes = {name: array for name, array in arrays.items() if array.ndim == 3}
     if key is not None and key not in cubes:
-        raise ValueError(
-            f"{path} has no cube {key!r}, only {_describe(arrays)}: set config.data.key"
-        )
+        raise ValueError(f"{path} has no cube {key!r}, only {_describe(arrays)}")
     if key is None and len(cubes) != 1:
         raise ValueError(
             f"{path} should hold one three-dimensional array, it holds {_describe(arrays)}: "

@@ -34,7 +34,12 @@ from dualsr_jax.training.checkpoint import Checkpoints, evaluated_variables, war
 from dualsr_jax.training.logging import TrainingLog
 from dualsr_jax.training.signals import StopSignals
 from dualsr_jax.training.step import create_state, make_train_step, updates_per_batch
-from dualsr_jax.upscale import crop_to_multiple, low_resolution, super_resolve
+from dualsr_jax.upscale import reference_and_lr, super_resolve
+
+
+def _peak(config: ConfigDict) -> float | str | None:
+    """The config's peak, or that of its protocol; see `scenes.peak_value`."""
+    return get_protocol(config.protocol).peak if config.data.peak is None else config.data.peak
 
 
 def open_parts(config: ConfigDict) -> dict[str, Scenes]:
@@ -60,10 +65,9 @@ def open_parts(config: ConfigDict) -> dict[str, Scenes]:
         test_share=data.test_share,
         seed=data.split_seed,
     )
-    peak = protocol.peak if data.peak is None else data.peak
     test_crop = protocol.crop if config.evaluate.crop is None else config.evaluate.crop
     return {
-        part: Scenes(source, chosen, peak, None if part == "train" else test_crop)
+        part: Scenes(source, chosen, _peak(config), None if part == "train" else test_crop)
         for part, chosen in selections.items()
     }
 
@@ -98,18 +102,18 @@ def _validation_psnr(
 ) -> float:
     scores = []
     for scene in scenes:
-        hr = crop_to_multiple(scene.cube, model.scale)
-        lr = low_resolution(hr, model.scale, degradation=degradation, name=scene.name, seed=seed)
+        hr, lr = reference_and_lr(
+            scene.cube, model.scale, degradation=degradation, name=scene.name, seed=seed
+        )
         scores.append(float(psnr_db(super_resolve(model, variables, lr).clip(0, 1), hr)))
     return float(np.mean(scores))
 
 
 def _run_settings(config: ConfigDict, sampler: PatchSampler) -> dict[str, Any]:
     """What a run must not change when it goes on; its length and step size may."""
-    peak = get_protocol(config.protocol).peak if config.data.peak is None else config.data.peak
     return {
         **sampler.settings(),
-        "peak": peak,
+        "peak": _peak(config),
         "update_every": config.train.update_every,
         "through_time": config.train.through_time,
         **{name: config.train[name] for name in ("clip_norm", "ema_decay", "sam_weight")},
