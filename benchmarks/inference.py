@@ -12,7 +12,6 @@ import common
 import jax
 import numpy as np
 
-from dualsr_jax import CoarSR
 from dualsr_jax.compat.torch_params import to_torch
 from dualsr_jax.ops.resize import imresize
 
@@ -25,7 +24,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     lr = rng.random((1, o.lr_image, o.lr_image, o.bands), dtype=np.float32)
     bicubic = imresize(lr, o.scale)
-    model = CoarSR(o.scale, features=o.features, band_chunk=o.band_chunk)
+    model = common.network(o)
     variables = jax.jit(model.init)(jax.random.key(0), lr[:, :8, :8])
     compiled = common.compile_for(model.apply, variables, lr, bicubic)
     cases = {"ours": lambda: compiled.run(variables, lr, bicubic)}
@@ -33,17 +32,23 @@ def main() -> None:
         import torch
         import torch_peer
 
-        peer = torch_peer.Peer(to_torch(model, variables), o.scale)
-        images = [torch_peer.bands_second(cube, "cpu") for cube in (lr, bicubic)]
+        peer = torch_peer.Peer(to_torch(model, variables), o.scale).to(torch_peer.DEVICE)
+        images = [torch_peer.bands_second(cube) for cube in (lr, bicubic)]
+        best = torch_peer.in_precision(peer.best, o.precision)
+        one_by_one = functools.partial(peer.best, band_chunk=1)
         for name, run in {
             "torch, as published": peer.published,
-            "torch, all bands": peer.best,
-            "torch, all bands, compiled": torch.compile(peer.best, dynamic=False),
-            "torch, one band at a time, channels last": functools.partial(peer.best, band_chunk=1),
+            "torch, all bands": best,
+            "torch, all bands, compiled": torch.compile(best, dynamic=False),
+            "torch, one band at a time, channels last": torch_peer.in_precision(
+                one_by_one, o.precision
+            ),
         }.items():
-            cases[name] = lambda run=run: torch.no_grad()(run)(*images)
-        ours = np.asarray(cases["ours"]())
-        common.check_same(ours, np.moveaxis(cases["torch, as published"]().numpy(), 1, -1))
+            cases[name] = torch_peer.finished(lambda run=run: torch.no_grad()(run)(*images))
+        exact = model.clone(precision="float32").apply
+        ours = np.asarray(jax.jit(exact)(variables, lr, bicubic))
+        theirs = cases["torch, as published"]().cpu().numpy()
+        common.check_same(ours, np.moveaxis(theirs, 1, -1))
     results = common.side_by_side(cases, o.repeats)
     common.report(
         o,

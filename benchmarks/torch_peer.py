@@ -11,6 +11,7 @@ Needs torch. Written from the equations (docs/deviations.md), with the published
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch.nn import functional as F  # noqa: N812
 from dualsr_jax.models.nbp import neighbour_table
 
 GROUPS = ("one", "two", "three")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Peer(nn.Module):
@@ -115,12 +117,14 @@ class Peer(nn.Module):
             x = F.pixel_shuffle(self.conv(f"tail.0.{2 * k}", x), r)
         return self.conv("tail.1", x)
 
-    def published_bands(self, lr: torch.Tensor) -> Iterator[torch.Tensor]:
+    def published_bands(
+        self, lr: torch.Tensor, mixed_unit: Callable | None = None
+    ) -> Iterator[torch.Tensor]:
         """Residuals `[B, 1, sh, sw]`, band by band; `lr` is `[B, L, h, w]`."""
         state = None
         for i, (a, b, c, e) in enumerate(neighbour_table(lr.shape[1], "paper").tolist()):
             images = [lr[:, [i]], lr[:, [a, i, b]], lr[:, [c, i, e]]]
-            d, head = self.features(images, self.mixed_unit_3d)
+            d, head = self.features(images, mixed_unit or self.mixed_unit_3d)
             state = self.fcf(d, state)
             yield self.tail(state + head)
 
@@ -165,9 +169,31 @@ class Peer(nn.Module):
         return bicubic + residual.reshape(num_bands, batch, *residual.shape[2:]).transpose(0, 1)
 
 
-def bands_second(cube: np.ndarray, device: str) -> torch.Tensor:
-    """Our `[B, H, W, L]` as PyTorch's `[B, L, H, W]`."""
-    return torch.from_numpy(np.moveaxis(np.asarray(cube), -1, 1).copy()).to(device)
+def bands_second(cube: np.ndarray) -> torch.Tensor:
+    """Our `[B, H, W, L]` as PyTorch's `[B, L, H, W]`, on its device."""
+    return torch.from_numpy(np.moveaxis(np.asarray(cube), -1, 1).copy()).to(DEVICE)
+
+
+def finished(run: Callable[[], Any]) -> Callable[[], Any]:
+    """Waits for the device, which PyTorch's calls do not."""
+
+    def waiting() -> Any:
+        result = run()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+        return result
+
+    return waiting
+
+
+def in_precision(forward: Callable, precision: str) -> Callable:
+    """A forward pass with convolutions in "float32" (TF32 as PyTorch sets it) or "bfloat16"."""
+
+    def run(*images: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=precision == "bfloat16"):
+            return forward(*images)
+
+    return run
 
 
 def published_train_step(
@@ -185,3 +211,17 @@ def published_train_step(
         loss = F.l1_loss(next(bands)[:, 0] + bicubic[:, i], hr[:, i])
         loss.backward()
         optimizer.step()
+
+
+def accumulating_train_step(
+    peer: Peer,
+    optimizer: torch.optim.Optimizer,
+    lr: torch.Tensor,
+    bicubic: torch.Tensor,
+    hr: torch.Tensor,
+) -> None:
+    """One optimiser step, the gradients of the bands added up one after the other."""
+    optimizer.zero_grad()
+    for i, residual in enumerate(peer.published_bands(lr, peer.mixed_unit_2d)):
+        (F.l1_loss(residual[:, 0] + bicubic[:, i], hr[:, i]) / lr.shape[1]).backward()
+    optimizer.step()

@@ -13,7 +13,6 @@ import common
 import jax
 import numpy as np
 
-from dualsr_jax import CoarSR
 from dualsr_jax.compat.torch_params import to_torch
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.training.optimizer import adam, learning_rate_schedule
@@ -35,7 +34,7 @@ def main() -> None:
         "variant": np.zeros(o.batch_size, np.int32),
         "sample": np.arange(o.batch_size, dtype=np.int32),
     }
-    model = CoarSR(o.scale, features=o.features, band_chunk=o.band_chunk)
+    model = common.network(o)
     schedule = learning_rate_schedule(1e-4, 30, 100)
     optimizer = adam(schedule)
     state = create_state(model, optimizer, jax.random.key(0))
@@ -70,32 +69,43 @@ def torch_cases(o, model, variables, hr):
 
     lr = imresize(hr, 1 / o.scale)
     bicubic = imresize(lr, o.scale)
-    peer = torch_peer.Peer(to_torch(model, variables), o.scale)
-    images = [torch_peer.bands_second(cube, "cpu") for cube in (lr, bicubic, hr)]
+    peer = torch_peer.Peer(to_torch(model, variables), o.scale).to(torch_peer.DEVICE)
+    images = [torch_peer.bands_second(cube) for cube in (lr, bicubic, hr)]
     with torch.no_grad():
-        expected = np.moveaxis(peer.published(*images[:2]).numpy(), 1, -1)
-    common.check_same(np.asarray(jax.jit(model.apply)(variables, lr, bicubic)), expected)
+        expected = np.moveaxis(peer.published(*images[:2]).cpu().numpy(), 1, -1)
+    exact = model.clone(precision="float32").apply
+    common.check_same(np.asarray(jax.jit(exact)(variables, lr, bicubic)), expected)
     optimizer = torch.optim.Adam(peer.parameters(), 1e-4)
 
     def whole(forward):
-        optimizer.zero_grad()
-        l1_loss(forward(*images[:2]), images[2]).backward()
-        optimizer.step()
+        def run():
+            optimizer.zero_grad()
+            l1_loss(forward(*images[:2]), images[2]).backward()
+            optimizer.step()
+
+        return run
 
     def band():
         torch_peer.published_train_step(peer, optimizer, *images)
 
-    chunked = functools.partial(peer.best, band_chunk=o.band_chunk)
-    one_by_one = functools.partial(peer.best, band_chunk=1)
-    compiled = torch.compile(peer.best, dynamic=False)
+    def accumulating(*images):
+        torch_peer.accumulating_train_step(peer, optimizer, *images)
+
+    best = torch_peer.in_precision(peer.best, o.precision)
+    chunked = functools.partial(peer.best, band_chunk=o.band_chunk or None)
+    by_band = torch_peer.in_precision(accumulating, o.precision)
     cases = {
         "torch, band, as published": band,
-        "torch, image, all bands": lambda: whole(peer.best),
-        "torch, image, all bands, compiled": lambda: whole(compiled),
-        "torch, image, in chunks of bands": lambda: whole(chunked),
-        "torch, image, one band at a time": lambda: whole(one_by_one),
+        "torch, image, all bands": whole(best),
+        "torch, image, all bands, compiled": whole(torch.compile(best, dynamic=False)),
+        "torch, image, in chunks of bands": whole(torch_peer.in_precision(chunked, o.precision)),
+        "torch, image, adding up band by band": lambda: by_band(*images),
     }
-    return {k: v for k, v in cases.items() if o.update is None or f" {o.update}," in k}
+    return {
+        name: torch_peer.finished(case)
+        for name, case in cases.items()
+        if o.update is None or f" {o.update}," in name
+    }
 
 
 if __name__ == "__main__":

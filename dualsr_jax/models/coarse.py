@@ -34,6 +34,8 @@ class CoarSR(nn.Module):
         neighbours: "paper" or "released", see `nbp.neighbour_table`.
         band_chunk: bands processed as one batch; None: all. Bounds the memory. With BatchNorm in
             training, statistics are taken over one chunk, as published for 1.
+        remat: whether training computes the features of each chunk of bands again in the backward
+            pass instead of keeping them.
         precision: "float32" or "bfloat16", in which convolutions and products are made; parameters,
             residual sums, FCF and the bicubic images are float32 in both.
 
@@ -49,6 +51,7 @@ class CoarSR(nn.Module):
     norm: str | None = None
     neighbours: str = "paper"
     band_chunk: int | None = None
+    remat: bool = False
     precision: str = "float32"
 
     def setup(self) -> None:
@@ -138,22 +141,24 @@ class CoarSR(nn.Module):
             )
         num_bands = lr.shape[-1]
         partitioned = nbp.partition(lr, nbp.neighbour_table(num_bands, self.neighbours))
-        first = np.arange(num_bands) == 0
+        index = nbp.chunks(num_bands, self.band_chunk)
+        first = jnp.asarray(index == 0)
         state = self.initial_state(lr)
-        chunk = self.band_chunk
-        if chunk is None or chunk >= num_bands or self.is_initializing():
-            _, residual = self.bands(state, partitioned, jnp.asarray(first), train, through_time)
+        if len(index) == 1 or self.is_initializing():
+            first = jnp.arange(num_bands) == 0
+            _, residual = self.bands(state, partitioned, first, train, through_time)
         else:
-            # The last chunk is filled up with copies of the last band, which are dropped.
-            index = np.minimum(np.arange(-(-num_bands // chunk) * chunk), num_bands - 1)
-            chunks = index.reshape(-1, chunk)
+
+            def restore(model, state, xs):
+                return model.bands(state, *xs, train, through_time)
+
             scan = nn.scan(
-                lambda model, state, xs: model.bands(state, *xs, train, through_time),
+                nn.remat(restore, prevent_cse=False) if self.remat else restore,
                 variable_broadcast="params" if train else ("params", "batch_stats"),
                 variable_carry="batch_stats" if train else False,
                 variable_axes={"intermediates": 0},
                 split_rngs={"params": False},
             )
-            _, residual = scan(self, state, (partitioned[chunks], jnp.asarray(first[chunks])))
+            _, residual = scan(self, state, (partitioned[index], first))
             residual = residual.reshape(-1, *residual.shape[2:])[:num_bands]
         return bicubic + jnp.moveaxis(residual, 0, -1)

@@ -62,6 +62,20 @@ def partition(
     return jnp.moveaxis(cube[..., with_self], 3, 0)
 
 
+def chunks(num_bands: int, chunk: int | None) -> Int[np.ndarray, "N K"]:
+    """Divides the bands, in order, into chunks of one size.
+
+    Args:
+        num_bands: bands of the cube.
+        chunk: bands a chunk; None, or more than there are: all in one.
+
+    Returns:
+        Indices of bands; the last chunk is filled up with copies of the last band.
+    """
+    size = min(chunk or num_bands, num_bands)
+    return np.minimum(np.arange(-(-num_bands // size) * size), num_bands - 1).reshape(-1, size)
+
+
 def groups(
     bands: Float[jax.Array, "N H W 5"],
 ) -> tuple[Float[jax.Array, "N H W 1"], Float[jax.Array, "N H W 3"], Float[jax.Array, "N H W 3"]]:

@@ -33,7 +33,7 @@ from dualsr_jax.upscale import DualSR
 
 _METRIC = "psnr_db"
 # What may differ between the run that wrote a checkpoint and the one that reads it.
-_FREE_SETTINGS = ("band_chunk", "precision", "parent", "name")
+_FREE_SETTINGS = ("band_chunk", "remat", "precision", "parent", "name")
 
 
 class UnreadableError(ValueError):

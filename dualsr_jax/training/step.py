@@ -107,8 +107,7 @@ def make_update(
         axis_name: mapped axis to average over.
 
     Returns:
-        `(state, lr, bicubic, hr) -> (state, loss a band [L], sr)`. With "image" the losses all
-        are the one loss that the update used.
+        `(state, lr, bicubic, hr) -> (state, loss a band [L], sr)`.
 
     Raises:
         ValueError: if `update` is unknown or does not go with `through_time`.
@@ -130,73 +129,83 @@ def make_update(
     def mean(tree: Any) -> Any:
         return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
-    def apply(state: TrainState, forward: Callable) -> tuple[TrainState, Any, jax.Array]:
-        """One optimiser step on `forward(variables, mutable) -> ((loss, aux), new statistics)`."""
-
-        def loss_of(params: Any) -> tuple[jax.Array, tuple]:
-            (loss, aux), statistics = forward(
-                {"params": params, "batch_stats": state.batch_stats}, ["batch_stats"]
-            )
-            return loss, (aux, statistics.get("batch_stats", {}))
-
-        (loss, (aux, statistics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
-            state.params
-        )
-        loss, statistics, gradient = mean((loss, statistics, gradient))
+    def optimise(state: TrainState, gradient: Any, batch_stats: Any) -> TrainState:
+        gradient, batch_stats = mean((gradient, batch_stats))
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return (
-            dataclasses.replace(state, params=params, batch_stats=statistics, opt_state=opt_state),
-            aux,
-            loss,
+        return dataclasses.replace(
+            state, params=params, batch_stats=batch_stats, opt_state=opt_state
         )
 
-    def update_image(state, lr, bicubic, hr):
-        def forward(variables, mutable):
-            sr, statistics = model.apply(
-                variables, lr, bicubic, train=True, through_time=through_time, mutable=mutable
+    def update_at_once(state, lr, bicubic, hr):
+        def loss_of(params: Any) -> tuple[jax.Array, tuple]:
+            sr, new = model.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                lr,
+                bicubic,
+                train=True,
+                through_time=through_time,
+                mutable=["batch_stats"],
             )
-            loss = jnp.abs(sr - hr).mean()
+            loss = jnp.abs(sr - hr).mean((0, 1, 2))
             if sam_weight:
                 loss += sam_weight * spectral_chord(sr, hr).mean()
-            return (loss, sr), statistics
+            return loss.mean(), (loss, sr, new.get("batch_stats", {}))
 
-        state, sr, loss = apply(state, forward)
-        return state, jnp.full(hr.shape[-1], loss), sr
+        gradient, (loss, sr, batch_stats) = jax.grad(loss_of, has_aux=True)(state.params)
+        return optimise(state, gradient, batch_stats), mean(loss), sr
 
-    def update_band(state, lr, bicubic, hr):
+    def update_in_chunks(state, lr, bicubic, hr):
+        # No gradient flows between bands, so that each chunk's backward pass can follow its own
+        # forward pass, and the features of one chunk are all that is ever kept.
         num_bands = hr.shape[-1]
+        index = nbp.chunks(num_bands, 1 if update == "band" else model.band_chunk)
+        real = np.arange(index.size).reshape(index.shape) < num_bands
+        weight = real / (1 if update == "band" else num_bands)
 
-        def one_band(carry, band):
-            state, fcf_state = carry
-            partitioned, bicubic_i, hr_i, first = band
+        def one_chunk(carry, bands):
+            state, fcf_state, total = carry
+            partitioned, bicubic_i, hr_i, first, weight = bands
 
-            def forward(variables, mutable):
-                (new_fcf_state, residual), statistics = model.apply(
-                    variables,
+            def loss_of(params: Any) -> tuple[jax.Array, tuple]:
+                (new_fcf_state, residual), new = model.apply(
+                    {"params": params, "batch_stats": state.batch_stats},
                     fcf_state,
-                    partitioned[None],
-                    first[None],
+                    partitioned,
+                    first,
                     train=True,
-                    mutable=mutable,
+                    mutable=["batch_stats"],
                     method="bands",
                 )
-                sr_i = bicubic_i + residual[0]
-                return (jnp.abs(sr_i - hr_i).mean(), (new_fcf_state, sr_i)), statistics
+                sr = bicubic_i + residual
+                loss = jnp.abs(sr - hr_i).mean((1, 2, 3))
+                return loss @ weight, (loss, sr, new_fcf_state, new.get("batch_stats", {}))
 
-            state, (fcf_state, sr_i), loss = apply(state, forward)
-            return (state, fcf_state), (loss, sr_i)
+            gradient, aux = jax.grad(loss_of, has_aux=True)(state.params)
+            loss, sr, fcf_state, batch_stats = aux
+            if update == "band":
+                state = optimise(state, gradient, batch_stats)
+            else:
+                total = jax.tree.map(jnp.add, total, gradient)
+                state = dataclasses.replace(state, batch_stats=batch_stats)
+            return (state, fcf_state, total), (loss, sr)
 
         xs = (
-            nbp.partition(lr, nbp.neighbour_table(num_bands, model.neighbours)),
-            jnp.moveaxis(bicubic, -1, 0),
-            jnp.moveaxis(hr, -1, 0),
-            jnp.arange(num_bands) == 0,
+            nbp.partition(lr, nbp.neighbour_table(num_bands, model.neighbours))[index],
+            jnp.moveaxis(bicubic, -1, 0)[index],
+            jnp.moveaxis(hr, -1, 0)[index],
+            jnp.asarray(index == 0),
+            jnp.asarray(weight, hr.dtype),
         )
-        carry, (loss, sr) = jax.lax.scan(one_band, (state, model.initial_state(lr)), xs)
-        return carry[0], loss, jnp.moveaxis(sr, 0, -1)
+        total = None if update == "band" else jax.tree.map(jnp.zeros_like, state.params)
+        carry = (state, model.initial_state(lr), total)
+        (state, _, total), (loss, sr) = jax.lax.scan(one_chunk, carry, xs)
+        if update == "image":
+            state = optimise(state, total, state.batch_stats)
+        loss, sr = (a.reshape(-1, *a.shape[2:])[:num_bands] for a in (loss, sr))
+        return state, mean(loss), jnp.moveaxis(sr, 0, -1)
 
-    return update_band if update == "band" else update_image
+    return update_at_once if through_time or sam_weight else update_in_chunks
 
 
 def make_train_step(
