@@ -18,7 +18,7 @@ from dualsr_jax.training.step import create_state, make_train_step
 # Lowest first; a module may import from lower layers, and from its own package.
 LAYERS = [
     ["ops"],
-    ["metrics", "fine_stage", "models", "io", "commands"],
+    ["metrics", "fine_stage", "models", "io", "commands", "ensemble"],
     [
         "protocols",
         "upscale",
