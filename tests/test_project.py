@@ -31,8 +31,8 @@ LAYERS = [
         "training.processes",
         "training.signals",
     ],
-    ["training.parallel", "training.checkpoint"],
-    ["training.loop"],
+    ["training.parallel", "training.checkpoint", "quality"],
+    ["training.loop", "report"],
     ["self_check"],
     ["train", "evaluate", "prepare"],
 ]
