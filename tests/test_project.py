@@ -34,7 +34,7 @@ LAYERS = [
     ["training.parallel", "training.checkpoint", "quality"],
     ["training.loop", "report"],
     ["self_check"],
-    ["train", "evaluate", "prepare"],
+    ["train", "evaluate", "prepare", "export"],
 ]
 MODULES = sorted((ROOT / "dualsr_jax").rglob("*.py"))
 

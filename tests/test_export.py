@@ -1,0 +1,127 @@
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from conftest import ROOT
+from jax import export
+
+from dualsr_jax import restore_dualsr
+from dualsr_jax.export import export_dualsr, write_export
+from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.models.nbp import neighbour_table, partition
+from dualsr_jax.ops.resize import imresize
+from dualsr_jax.training.checkpoint import Checkpoints
+from dualsr_jax.training.step import create_state
+from dualsr_jax.upscale import DualSR
+
+TINY = {"features": 4, "num_asfm": 1, "num_blocks": 1}
+READ = """
+import sys
+for package in ("flax", "dualsr_jax", "optax", "orbax"):
+    sys.modules[package] = None  # importing it fails
+import jax, numpy as np
+exported = jax.export.deserialize(open(sys.argv[1], "rb").read())
+with np.load(sys.argv[2]) as cubes:
+    np.savez(sys.argv[3], **{name: exported.call(cubes[name]) for name in cubes.files})
+print(exported.fun_name, *exported.platforms)
+"""
+
+
+def exported(function, *symbols):
+    """The function of one array with symbolic sizes, after a round trip through bytes."""
+    shape = export.symbolic_shape(", ".join(map(str, symbols)), constraints=["l >= 5"])
+    content = export.export(jax.jit(function))(jax.ShapeDtypeStruct(shape, jnp.float32))
+    return export.deserialize(content.serialize()).call
+
+
+@pytest.mark.parametrize("mode", ["paper", "released"])
+def test_neighbours_of_an_unknown_number_of_bands(mode, rng):
+    call = exported(lambda x: partition(x, neighbour_table(x.shape[-1], mode)), 1, 2, "w", "l")
+    for num_bands in (5, 6, 9):
+        cube = rng.random((1, 2, 2, num_bands), dtype=np.float32)
+        expected = partition(jnp.asarray(cube), neighbour_table(num_bands, mode))
+        np.testing.assert_array_equal(call(cube), expected)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 8])
+def test_resizing_of_an_unknown_size(factor, rng):
+    up = exported(lambda x: imresize(x, factor), "h", "w", 1)
+    down = exported(lambda x: imresize(x, 1 / factor), f"{factor}*h", f"{factor}*w", 1)
+    for height, width in ((1, 2), (3, 40)):  # smaller and larger than the kernel
+        cube = rng.random((height, width, 1))
+        np.testing.assert_allclose(call32(up, cube), imresize(cube, factor), atol=1e-6)
+        cube = rng.random((factor * height, factor * width, 1))
+        np.testing.assert_allclose(call32(down, cube), imresize(cube, 1 / factor), atol=1e-6)
+
+
+def call32(call, cube):
+    return call(cube.astype(np.float32))
+
+
+def test_sizes_that_no_cell_fits():
+    with pytest.raises(ValueError, match=r"image of symbolic size by 1\.5: expected a whole"):
+        exported(lambda x: imresize(x, 1.5), "h", "w", 1)
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """Untrained networks of scales 4 and 2, saved as training does."""
+    folder = tmp_path_factory.mktemp("networks")
+    for scale in (4, 2):
+        model = CoarSR(scale, **TINY)
+        state = create_state(model, optax.identity(), jax.random.key(scale))
+        with Checkpoints(folder / f"x{scale}") as checkpoints:
+            checkpoints.save(state, model, {}, psnr_db=0.0)
+    return folder
+
+
+def test_both_stages_run_without_flax(networks, tmp_path, rng):
+    file = tmp_path / "x4.stablehlo"
+    command = ["-m", "dualsr_jax.export", "--weights", networks / "x4", "--output", file]
+    command += ["--half_weights", networks / "x2", "--platforms", "cpu,tpu"]
+    subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=True)
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+    cubes = {f"{n}": rng.random(n, dtype=np.float32) for n in ((6, 4, 5), (5, 7, 8))}
+    np.savez(tmp_path / "lr.npz", **cubes)
+    paths = [str(tmp_path / name) for name in (file.name, "lr.npz", "sr.npz")]
+    done = subprocess.run(
+        [sys.executable, "-c", READ, *paths],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["dualsr_x4", "cpu", "tpu"]
+    dualsr = restore_dualsr(networks / "x4", networks / "x2", band_chunk=None)
+    with np.load(tmp_path / "sr.npz") as results:
+        for name, lr in cubes.items():
+            expected = dualsr(lr)
+            np.testing.assert_allclose(results[name], expected.fine, atol=2e-6)
+            assert np.abs(expected.fine - expected.coarse).max() > 1e-3
+    with pytest.raises(ValueError, match=r"x4\.stablehlo' exists: .* add --overwrite"):
+        write_export(dualsr, file)
+
+
+def test_the_coarse_stage_alone(rng):
+    lr = rng.random((5, 6, 7), dtype=np.float32)
+    model = CoarSR(3, norm="batch", neighbours="released", **TINY)
+    variables = model.init(jax.random.key(0), lr[None])
+    call = export_dualsr(DualSR(model, variables, iterations=0), ("cpu",)).call
+    np.testing.assert_allclose(call(lr), model.apply(variables, lr[None])[0], atol=1e-6)
+    with pytest.raises(ValueError, match="l >= 5"):
+        call(lr[..., :4])
+
+
+def test_bad_input(tmp_path):
+    dualsr = DualSR(CoarSR(2, **TINY), {})
+    with pytest.raises(ValueError, match=r"platforms must be some of .*, got \('cpu', 'gpu'\)"):
+        export_dualsr(dualsr, ("cpu", "gpu"))
+    with pytest.raises(ValueError, match="self-ensemble cannot be exported"):
+        export_dualsr(DualSR(CoarSR(2), {}, ensemble=8))
+    with pytest.raises(FileNotFoundError, match=r"there is no folder '.*none' for --output"):
+        write_export(dualsr, tmp_path / "none" / "x2.stablehlo")
