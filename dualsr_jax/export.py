@@ -9,6 +9,7 @@ JAX and flatbuffers are all that is needed to run it (docs/export.md):
     jax.export.deserialize(bytes).call(lr)  # float32 [H, W, L] in [0, 1] -> [s H, s W, L]
 """
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -93,9 +94,29 @@ def write_export(
         beside.write_bytes(content)
 
 
-def main() -> None:
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the command's flags; not at import, for other commands have some of the same name."""
+    string = functools.partial(flags.DEFINE_string, flag_values=values)
+    string("weights", None, "Folder of the trained network.", required=True)
+    string("half_weights", None, "Folder of the network of half the scale.")
+    string("output", None, "File to write, *.stablehlo.", required=True)
+    flags.DEFINE_list(
+        "platforms",
+        list(_DEFAULT_PLATFORMS),
+        f"Where it shall run, of {', '.join(PLATFORMS)}.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "iterations", 1, "Of the fine stage; 0: the coarse result.", 0, flag_values=values
+    )
+    flags.DEFINE_enum(
+        "checkpoint", "latest", ["latest", "best"], "Which checkpoint.", flag_values=values
+    )
+    flags.DEFINE_bool("overwrite", False, "Replace the output if it exists.", flag_values=values)
+
+
+def main(given: flags.FlagValues = flags.FLAGS) -> None:
     """Exports the network that the flags name."""
-    given = flags.FLAGS
     path = Path(given.output).expanduser()
     dualsr = restore_dualsr(
         Path(given.weights).expanduser(),
@@ -108,12 +129,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Not at import: other commands have flags of the same names.
-    flags.DEFINE_string("weights", None, "Folder of the trained network.", required=True)
-    flags.DEFINE_string("half_weights", None, "Folder of the network of half the scale.")
-    flags.DEFINE_string("output", None, "File to write, *.stablehlo.", required=True)
-    flags.DEFINE_list("platforms", list(_DEFAULT_PLATFORMS), f"Some of {', '.join(PLATFORMS)}.")
-    flags.DEFINE_integer("iterations", 1, "Of the fine stage; 0: the coarse result.", 0)
-    flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Which checkpoint.")
-    flags.DEFINE_bool("overwrite", False, "Replace the output if it exists.")
+    define_flags()
     run(main)

@@ -1,22 +1,20 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from conftest import ROOT
+from absl import flags
 from jax import export
 
-from dualsr_jax import restore_dualsr
+from dualsr_jax import export as module
 from dualsr_jax.export import export_dualsr, write_export
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.models.nbp import neighbour_table, partition
 from dualsr_jax.ops.resize import imresize
-from dualsr_jax.training.checkpoint import Checkpoints
-from dualsr_jax.training.step import create_state
-from dualsr_jax.upscale import DualSR
+from dualsr_jax.upscale import DualSR, super_resolve
 
 TINY = {"features": 4, "num_asfm": 1, "num_blocks": 1}
 READ = """
@@ -33,7 +31,8 @@ print(exported.fun_name, *exported.platforms)
 
 def exported(function, *symbols):
     """The function of one array with symbolic sizes, after a round trip through bytes."""
-    shape = export.symbolic_shape(", ".join(map(str, symbols)), constraints=["l >= 5"])
+    constraints = ["l >= 5"] if "l" in symbols else []
+    shape = export.symbolic_shape(", ".join(map(str, symbols)), constraints=constraints)
     content = export.export(jax.jit(function))(jax.ShapeDtypeStruct(shape, jnp.float32))
     return export.deserialize(content.serialize()).call
 
@@ -47,7 +46,7 @@ def test_neighbours_of_an_unknown_number_of_bands(mode, rng):
         np.testing.assert_array_equal(call(cube), expected)
 
 
-@pytest.mark.parametrize("factor", [2, 3, 8])
+@pytest.mark.parametrize("factor", [2, 3])
 def test_resizing_of_an_unknown_size(factor, rng):
     up = exported(lambda x: imresize(x, factor), "h", "w", 1)
     down = exported(lambda x: imresize(x, 1 / factor), f"{factor}*h", f"{factor}*w", 1)
@@ -67,52 +66,44 @@ def test_sizes_that_no_cell_fits():
         exported(lambda x: imresize(x, 1.5), "h", "w", 1)
 
 
-@pytest.fixture(scope="module")
-def networks(tmp_path_factory):
-    """Untrained networks of scales 4 and 2, saved as training does."""
-    folder = tmp_path_factory.mktemp("networks")
-    for scale in (4, 2):
-        model = CoarSR(scale, **TINY)
-        state = create_state(model, optax.identity(), jax.random.key(scale))
-        with Checkpoints(folder / f"x{scale}") as checkpoints:
-            checkpoints.save(state, model, {}, psnr_db=0.0)
-    return folder
+def made_up(model, rng):
+    """Variables of a network, without the time that initialising it takes."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 5, 5, 5), np.float32))
+    return jax.tree.map(lambda x: jnp.asarray(rng.uniform(0.01, 0.2, x.shape), x.dtype), shapes)
 
 
-def test_both_stages_run_without_flax(networks, tmp_path, rng):
+def test_one_file_serves_all_sizes_without_flax(tmp_path, rng, monkeypatch):
+    model, half = CoarSR(4, **TINY), CoarSR(2, norm="batch", neighbours="released", **TINY)
+    dualsr = DualSR(model, made_up(model, rng), half, made_up(half, rng))
+    stored = {(Path("x4"), Path("x2")): dualsr}
+    monkeypatch.setattr(module, "restore_dualsr", lambda *place, **_: stored[place])
     file = tmp_path / "x4.stablehlo"
-    command = ["-m", "dualsr_jax.export", "--weights", networks / "x4", "--output", file]
-    command += ["--half_weights", networks / "x2", "--platforms", "cpu,tpu"]
-    subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=True)
+    values = flags.FlagValues()
+    module.define_flags(values)
+    values(["export", "--weights=x4", "--half_weights=x2", f"--output={file}"])
+    module.main(values)
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
-    cubes = {f"{n}": rng.random(n, dtype=np.float32) for n in ((6, 4, 5), (5, 7, 8))}
+    cubes = {str(n): rng.random(n, dtype=np.float32) for n in ((6, 4, 5), (5, 7, 8))}
     np.savez(tmp_path / "lr.npz", **cubes)
     paths = [str(tmp_path / name) for name in (file.name, "lr.npz", "sr.npz")]
-    done = subprocess.run(
+    read = subprocess.run(
         [sys.executable, "-c", READ, *paths],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["dualsr_x4", "cpu", "tpu"]
-    dualsr = restore_dualsr(networks / "x4", networks / "x2", band_chunk=None)
+    assert read.stdout.split() == ["dualsr_x4", "cpu", "cuda", "tpu"]
     with np.load(tmp_path / "sr.npz") as results:
         for name, lr in cubes.items():
             expected = dualsr(lr)
-            np.testing.assert_allclose(results[name], expected.fine, atol=2e-6)
+            np.testing.assert_allclose(results[name], expected.fine, rtol=2e-6, atol=2e-6)
             assert np.abs(expected.fine - expected.coarse).max() > 1e-3
-    with pytest.raises(ValueError, match=r"x4\.stablehlo' exists: .* add --overwrite"):
-        write_export(dualsr, file)
 
-
-def test_the_coarse_stage_alone(rng):
-    lr = rng.random((5, 6, 7), dtype=np.float32)
-    model = CoarSR(3, norm="batch", neighbours="released", **TINY)
-    variables = model.init(jax.random.key(0), lr[None])
-    call = export_dualsr(DualSR(model, variables, iterations=0), ("cpu",)).call
-    np.testing.assert_allclose(call(lr), model.apply(variables, lr[None])[0], atol=1e-6)
+    coarse = DualSR(half, dualsr.half_variables, iterations=0)
+    call = export_dualsr(coarse, ("cpu",)).call
+    np.testing.assert_allclose(call(lr), super_resolve(half, coarse.variables, lr), rtol=2e-6)
     with pytest.raises(ValueError, match="l >= 5"):
         call(lr[..., :4])
 
@@ -123,5 +114,8 @@ def test_bad_input(tmp_path):
         export_dualsr(dualsr, ("cpu", "gpu"))
     with pytest.raises(ValueError, match="self-ensemble cannot be exported"):
         export_dualsr(DualSR(CoarSR(2), {}, ensemble=8))
+    (tmp_path / "x2.stablehlo").touch()
+    with pytest.raises(ValueError, match=r"x2\.stablehlo' exists: .* add --overwrite"):
+        write_export(dualsr, tmp_path / "x2.stablehlo")
     with pytest.raises(FileNotFoundError, match=r"there is no folder '.*none' for --output"):
         write_export(dualsr, tmp_path / "none" / "x2.stablehlo")

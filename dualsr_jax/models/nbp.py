@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 from jaxtyping import Float, Int
 
 MIN_BANDS = 5
@@ -39,7 +40,7 @@ def neighbour_table(
         )
     if mode not in ("paper", "released"):
         raise ValueError(f"unknown neighbours {mode!r}: expected 'paper' or 'released'")
-    xp = np if isinstance(num_bands, int) else jnp
+    xp = jnp if export.is_symbolic_dim(num_bands) else np
     i = xp.arange(num_bands)[:, None]
     if mode == "released":
         return (0 * i + np.array([[1, 2, 3, 4]])).astype(np.int32)

@@ -16,6 +16,7 @@ from typing import overload
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 from jaxtyping import Float
 
 
@@ -127,7 +128,7 @@ def imresize(
     """
     if cube.ndim < 3:
         raise ValueError(f"imresize needs a cube [..., H, W, L], got shape {cube.shape}")
-    if not all(isinstance(length, int) for length in cube.shape[-3:-1]):
+    if any(export.is_symbolic_dim(length) for length in cube.shape[-3:-1]):
         for axis in (-3, -2):
             resized = _resize_unknown_length(jnp.moveaxis(cube, axis, 0), scale)
             cube = jnp.moveaxis(resized, 0, axis)
