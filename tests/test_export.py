@@ -46,7 +46,8 @@ def test_neighbours_of_an_unknown_number_of_bands(mode, rng):
         np.testing.assert_array_equal(call(cube), expected)
 
 
-def test_resizing_of_an_unknown_size(rng, factor=3):
+def test_resizing_of_an_unknown_size(rng):
+    factor = 3
     up = exported(lambda x: imresize(x, factor), "h", "w", 1)
     down = exported(lambda x: imresize(x, 1 / factor), f"{factor}*h", f"{factor}*w", 1)
     for height, width in ((1, 2), (3, 40)):  # smaller and larger than the kernel
