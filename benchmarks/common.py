@@ -143,9 +143,8 @@ def report(
         print(f"{name} = {ratio}")
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     print(f"peak memory of the whole process, on the host: {memory:.1f} GB")
-    print(
-        f"matrix product, {options.precision}: {peak / 1e9:.0f} GFLOP/s on {jax.devices()[0].device_kind}"
-    )
+    device = jax.devices()[0].device_kind
+    print(f"matrix product, {options.precision}: {peak / 1e9:.0f} GFLOP/s on {device}")
     if options.json:
         content = {
             "device": device,

@@ -73,6 +73,7 @@ def get_config(scale: str = "4") -> ConfigDict:
     c.evaluate = ConfigDict()
     c.evaluate.crop = config_dict.placeholder(int)  # top-left pixels tested; none: by the protocol
     c.evaluate.iterations = 1  # of the fine stage
+    c.evaluate.ensemble = 1  # 8: mean over flips and rotations; 16: also over reversed bands
     c.evaluate.band_chunk = 8  # bands at once, bounds the memory
     c.evaluate.bands = (10, 20)  # shown in figures, counted from 1
     c.evaluate.pixels = ((0.3, 0.3), (0.6, 0.6))  # shown as spectra: (row, column), 0 to 1

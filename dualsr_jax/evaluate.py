@@ -171,6 +171,7 @@ def evaluate(
         half_scale_workdir,
         which=which,
         iterations=settings.iterations,
+        ensemble=settings.ensemble,
         band_chunk=settings.band_chunk,
         precision=config.model.precision,
     )

@@ -1,5 +1,6 @@
-"""Figures as in the paper: bands beside their error maps, and spectra of pixels."""
+"""Figures as in the paper, bands beside their error maps and spectra, and that of the report."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -82,4 +83,67 @@ def spectra_figure(
         axis.set(xlabel="band", ylabel="intensity", title=f"row {row}, column {column}")
     axes[0].legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """A cube in colours, `[h, w, 3]` in [0, 1]: thinned out, and a part of it in full."""
+
+    whole: Float[np.ndarray, "_ _ 3"]
+    detail: Float[np.ndarray, "_ _ 3"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Spectra:
+    """Spectra `[L]` of one pixel of the input, by method."""
+
+    row: int
+    column: int
+    by_method: Mapping[str, Float[np.ndarray, "L"]]
+
+
+def report_figure(
+    path: Path,
+    looks: Mapping[str, Look],
+    spectra: Sequence[Spectra],
+    places: Float[np.ndarray, "L"],
+    label: str,
+    title: str,
+) -> None:
+    """Draws quick looks side by side, the whole above a detail, and spectra below.
+
+    Args:
+        path: image file to write.
+        looks: by method, the input first.
+        spectra: one panel a pixel.
+        places: of the bands on the axis of the spectra.
+        label: of that axis.
+        title: of the figure, any number of lines.
+    """
+    first = next(iter(looks.values())).whole
+    size = 3.2 * first.shape[0] / first.shape[1] + 0.3
+    heights = [size, size, 2.8] if spectra else [size, size]
+    figure = matplotlib.figure.Figure(
+        figsize=(3.2 * max(len(looks), 3), sum(heights) + 0.3 * (title.count("\n") + 1)),
+        layout="constrained",
+    )
+    rows = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for row, part in zip(rows, ("whole", "detail"), strict=False):
+        axes = row.subplots(1, len(looks), squeeze=False)[0]
+        for axis, (name, look) in zip(axes, looks.items(), strict=True):
+            axis.imshow(getattr(look, part), interpolation="nearest")
+            axis.set_axis_off()
+            axis.set_title(name if part == "whole" else f"{name}, detail", fontsize=9)
+    if spectra:
+        order = np.argsort(places, kind="stable")  # detectors may overlap
+        axes = rows[-1].subplots(1, len(spectra), squeeze=False, sharey=True)[0]
+        for axis, pixel in zip(axes, spectra, strict=True):
+            for name, spectrum in pixel.by_method.items():
+                axis.plot(places[order], spectrum[order], linewidth=1.1, label=name)
+            axis.set_xlabel(label, fontsize=8)
+            axis.set_title(f"row {pixel.row}, column {pixel.column}", fontsize=8)
+        axes[0].set_ylabel("intensity", fontsize=8)
+        axes[0].legend(fontsize=7)
+    figure.suptitle(title, fontsize=9)
     _save(figure, path)

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from dualsr_jax.ensemble import ensemble, views
 from dualsr_jax.fine_stage import back_project
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.degrade import Degradation, degrade, image_keys
@@ -85,11 +86,15 @@ def super_resolve(model: CoarSR, variables: dict[str, Any], lr: Cube) -> Resized
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Both stages' cubes `[s H, s W, L]`, not clipped, and the gain of each iteration."""
+    """Both stages' cubes `[s H, s W, L]`, not clipped, and the gain of each iteration.
+
+    With a self-ensemble also the standard deviation of the members' coarse results.
+    """
 
     coarse: Cube
     fine: Cube
     gains: Float[np.ndarray, "iterations"]
+    spread: Cube | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +111,8 @@ class DualSR:
         half_model: coarse network of half the scale; None: guided by the LR cube, with ratio s.
         half_variables: its variables.
         iterations: of the fine stage.
+        ensemble: members of the self-ensemble, 1 (none), 8 or 16, see `ensemble.views`: the mean of
+            the coarse networks' results goes into the fine stage.
     """
 
     model: CoarSR
@@ -113,9 +120,11 @@ class DualSR:
     half_model: CoarSR | None = None
     half_variables: dict[str, Any] | None = None
     iterations: int = 1
+    ensemble: int = 1
 
     def __post_init__(self) -> None:
-        """Raises ValueError if the half-scale network is not of half the scale."""
+        """Raises ValueError for a half-scale network of another scale, or an unknown ensemble."""
+        views(self.ensemble)
         if self.half_model is not None and 2 * self.half_model.scale != self.model.scale:
             raise ValueError(
                 f"the half-scale network has scale {self.half_model.scale}, but the network has "
@@ -146,9 +155,11 @@ class DualSR:
                 f"values from {lr.min():g} to {lr.max():g} are not in [0, 1]: divide the cube by "
                 "the value of full intensity first"
             )
-        coarse = super_resolve(self.model, self.variables, lr)
+        run = functools.partial(super_resolve, self.model, self.variables)
+        coarse, spread = ensemble(run, lr, self.ensemble, spread=self.ensemble > 1)
         guide = lr
         if self.half_model is not None and self.half_variables is not None:
-            guide = super_resolve(self.half_model, self.half_variables, lr)
+            run = functools.partial(super_resolve, self.half_model, self.half_variables)
+            guide, _ = ensemble(run, lr, self.ensemble)
         fine, gains = back_project(coarse, guide, ratio=self.ratio, iterations=self.iterations)
-        return Result(coarse, np.asarray(fine), np.asarray(gains))
+        return Result(coarse, np.asarray(fine), np.asarray(gains), spread)

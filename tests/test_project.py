@@ -18,7 +18,7 @@ from dualsr_jax.training.step import create_state, make_train_step
 # Lowest first; a module may import from lower layers, and from its own package.
 LAYERS = [
     ["ops"],
-    ["metrics", "fine_stage", "models", "io", "commands"],
+    ["metrics", "fine_stage", "models", "io", "commands", "ensemble"],
     [
         "protocols",
         "upscale",
@@ -31,10 +31,10 @@ LAYERS = [
         "training.processes",
         "training.signals",
     ],
-    ["training.parallel", "training.checkpoint"],
-    ["training.loop"],
+    ["training.parallel", "training.checkpoint", "quality"],
+    ["training.loop", "report"],
     ["self_check"],
-    ["train", "evaluate", "prepare"],
+    ["train", "evaluate", "prepare", "export"],
 ]
 MODULES = sorted((ROOT / "dualsr_jax").rglob("*.py"))
 

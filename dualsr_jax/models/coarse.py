@@ -142,9 +142,8 @@ class CoarSR(nn.Module):
         num_bands = lr.shape[-1]
         partitioned = nbp.partition(lr, nbp.neighbour_table(num_bands, self.neighbours))
         index = nbp.chunks(num_bands, self.band_chunk)
-        first = jnp.asarray(index == 0)
         state = self.initial_state(lr)
-        if len(index) == 1 or self.is_initializing():
+        if index.shape[0] == 1 or self.is_initializing():
             first = jnp.arange(num_bands) == 0
             _, residual = self.bands(state, partitioned, first, train, through_time)
         else:
@@ -159,6 +158,6 @@ class CoarSR(nn.Module):
                 variable_axes={"intermediates": 0},
                 split_rngs={"params": False},
             )
-            _, residual = scan(self, state, (partitioned[index], first))
+            _, residual = scan(self, state, (partitioned[index], jnp.asarray(index == 0)))
             residual = residual.reshape(-1, *residual.shape[2:])[:num_bands]
         return bicubic + jnp.moveaxis(residual, 0, -1)

@@ -330,6 +330,7 @@ def restore_dualsr(
     *,
     which: str = "latest",
     iterations: int = 1,
+    ensemble: int = 1,
     band_chunk: int | None = 8,
     precision: str = "float32",
 ) -> DualSR:
@@ -340,12 +341,13 @@ def restore_dualsr(
         half_scale_workdir: of the network of half the scale, or None.
         which: "latest" or "best" checkpoint.
         iterations: of the fine stage.
+        ensemble: members of the self-ensemble: 1 (none), 8 or 16.
         band_chunk: bands at once, bounds the memory; None: all.
         precision: "float32" or "bfloat16", whatever the networks were trained in.
 
     Raises:
         FileNotFoundError: if there is no checkpoint.
-        ValueError: if the second network is not of half the scale.
+        ValueError: if the second network is not of half the scale, or the ensemble is unknown.
     """
     how: dict[str, Any] = {"band_chunk": band_chunk, "precision": precision}
     with Checkpoints(Path(workdir), read_only=True) as checkpoints:
@@ -355,4 +357,4 @@ def restore_dualsr(
         with Checkpoints(Path(half_scale_workdir), read_only=True) as checkpoints:
             half_model, half_variables, _ = checkpoints.restore_network(which)
         half_model = half_model.clone(**how)
-    return DualSR(model.clone(**how), variables, half_model, half_variables, iterations)
+    return DualSR(model.clone(**how), variables, half_model, half_variables, iterations, ensemble)
