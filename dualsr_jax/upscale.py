@@ -6,16 +6,22 @@ shape.
 
 import dataclasses
 import functools
+import json
+import os
 import zlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import jax
 import numpy as np
+from flax import traverse_util
 from jaxtyping import Float
 
 from dualsr_jax.ensemble import ensemble, views
 from dualsr_jax.fine_stage import back_project
-from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.io.weights import read_weights, write_weights
+from dualsr_jax.models.coarse import CoarSR, network_settings
 from dualsr_jax.ops.degrade import Degradation, degrade, image_keys
 
 Cube = Float[np.ndarray, "H W L"]
@@ -163,3 +169,65 @@ class DualSR:
             guide, _ = ensemble(run, lr, self.ensemble)
         fine, gains = back_project(coarse, guide, ratio=self.ratio, iterations=self.iterations)
         return Result(coarse, np.asarray(fine), np.asarray(gains), spread)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        weights: str | os.PathLike[str],
+        *,
+        ensemble: int = 1,
+        band_chunk: int | None = 8,
+        precision: str = "float32",
+    ) -> "DualSR":
+        """Both stages from a file of `save_pretrained`.
+
+        Args:
+            weights: the file, `*.safetensors`. Folders of training are read by `restore_dualsr`.
+            ensemble: members of the self-ensemble.
+            band_chunk: bands at once, bounds the memory; None: all.
+            precision: "float32" or "bfloat16", of convolutions and products.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is damaged or of something else.
+        """
+        arrays, about = read_weights(Path(weights))
+        fields: dict[str, Any] = {"ensemble": ensemble}
+        for field, variables in (("model", "variables"), ("half_model", "half_variables")):
+            if field in about:
+                fields[field] = CoarSR(
+                    **json.loads(about[field]), band_chunk=band_chunk, precision=precision
+                )
+                found = {
+                    tuple(name.split("/")[1:]): array
+                    for name, array in arrays.items()
+                    if name.startswith(f"{field}/")
+                }
+                fields[variables] = jax.device_put(traverse_util.unflatten_dict(found))
+        if "model" not in fields:
+            raise ValueError(f"{os.fspath(weights)!r} holds weights, but not those of DualSR")
+        return cls(**fields)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All variables of both networks, by names such as `model/params/conv/wn/v`."""
+        networks = {"model": self.variables, "half_model": self.half_variables}
+        return {
+            "/".join((name, *path)): np.asarray(value)
+            for name, variables in networks.items()
+            if variables is not None
+            for path, value in traverse_util.flatten_dict(variables).items()
+        }
+
+    def save_pretrained(
+        self, weights: str | os.PathLike[str], about: Mapping[str, str] | None = None
+    ) -> None:
+        """Writes both networks as one file, for `from_pretrained`.
+
+        Args:
+            weights: the file to write, `*.safetensors`; replaced if it exists.
+            about: text by name to keep with them, such as data and licence.
+        """
+        settings = {"model": json.dumps(network_settings(self.model))}
+        if self.half_model is not None:
+            settings["half_model"] = json.dumps(network_settings(self.half_model))
+        write_weights(Path(weights), self.arrays(), {**(about or {}), **settings})

@@ -7,6 +7,9 @@ which bounds the memory. The same method, `bands`, serves the training step that
 band. Source: paper, section on the coarse stage.
 """
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +23,8 @@ from dualsr_jax.models.layers import UPSAMPLING_STEPS, Conv, Tail
 from dualsr_jax.ops.resize import imresize
 
 PRECISIONS = ("float32", "bfloat16")
+# What weights do not depend on.
+_FREE_SETTINGS = ("band_chunk", "remat", "precision", "parent", "name")
 
 
 class CoarSR(nn.Module):
@@ -161,3 +166,12 @@ class CoarSR(nn.Module):
             _, residual = scan(self, state, (partitioned[index], jnp.asarray(index == 0)))
             residual = residual.reshape(-1, *residual.shape[2:])[:num_bands]
         return bicubic + jnp.moveaxis(residual, 0, -1)
+
+
+def network_settings(model: CoarSR) -> dict[str, Any]:
+    """The attributes of a network that its weights depend on."""
+    return {
+        field.name: getattr(model, field.name)
+        for field in dataclasses.fields(model)
+        if field.name not in _FREE_SETTINGS
+    }

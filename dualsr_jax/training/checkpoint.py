@@ -25,28 +25,17 @@ import orbax.checkpoint as ocp
 from flax import traverse_util
 from orbax.checkpoint import checkpoint_managers
 
-from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.models.coarse import CoarSR, network_settings
 from dualsr_jax.training import processes
 from dualsr_jax.training.optimizer import averaged_params
 from dualsr_jax.training.step import TrainState, create_state
 from dualsr_jax.upscale import DualSR
 
 _METRIC = "psnr_db"
-# What may differ between the run that wrote a checkpoint and the one that reads it.
-_FREE_SETTINGS = ("band_chunk", "remat", "precision", "parent", "name")
 
 
 class UnreadableError(ValueError):
     """A part of a checkpoint is missing or cut off."""
-
-
-def model_settings(model: CoarSR) -> dict[str, Any]:
-    """The attributes of a network that its weights depend on."""
-    return {
-        field.name: getattr(model, field.name)
-        for field in dataclasses.fields(model)
-        if field.name not in _FREE_SETTINGS
-    }
 
 
 def check_model(stored: CoarSR, wanted: CoarSR, place: str) -> None:
@@ -57,7 +46,7 @@ def check_model(stored: CoarSR, wanted: CoarSR, place: str) -> None:
         wanted: of the config.
         place: of the checkpoint, for the error.
     """
-    has, wants = model_settings(stored), model_settings(wanted)
+    has, wants = network_settings(stored), network_settings(wanted)
     differing = ", ".join(
         f"{name}={has[name]!r}, not {wants[name]!r}" for name in wants if has[name] != wants[name]
     )
@@ -192,7 +181,7 @@ class Checkpoints:
         items = ocp.args.Composite(
             variables=ocp.args.StandardSave(evaluated_variables(host)),
             optimizer=ocp.args.StandardSave({"params": host.params, "state": host.opt_state}),
-            model=ocp.args.JsonSave(model_settings(model)),
+            model=ocp.args.JsonSave(network_settings(model)),
             run=ocp.args.JsonSave(run),
         )
         try:

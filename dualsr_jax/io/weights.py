@@ -1,0 +1,72 @@
+"""Weights of trained networks as one safetensors file.
+
+Contract: arrays by name, and text by name that says what they are. Nothing in the file is run when
+it is read. A SHA-256 of names, types, shapes and values stands in the file and is checked, so that
+a damaged file is refused. Source of the format: https://github.com/huggingface/safetensors.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors
+from safetensors.numpy import save_file
+
+from dualsr_jax.io.atomic import replacing
+
+_HASH = "sha256"
+
+
+def weights_hash(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of arrays with their names, types and shapes, whatever their order."""
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        found.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
+
+
+def write_weights(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
+    """Writes a file, which is whole or not there.
+
+    Args:
+        path: to write, `*.safetensors`; replaced if it exists.
+        arrays: by name.
+        about: text by name.
+    """
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with replacing(path) as beside:
+        save_file(whole, beside, metadata={**about, _HASH: weights_hash(whole)})
+
+
+def read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Reads a file of `write_weights`.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The arrays and the text, which has the hash as `sha256`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not such a file, or damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file of weights {str(path)!r}")
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            about = dict(file.metadata() or {})
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{str(path)!r} is not a safetensors file, or damaged ({error}): fetch it again"
+        ) from error
+    if about.get(_HASH) != weights_hash(arrays):
+        raise ValueError(
+            f"{str(path)!r} is damaged, or was not written by dualsr_jax: its SHA-256 is not the "
+            "one that it names. Fetch it again"
+        )
+    return arrays, about
