@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
+from scipy.io.matlab import MatReadError
 
 from dualsr_jax.io.metadata import Metadata
 
@@ -40,6 +41,7 @@ DAMAGE = (
     struct.error,
     zlib.error,
     zipfile.BadZipFile,
+    MatReadError,
 )
 # Deflate packs at most 1032 : 1. Smaller cubes than this are let through whatever they claim.
 _MOST_PACKED = 1100
@@ -51,13 +53,13 @@ def damage_told(path: Path) -> Iterator[None]:
     """Turns what libraries raise at a damaged file into a ValueError that names the file."""
     try:
         yield
-    except (FileNotFoundError, Told):
+    except (FileNotFoundError, BadFileError):
         raise
     except DAMAGE as error:
         raise ValueError(f"{path} cannot be read, it may be damaged: {error}") from error
 
 
-class Told(ValueError):
+class BadFileError(ValueError):
     """Already says which file is wrong and how."""
 
 
@@ -77,7 +79,7 @@ def check_size(path: Path, shape: Sequence[int], dtype: np.dtype, stored_bytes: 
     for length in shape:
         declared *= int(length)
     if declared > max(_HARMLESS_BYTES, _MOST_PACKED * stored_bytes):
-        raise Told(
+        raise BadFileError(
             f"{path} declares a cube of {tuple(shape)} {dtype}, {declared} bytes, but holds only "
             f"{stored_bytes}: it is damaged or made to fill the memory"
         )
@@ -99,12 +101,12 @@ def choose(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None) -
     held = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no array"
     if key is not None:
         if key not in cubes:
-            raise Told(f"{path} has no cube {key!r}, only {held}")
+            raise BadFileError(f"{path} has no cube {key!r}, only {held}")
         return key
     if len(cubes) > 1:
         cubes = [name for name in cubes if shapes[name][2] >= 5]
     if len(cubes) != 1:
-        raise Told(
+        raise BadFileError(
             f"{path} should hold one three-dimensional array, it holds {held}: name the right one "
             "(key, in training config.data.key)"
         )
@@ -152,10 +154,10 @@ class CubeReader:
         if dtype.kind not in "iuf" or dtype.itemsize > 8:
             close()
             what = "complex numbers" if dtype.kind == "c" else f"values of type {dtype}"
-            raise Told(f"{path} holds {what}: expected integers or floating-point numbers")
+            raise BadFileError(f"{path} holds {what}: expected integers or floating-point numbers")
         if 0 in self.shape:
             close()
-            raise Told(f"{path} is an empty cube, {self.shape}")
+            raise BadFileError(f"{path} is an empty cube, {self.shape}")
         self.dtype = dtype.newbyteorder("=")
 
     def read(

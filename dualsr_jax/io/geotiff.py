@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dualsr_jax.io.atomic import replacing
-from dualsr_jax.io.base import CubeReader, CubeWriter, Told, check_size, damage_told
+from dualsr_jax.io.base import BadFileError, CubeReader, CubeWriter, check_size, damage_told
 from dualsr_jax.io.extras import geo
 from dualsr_jax.io.metadata import Metadata, in_unit, representable, spectral
 from dualsr_jax.io.raw import RawArray, staged
@@ -58,9 +58,11 @@ def open_geotiff(path: Path, key: str | None = None) -> CubeReader:
         dataset = rasterio.open(path, driver="GTiff", sharing=False)
         try:
             if dataset.subdatasets:
-                raise Told(f"{path} has several pages: expected one image with a band for each")
+                raise BadFileError(
+                    f"{path} has several pages: expected one image with a band for each"
+                )
             if dataset.dtypes[0].startswith("complex"):
-                raise Told(f"{path} holds complex numbers: expected real ones")
+                raise BadFileError(f"{path} holds complex numbers: expected real ones")
             source = _Bands(dataset)
             check_size(path, source.shape, source.dtype, path.stat().st_size)
             metadata = _metadata(dataset)

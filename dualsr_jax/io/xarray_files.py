@@ -144,7 +144,7 @@ def _metadata(
         if name in (None, "tags") or variable.size > _MOST_SMALL:
             continue
         values = variable.values
-        text = values.dtype.kind in "OSU"
+        text = values.dtype.kind in "OSTU"
         found[name] = "\n".join(str(v) for v in values.ravel()) if text else values
         if name == "wavelength" and "units" in variable.attrs:
             found["wavelength_units"] = str(variable.attrs["units"])
