@@ -9,6 +9,7 @@ ValueError or FileNotFoundError that names the file.
 import contextlib
 import struct
 import threading
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,8 +25,8 @@ from dualsr_jax.io.metadata import Metadata
 
 Block = Shaped[np.ndarray, "h w l"]
 
-# What numpy, scipy, h5py, zarr and GDAL raise at damaged files. MemoryError: a size in the file
-# that no memory holds.
+# What numpy, scipy, h5py, zarr and GDAL raise at damaged files, as scripts/fuzz_readers.py finds.
+# MemoryError: a size in the file that no memory holds.
 DAMAGE = (
     OSError,
     ValueError,
@@ -42,6 +43,9 @@ DAMAGE = (
     zlib.error,
     zipfile.BadZipFile,
     MatReadError,
+    tokenize.TokenError,  # numpy
+    UnboundLocalError,  # scipy
+    SystemError,  # numcodecs
 )
 # Deflate packs at most 1032 : 1. Smaller cubes than this are let through whatever they claim.
 _MOST_PACKED = 1100

@@ -42,7 +42,7 @@ def open_envi(path: Path, key: str | None = None) -> CubeReader:
     entries = _read_header(header)
     raw = _raw(path) if path == header else path
     interleave, shape, dtype, offset = _layout(header, raw, entries)
-    file = raw.open("rb", buffering=0)
+    file: IO[bytes] = raw.open("rb", buffering=0)
     try:
         with damage_told(raw):
             file = _unpacked(file, header, entries, offset + RawArray(file, shape, dtype).nbytes)
