@@ -4,9 +4,9 @@
 
 For each reader, batches of damaged files are read in a process of their own, with a limit on its
 address space and a time-out. Damage: bytes flipped, cut, put in, overwritten; numbers of headers
-replaced by lies. Allowed outcomes: success, ValueError, FileNotFoundError. Anything else is reported
-with the file that caused it, which is kept: another exception, a crash, a hang, much memory. The
-exit status is 1 if there was any.
+replaced by lies. Allowed outcomes: success, ValueError, FileNotFoundError. Anything else, another
+exception, a crash, a hang, much memory, is reported with the file that caused it, which is kept.
+The exit status is 1 if there was any.
 """
 
 import argparse
@@ -187,8 +187,7 @@ def fuzz(suffix: str, seconds: float, seed: int, findings: Path) -> int:
             try:
                 batch = subprocess.run(
                     [*command, "--seed", str(seed)],
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
+                    capture_output=True,
                     timeout=BATCH_SECONDS,
                 )
                 lines, how = batch.stdout, f"ended with status {batch.returncode}"

@@ -1,6 +1,7 @@
 """Every format gives back what was written, pixels and metadata, whole and by window."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -66,6 +67,8 @@ def assert_same(found, expected):
         elif field.name == "transform":
             assert (a[2], a[5]) == (b[2], b[5])
             np.testing.assert_allclose(a, b, rtol=1e-14, atol=1e-14)
+        elif field.name == "nodata":
+            np.testing.assert_equal(a, b)  # NaN too
         elif isinstance(b, np.ndarray):
             assert a.dtype == b.dtype, field.name
             np.testing.assert_allclose(a, b, rtol=1e-14, err_msg=field.name)
@@ -122,6 +125,7 @@ def test_round_trip(tmp_path, suffix, data):
                 Metadata(),
                 full,
                 dataclasses.replace(full, crs=LAEA, offset=np.full(shape[2], 0.25), nodata=None),
+                dataclasses.replace(full, nodata=np.nan if dtype in FLOATS else 0.0, offset=None),
                 dataclasses.replace(full, crs=DEGREES, transform=(1e-3, 0, 10.1, 0, -2e-3, 50.7)),
                 dataclasses.replace(full, transform=(14.0, 9.5, 579717.18, 9.5, -14.0, 3714550.7)),
             ]
@@ -254,6 +258,23 @@ def test_files_of_others(tmp_path, rng):
     assert found["five.mat"].wavelength_unit == "Micrometers"
     assert found["five.mat"].bad_bands[2]
     assert found["deep.h5"].wavelengths[5] == 6
+
+
+@pytest.mark.parametrize("suffix", [".hdr", ".tif", ".h5", ".zarr"])
+def test_threads_share_readers_and_writers(tmp_path, suffix):
+    cube = random_cube((64, 32, 8), "uint16")
+    path = tmp_path / f"cube{suffix}"
+    windows = [(row, column) for row in range(0, 64, 8) for column in range(0, 32, 8)]
+    with ThreadPoolExecutor(4) as pool:
+        with create_cube(path, cube.shape, "uint16", Metadata()) as writer:
+            list(pool.map(lambda w: writer.write(cube[w[0] :, w[1] :][:8, :8], *w), windows))
+        with open_cube(path) as reader:
+
+            def read(w):
+                return reader.read(slice(w[0], w[0] + 8), slice(w[1], w[1] + 8))
+
+            for (row, column), block in zip(windows, pool.map(read, windows), strict=True):
+                np.testing.assert_array_equal(block, cube[row : row + 8, column : column + 8])
 
 
 def test_enlarged_and_selected():

@@ -35,7 +35,7 @@ DAMAGE = (
     IndexError,
     AttributeError,
     EOFError,
-    OverflowError,
+    ArithmeticError,
     RuntimeError,
     MemoryError,
     SyntaxError,
@@ -175,7 +175,7 @@ class CubeReader:
             bands: within 0..L, a slice or numbers in any order; None: all.
 
         Returns:
-            `[h, w, l]` in `dtype`.
+            `[h, w, l]` in `dtype`; of formats that are unpacked whole maybe a view.
 
         Raises:
             ValueError: if the window is not inside the cube, or the file is damaged there.
