@@ -140,6 +140,7 @@ def test_files_that_declare_more_than_they_hold(tmp_path):
         rasterio.open(tmp_path / "a.tif", "w", sparse_ok=True, tiled=True, **profile),
     ):
         pass
+    zarr.create_array(tmp_path / "b.zarr", shape=(6, 5, 7), chunks=huge, dtype="f8")
     for path in tmp_path.iterdir():
         with pytest.raises(ValueError, match=r"declares a cube of|header says"):
             read(path)

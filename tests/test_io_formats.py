@@ -240,6 +240,15 @@ def test_files_of_others(tmp_path, rng):
         file["site/meta/Wavelength"].attrs["Units"] = "nanometers"
     np.save(tmp_path / "fortran.npy", np.asfortranarray(cube))
     zarr.save_array(tmp_path / "bare.zarr", cube)
+    profile = {"driver": "COG", "width": 4, "height": 5, "count": 6, "dtype": "uint16"}
+    place = rasterio.Affine(2, 0, 10, 0, -2, 20)
+    with rasterio.open(tmp_path / "cog.tif", "w", transform=place, **profile) as dataset:
+        dataset.write(cube.transpose(2, 0, 1))
+    (tmp_path / "bands").mkdir()
+    profile |= {"driver": "GTiff", "count": 1, "crs": UTM, "transform": place, "nodata": 3}
+    for k in range(6):
+        with rasterio.open(tmp_path / "bands" / f"B{k:02d}.tif", "w", **profile) as dataset:
+            dataset.write(cube[..., k], 1)
     names = ("downtrack", "crosstrack", "bands")
     xarray.Dataset({"radiance": (names, cube.astype(np.int16))}).to_netcdf(
         tmp_path / "classic.nc", engine="scipy"
@@ -258,6 +267,9 @@ def test_files_of_others(tmp_path, rng):
     assert found["five.mat"].wavelength_unit == "Micrometers"
     assert found["five.mat"].bad_bands[2]
     assert found["deep.h5"].wavelengths[5] == 6
+    assert found["cog.tif"].transform == found["bands"].transform == (2, 0, 10, 0, -2, 20)
+    assert found["bands"].nodata == 3
+    assert rasterio.crs.CRS.from_wkt(found["bands"].crs) == rasterio.crs.CRS.from_wkt(UTM)
 
 
 @pytest.mark.parametrize("suffix", [".hdr", ".tif", ".h5", ".zarr"])
