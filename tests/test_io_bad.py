@@ -1,7 +1,9 @@
 """Damaged, lying and missing files; outputs that must not be written or must not be left."""
 
 import gzip
+import struct
 import zipfile
+import zlib
 
 import h5py
 import numpy as np
@@ -97,6 +99,21 @@ def test_truncated_and_foreign_files(tmp_path, suffix):
     path.unlink()
     with pytest.raises(FileNotFoundError, match="no file or folder"):
         read(path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("code", [14, 32772])
+def test_type_codes_at_which_scipy_crashes(tmp_path, packed, code):
+    scipy.io.savemat(tmp_path / "a.mat", {"cube": CUBE})
+    content = bytearray((tmp_path / "a.mat").read_bytes())
+    place = content.index(struct.pack("<II", 4, CUBE.nbytes))  # uint16, as many bytes
+    content[place : place + 4] = struct.pack("<I", code)
+    if packed:
+        element = zlib.compress(content[128:])
+        content[128:] = struct.pack("<II", 15, len(element)) + element
+    (tmp_path / "a.mat").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"may be damaged: an element is of type {code}"):
+        read(tmp_path / "a.mat")
 
 
 def test_complex_data(tmp_path):
