@@ -19,9 +19,15 @@ from dualsr_jax.training.step import create_state, make_train_step
 LAYERS = [
     ["ops"],
     ["metrics", "fine_stage", "models", "io", "commands", "ensemble"],
+    ["tiling", "preprocessing", "overlap"],
+    ["windows", "parts"],
+    ["large_scene"],
+    ["assembly"],
+    ["arrays"],
     [
         "protocols",
         "upscale",
+        "provenance",
         "compat",
         "data",
         "figures",
@@ -32,9 +38,9 @@ LAYERS = [
         "training.signals",
     ],
     ["training.parallel", "training.checkpoint", "quality"],
-    ["training.loop", "report"],
-    ["self_check"],
-    ["train", "evaluate", "prepare"],
+    ["training.loop", "report", "cluster"],
+    ["self_check", "work_folder"],
+    ["train", "evaluate", "prepare", "predict"],
 ]
 MODULES = sorted((ROOT / "dualsr_jax").rglob("*.py"))
 
