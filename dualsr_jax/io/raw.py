@@ -1,0 +1,93 @@
+"""A plain array in a file: the pixels of ENVI and NumPy files."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+
+class RawArray:
+    """Three axes of numbers in a file, read and written by window; threads may share it.
+
+    Not a memory map: its pages would count as this process's memory, and a file that shrinks
+    meanwhile would end the process.
+
+    Attributes:
+        shape: of the array, slowest axis first.
+        dtype: with the file's byte order.
+    """
+
+    def __init__(
+        self, file: IO[bytes], shape: Sequence[int], dtype: np.dtype, offset: int = 0
+    ) -> None:
+        """Lays an array over a file.
+
+        Args:
+            file: stays open as long as the array is used; unbuffered use by its number only.
+            shape: slowest axis first.
+            dtype: with the file's byte order.
+            offset: byte at which it begins.
+        """
+        self.shape, self.dtype = tuple(int(n) for n in shape), dtype
+        self._file, self._offset = file, offset
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole array."""
+        first, second, third = self.shape
+        return self.dtype.itemsize * first * second * third
+
+    def _place(self, first: int, second: int) -> int:
+        """Byte at which a line along the last axis begins."""
+        line = first * self.shape[1] + second
+        return self._offset + line * self.shape[2] * self.dtype.itemsize
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        outer, middle, inner = (range(n)[s] for s, n in zip(index, self.shape, strict=True))
+        block = np.empty((len(outer), len(middle), len(inner)), self.dtype)
+        lines = np.empty((len(middle), self.shape[2]), self.dtype)
+        whole = len(inner) == self.shape[2]
+        for k, first in enumerate(outer):
+            into = block[k] if whole else lines
+            self._fill(into, self._place(first, middle.start))
+            if not whole:
+                block[k] = lines[:, inner.start : inner.stop]
+        return block
+
+    def _fill(self, into: np.ndarray, place: int) -> None:
+        view = memoryview(into.view(np.uint8)).cast("B")
+        while view:
+            count = os.preadv(self._file.fileno(), [view], place)
+            if not count:
+                raise EOFError("the file is shorter than its header says")
+            view, place = view[count:], place + count
+
+    def __setitem__(self, index: tuple[slice, ...], block: np.ndarray) -> None:
+        outer, middle, inner = (range(n)[s] for s, n in zip(index, self.shape, strict=True))
+        block = np.ascontiguousarray(block, self.dtype)
+        whole = len(inner) == self.shape[2]
+        for k, first in enumerate(outer):
+            if whole:
+                self._store(block[k], self._place(first, middle.start))
+                continue
+            for m, second in enumerate(middle):
+                place = self._place(first, second) + inner.start * self.dtype.itemsize
+                self._store(block[k, m], place)
+
+    def _store(self, values: np.ndarray, place: int) -> None:
+        view = memoryview(values.view(np.uint8)).cast("B")
+        while view:
+            count = os.pwrite(self._file.fileno(), view, place)
+            view, place = view[count:], place + count
+
+    def allocate(self) -> None:
+        """Makes the file as long as the array is, with zeros."""
+        os.ftruncate(self._file.fileno(), self._offset + self.nbytes)
+
+
+def staged(folder: Path) -> IO[bytes]:
+    """A file without a name in the folder; it is gone when it is closed or the process ends."""
+    return tempfile.TemporaryFile(dir=folder)

@@ -1,0 +1,88 @@
+"""Cubes written to files, by block.
+
+Contract: the suffix chooses the format; a path without one becomes a folder of band images.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from dualsr_jax.io.arrays import create_npy, create_npz
+from dualsr_jax.io.band_images import create_band_images
+from dualsr_jax.io.base import CubeWriter
+from dualsr_jax.io.envi import RAW_SUFFIXES, create_envi, envi_pair
+from dualsr_jax.io.geotiff import create_geotiff
+from dualsr_jax.io.hdf5 import create_hdf5
+from dualsr_jax.io.mat import create_mat
+from dualsr_jax.io.metadata import Metadata, check_bands
+from dualsr_jax.io.xarray_files import create_netcdf, create_zarr
+
+__all__ = ["WRITERS", "CubeWriter", "create_cube"]
+
+_Create = Callable[
+    [Path, Sequence[int], np.dtype, Metadata], contextlib.AbstractContextManager[CubeWriter]
+]
+WRITERS: dict[str, _Create] = {
+    ".hdr": create_envi,
+    **dict.fromkeys(RAW_SUFFIXES, create_envi),
+    ".tif": create_geotiff,
+    ".tiff": create_geotiff,
+    ".nc": create_netcdf,
+    ".zarr": create_zarr,
+    ".h5": create_hdf5,
+    ".hdf5": create_hdf5,
+    ".mat": create_mat,
+    ".npy": create_npy,
+    ".npz": create_npz,
+    "": create_band_images,
+}
+
+
+@contextlib.contextmanager
+def create_cube(
+    path: Path,
+    shape: Sequence[int],
+    dtype: DTypeLike,
+    metadata: Metadata,
+    *,
+    overwrite: bool = False,
+) -> Iterator[CubeWriter]:
+    """Writes a cube; it appears, whole, when the block ends well, else nothing is left.
+
+    Args:
+        path: its suffix chooses the format; the folder exists. ENVI: header or raw file, both are
+            written.
+        shape: (H, W, L).
+        dtype: integers or floating-point numbers, of the kinds that the format has.
+        metadata: of L bands.
+        overwrite: whether a cube of this name may be replaced.
+
+    Raises:
+        ValueError: if the format is not known or its packages are missing, it cannot hold the type
+            or the metadata, or the file exists.
+        FileNotFoundError: if its folder does not exist.
+    """
+    suffix, dtype = path.suffix.lower(), np.dtype(dtype).newbyteorder("=")
+    if suffix not in WRITERS:
+        known = ", ".join(filter(None, WRITERS))
+        raise ValueError(
+            f"{path} is of no known format: expected one of {known}, or no suffix for a folder of "
+            "band images"
+        )
+    if dtype.kind not in "iuf":
+        raise ValueError(f"cubes of {dtype} are not written: expected integers or floats")
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f"the shape is {tuple(shape)}: expected (H, W, L), all positive")
+    check_bands(metadata, shape[2])
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent}")
+    for target in envi_pair(path) if WRITERS[suffix] is create_envi else (path,):
+        if target.exists() and not overwrite:
+            raise ValueError(
+                f"{target} exists: choose another name, or allow that it is overwritten"
+            )
+    with WRITERS[suffix](path, shape, dtype, metadata) as writer:
+        yield writer
