@@ -132,7 +132,9 @@ def _enlarged_attributes(attributes: Any, factor: int) -> dict[str, Any]:
         smaller = (c, a / factor, b / factor, f, d / factor, e / factor)
         found["GeoTransform"] = " ".join(repr(x) for x in smaller)
     if len(np.shape(found.get("transform", ()))) == 1 and len(found.get("transform", ())) == 6:
-        found["transform"] = Metadata(transform=tuple(found["transform"])).enlarged(factor).transform
+        found["transform"] = (
+            Metadata(transform=tuple(found["transform"])).enlarged(factor).transform
+        )
     if "res" in found:
         found["res"] = tuple(np.asarray(found["res"], float) / factor)
     return found

@@ -140,7 +140,9 @@ def _finished(job: Job, indices: Sequence[int], scheduler: str) -> Iterator[Iter
             ) from error
 
 
-def compute(job: Job, indices: Sequence[int], scheduler: str, done: Callable[[int], object]) -> None:
+def compute(
+    job: Job, indices: Sequence[int], scheduler: str, done: Callable[[int], object]
+) -> None:
     """First pass over some tiles.
 
     Args:

@@ -88,13 +88,14 @@ class FileParts:
         height, width = (grid * side for side in sides)
         return self.bands, height, width
 
-    def bytes(self) -> int:
-        """That all tiles together take."""
-        return sum(
-            _STORED.itemsize * int(np.prod(self._shape(index, layer)))
-            for index in range(len(self.tiles))
-            for layer in self.layers
-        )
+    def _bytes(self, index: int, layer: str) -> int:
+        return _STORED.itemsize * int(np.prod(self._shape(index, layer)))
+
+    def bytes_missing(self) -> int:
+        """That the tiles which are not finished will take."""
+        finished = self.finished()
+        missing = [index for index in range(len(self.tiles)) if index not in finished]
+        return sum(self._bytes(index, layer) for index in missing for layer in self.layers)
 
     def finished(self) -> dict[int, Angles]:
         """The tiles that are whole, by index."""
@@ -103,8 +104,7 @@ class FileParts:
             record = self._path(index, "json")
             if record.exists() and all(
                 self._path(index, layer).exists()
-                and self._path(index, layer).stat().st_size
-                == _STORED.itemsize * int(np.prod(self._shape(index, layer)))
+                and self._path(index, layer).stat().st_size == self._bytes(index, layer)
                 for layer in self.layers
             ):
                 found[index] = Angles(**json.loads(record.read_text()))
