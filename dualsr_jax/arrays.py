@@ -1,7 +1,7 @@
 """Super-resolution of cubes in memory: NumPy arrays and xarray.DataArrays, given back as they came.
 
 Contract: the same passes, normalisation and masks as for files (`large_scene`, `preprocessing`).
-xarray itself is not needed: an array that brings dimensions and coordinates says how to make another.
+xarray itself is not imported: the type of a labelled array is that of the one given back.
 """
 
 import dataclasses
@@ -80,7 +80,8 @@ def upscale_array(
         raise ValueError(f"a cube [H, W, L] is expected, got an array of shape {cube.shape}")
     source = ArraySource(cube.astype(cube.dtype.newbyteorder("="), copy=False), metadata)
     preparation = prepare(scan(source), source.dtype, metadata, peak=peak)
-    how = choose_tiling(source.shape, cube.itemsize, networks, memory_gb=memory_gb)
+    shape = (*source.shape[:2], len(preparation.bands))
+    how = choose_tiling(shape, cube.itemsize, networks, memory_gb=memory_gb)
     scene = Scene(source, preparation, networks, how)
     dtype = source.dtype if dtype is None else np.dtype(dtype)
     check_dtype(scene, dtype)
@@ -112,7 +113,7 @@ def _axes(dims: Sequence[str]) -> tuple[int, int, int]:
 
 
 def _finer(values: np.ndarray, axis: int, factor: int) -> np.ndarray:
-    """Coordinates of pixel centres, of pixels `factor` times smaller: linear, also beyond the ends."""
+    """Centres of pixels `factor` times smaller, from centres: linear, also beyond the ends."""
     length = values.shape[axis]
     if values.dtype.kind not in "iuf" or length == 1:
         return values.repeat(factor, axis)  # of names and the like
@@ -147,13 +148,12 @@ def _metadata(cube: Any, bands: str, nodata: float | None) -> Metadata:
         if nodata is None and said.get(name) is not None:
             nodata = float(said[name])
     length = cube.sizes[bands]
-    per_band = {
-        field: np.broadcast_to(np.asarray(cube.attrs[name], np.float64), (length,))
-        for field, name in (("scale", "scale_factor"), ("offset", "add_offset"))
-        if name in cube.attrs
-    }
+    scale, offset = (
+        np.broadcast_to(np.asarray(said[name], np.float64), (length,)) if name in said else None
+        for name in ("scale_factor", "add_offset")
+    )
     bad = cube.coords["bbl"].values == 0 if "bbl" in cube.coords else None
-    return Metadata(nodata=nodata, bad_bands=bad, **per_band)
+    return Metadata(nodata=nodata, bad_bands=bad, scale=scale, offset=offset)
 
 
 def upscale_labelled(

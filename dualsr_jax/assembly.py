@@ -1,8 +1,8 @@
 """The second pass over a scene: from finished tiles to stored values.
 
-Contract: `Assembly` reads the results of the first pass (`large_scene`) by whole rows and writes the
-super-resolved scene strip by strip: U + gain up(R) for the bands that the network saw, bicubic
-enlargement for the others, nodata where the scene has none, in the wanted data type. What is written
+Contract: `Assembly` reads the results of the first pass (`large_scene`) by whole rows and writes
+the super-resolved scene strip by strip: U + gain up(R) for the bands that the network saw, bicubic
+enlargement for the others, nodata where the scene has it, in the wanted data type. What is written
 does not depend on how the scene was cut into tiles, but for rounding.
 """
 
@@ -201,8 +201,9 @@ class Assembly:
         Pixels without data hold what the network made of what they were filled with.
         """
         preparation = self._scene.preparation
-        wanted = np.arange(self.shape[2])
-        wanted = wanted if bands is None else wanted[bands] if isinstance(bands, slice) else bands
+        everything = np.arange(self.shape[2])
+        chosen = slice(None) if bands is None else bands
+        wanted = everything[chosen if isinstance(chosen, slice) else list(chosen)]
         place = {int(band): k for k, band in enumerate(preparation.bands)}
         shape = rows.stop - rows.start, columns.stop - columns.start, len(wanted)
         window = np.full(shape, np.nan, np.float32)

@@ -221,7 +221,7 @@ class Scene:
                 ):
                     here = (device, slice(None), *tile.core(self.scale))
                     writer.append(COARSE, found.coarse[here])
-                    if self.spread:
+                    if found.spread is not None:
                         writer.append(SPREAD, found.spread[here])
                     here = (device, slice(None), *tile.core(guide))
                     writer.append(RESIDUAL, found.guide[here] - found.low[here])

@@ -1,10 +1,10 @@
 """What the first pass over a scene leaves for the second: results of tiles, in files or in memory.
 
-Contract: a tile has a few layers, each a cube of its core, bands first, float32, on its own grid; a
-tile is appended to band by band and is finished when `tile` ends well. Every tile has its own files,
-so that tiles can be written in any order, by several processes, even twice, and a tile whose record
-is there is whole: the record is written last, by renaming. Layers are read by window, across tiles;
-no file is mapped, for mapped pages count as memory.
+Contract: a tile has a few layers, each a cube of its core, bands first, float32, on its own grid;
+a tile is appended to band by band and is finished when `tile` ends well. Every tile has its own
+files, so that tiles can be written in any order, by several processes, even twice, and a tile whose
+record is there is whole: the record is written last, by renaming. Layers are read by window, across
+tiles; no file is mapped, for mapped pages count as memory.
 """
 
 import contextlib

@@ -3,8 +3,9 @@
     python -m dualsr_jax.predict --weights runs/cave_x4 --half_weights runs/cave_x2 \
         scene.hdr --output scene_x4.tif
 
-Several scenes go into a folder, `--output FOLDER --format tif`. What is read and written, and how
-the values are normalised: docs/scenes.md. A run that is interrupted goes on with the same command.
+Several scenes go into a folder, `--output FOLDER --format tif`. Formats are those of `io`, values
+are normalised by the rules of `preprocessing`. A run that is interrupted goes on with the same
+command: finished tiles are kept in a folder beside the output until it is written.
 """
 
 import contextlib
@@ -104,8 +105,8 @@ def _first_pass(
     lost = set(missing) - set(parts.finished())
     if lost:
         raise ValueError(
-            f"{len(lost)} tiles that workers computed are not in {str(parts.folder)!r}: all workers "
-            "must see this folder under this path"
+            f"{len(lost)} tiles that workers computed are not in {str(parts.folder)!r}: all "
+            "workers must see this folder under this path"
         )
 
 
@@ -187,7 +188,7 @@ def predict(path: Path, output: Path, weights: Weights, options: Options) -> flo
             print(f"{path}: {height}x{width}x{bands} {source.dtype}; {preparation.report()}")
             spread = options.uncertainty is not None
             tiling = choose_tiling(
-                source.shape,
+                (height, width, len(preparation.bands)),
                 source.dtype.itemsize,
                 networks,
                 memory_gb=options.memory_gb,
@@ -258,6 +259,8 @@ def main(inputs: Sequence[str]) -> None:
         raise ValueError("no scene is named: python -m dualsr_jax.predict --weights ... SCENE ...")
     if _UNCERTAINTY.value and int(_ENSEMBLE.value) == 1:
         raise ValueError("--uncertainty is the spread of an ensemble: add --ensemble 8, or 16")
+    if _WEIGHTS.value is None or _OUTPUT.value is None:
+        raise ValueError("--weights and --output are needed")
     pairs = _pairs(inputs, _OUTPUT.value, _FORMAT.value)
     if len(pairs) > 1 and (_UNCERTAINTY.value or _REPORT.value):
         raise ValueError("--uncertainty and --report are for one scene at a time")
@@ -288,5 +291,4 @@ def main(inputs: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["weights", "output"])
     run(main, arguments=True)

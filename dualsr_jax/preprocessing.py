@@ -1,7 +1,7 @@
 """What a scene's stored values mean to the network, and back.
 
-Contract: `scan` reads a scene once, strip by strip; `prepare` decides from what it found which bands
-are usable and which stored value is full intensity, by rule:
+Contract: `scan` reads a scene once, strip by strip; `prepare` decides from what it found which
+bands are usable and which stored value is full intensity, by rule:
 
 1. the peak that the user gives, in stored units;
 2. the stored value of reflectance 1 in the metadata;
@@ -33,9 +33,17 @@ _STRIP_BYTES = 64 * 2**20
 class Source(Protocol):
     """What a scene is read from: a file, or an array."""
 
-    shape: tuple[int, int, int]
-    dtype: np.dtype
-    metadata: Metadata
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(H, W, L)`."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the stored values."""
+
+    @property
+    def metadata(self) -> Metadata:
+        """What is said beside them."""
 
     def read(
         self, rows: slice, columns: slice, bands: Sequence[int] | slice | None = None
@@ -188,14 +196,14 @@ def _affine(
         if not (np.isfinite(peak) and peak > 0):
             raise ValueError(f"the peak must be a positive number, got {peak}")
         return ones / peak, zeros, f"peak {peak:g} as given"
-    if metadata.reflectance_scale is not None and metadata.reflectance_scale > 0:
-        scale = metadata.reflectance_scale
-        return ones / scale, zeros, f"stored value {scale:g} is reflectance 1, by the metadata"
+    full = metadata.reflectance_scale
+    if full is not None and full > 0:
+        return ones / full, zeros, f"stored value {full:g} is reflectance 1, by the metadata"
     scale = ones if metadata.scale is None else np.asarray(metadata.scale, np.float64)[bands]
     offset = zeros if metadata.offset is None else np.asarray(metadata.offset, np.float64)[bands]
     scaled = bool(np.any(scale != 1) or np.any(offset != 0))
-    extremes = np.stack([statistics.minimum[bands], statistics.maximum[bands]]) * scale + offset
-    largest = float(extremes.max())
+    extremes = np.stack([statistics.minimum[bands], statistics.maximum[bands]])
+    largest = float((extremes * scale + offset).max())
     unit = "after scale and offset" if scaled else "stored"
     if largest <= 0:
         raise ValueError(f"no value is positive ({unit}, the largest is {largest:g}): set the peak")
@@ -270,7 +278,7 @@ def fill(
 def _read_filled(
     source: Source, rows: slice, columns: slice, preparation: Preparation, bands: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[slice, slice]]:
-    """Stored values with a margin where there is something to fill, the mask, where the window is."""
+    """Stored values, with a margin where there is something to fill; the mask; the window in it."""
     height, width, _ = source.shape
     here = slice(0, rows.stop - rows.start), slice(0, columns.stop - columns.start)
     whole = len(bands) == source.shape[2]
@@ -305,12 +313,14 @@ def read_normalised(
         preparation: of `prepare`.
 
     Returns:
-        The usable bands, bands first, float32, filled; and the pixels that are valid in all of them.
+        The usable bands, bands first, float32, filled; and which pixels are valid in all of them.
     """
     stored, invalid, here = _read_filled(source, rows, columns, preparation, preparation.bands)
     shape = here[0].stop - here[0].start, here[1].stop - here[1].start
     cube = np.empty((len(preparation.bands), *shape), np.float32)
-    valid = np.ones(shape, bool) if invalid is None else ~invalid[here].any(-1)
+    valid = np.ones(shape, bool)
+    if invalid is not None:
+        valid &= ~invalid[here].any(-1)
     for index, band in enumerate(preparation.bands):
         gain, bias = preparation.gain[index], preparation.bias[index]
         if invalid is None or not invalid[..., index].any():

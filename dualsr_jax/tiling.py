@@ -3,8 +3,8 @@
 Contract: pure, no I/O; lengths are LR pixels. All windows of a scene have one shape, so that the
 network is compiled once, and lie inside the scene: where a window ends at the scene's edge, zero
 padding and reflection are those of the whole scene. The cores of the tiles partition the scene, and
-a core ends at least `halo` before every other edge of its window, so that what is computed for it is
-what is computed for the whole scene. Windows start at LR pixels, at which all finer grids start too.
+a core ends at least `halo` before every other edge of its window, so that what is computed for it
+is what is computed for the whole scene. Windows start at LR pixels, where all grids start.
 """
 
 import dataclasses

@@ -6,7 +6,7 @@ cube. The result of a band is that of `CoarSR.__call__` on the whole window.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +83,8 @@ def _restore(
 ) -> tuple[jax.Array, jax.Array]:
     """`images [k, 5, h, w]`: bands with their neighbours. The state, and `[k, s h, s w]`."""
     partitioned = jnp.moveaxis(images, 1, -1)[:, None]
-    state, residual = model.apply(variables, state, partitioned, first, method="bands")
+    found = model.apply(variables, state, partitioned, first, method="bands")
+    state, residual = cast(tuple[jax.Array, jax.Array], found)
     return state, stencil.enlarge(images[:, 0], model.scale) + residual[:, 0]
 
 

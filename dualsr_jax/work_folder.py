@@ -69,7 +69,7 @@ def work_folder(
     Raises:
         ValueError: if the folder is of another run, or another process is at work in it.
     """
-    folder = output.parent / f".{output.name}.parts"
+    folder, run = output.parent / f".{output.name}.parts", json.loads(json.dumps(run))
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, "output"):
         stored = _stored_plan(folder)

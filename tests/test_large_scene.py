@@ -1,13 +1,9 @@
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from scenes import SMALL, Memory, small_networks, smooth
+from scenes import Memory, small_networks, smooth
 
-from dualsr_jax import tiling
 from dualsr_jax.assembly import Assembly
-from dualsr_jax.large_scene import Scene, Tiling, choose_tiling
-from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.large_scene import Scene, Tiling
 from dualsr_jax.parts import FileParts, MemoryParts
 from dualsr_jax.preprocessing import prepare, scan
 

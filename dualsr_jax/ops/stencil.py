@@ -1,10 +1,10 @@
 """MATLAB-bicubic resizing by whole factors, as stencils.
 
-Contract: `enlarge(images, f)` and `reduce(images, f)` give what `resize.imresize` gives with scale f
-and 1 / f, but with the image's height and width last, and without matrices of the image's size: the
-same few weights for all pixels, which come from `resize_matrix`. For windows of large scenes; both
-take NumPy arrays (and stay in NumPy) or JAX arrays. A pixel of the enlarged image depends on two
-pixels of the image on either side, one of the reduced image on two blocks of `f` on either side.
+Contract: `enlarge(images, f)` and `reduce(images, f)` give what `resize.imresize` gives with scale
+f and 1 / f, but with the image's height and width last, and without matrices of the image's size:
+the same few weights for all pixels, which come from `resize_matrix`. For windows of large scenes;
+both take NumPy arrays (and stay in NumPy) or JAX arrays. A pixel of the enlarged image depends on
+two pixels of the image on either side, one of the reduced image on two blocks of `f` pixels.
 """
 
 import functools
