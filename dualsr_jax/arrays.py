@@ -53,7 +53,7 @@ class ArraySource:
 
 def upscale_array(
     networks: Networks,
-    cube: Cube,
+    cube: Shaped[np.ndarray, "..."],
     metadata: Metadata,
     *,
     peak: float | None = None,
