@@ -4,9 +4,9 @@
 
 Each case is a process of its own that super-resolves a made-up int16 scene in a temporary folder by
 x2, as `dualsr_jax.predict` does. Peak memory is that of the whole process, from its start on. A
-network of few features is enough to measure memory: tiles are as large as the memory allows, whatever
-the network. Tiles' cost is the time of the first pass, in tiles and in one piece, on a scene that
-fits.
+network of few features is enough to measure memory: tiles are as large as the memory allows,
+whatever the network. Tiles' cost is the time of the first pass, in tiles and in one piece, on a
+scene that fits.
 """
 
 import argparse

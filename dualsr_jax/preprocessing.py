@@ -94,7 +94,7 @@ class Statistics:
     pixels: int
 
 
-def strips(height: int, row_bytes: int, most: int = _STRIP_BYTES) -> list[slice]:
+def strips(height: int, row_bytes: int, most: int) -> list[slice]:
     """Cuts rows into strips of about equal memory."""
     rows = max(1, most // max(row_bytes, 1))
     return [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
@@ -114,7 +114,8 @@ def scan(source: Source) -> Statistics:
     nodata = nodata_of(source.metadata.nodata, source.dtype)
     minimum, maximum = np.full(bands, np.inf), np.full(bands, -np.inf)
     total, valid = np.zeros(bands), np.zeros(bands, np.int64)
-    for rows in strips(height, width * bands * source.dtype.itemsize):
+    row_bytes = width * bands * source.dtype.itemsize
+    for rows in strips(height, row_bytes, _STRIP_BYTES):
         block = source.read(rows, slice(0, width))
         for band in range(bands):  # one at a time: masks and float64 copies stay small
             values = block[..., band]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from dualsr_jax.upscale import DualSR
+from dualsr_jax.windows import Networks
 
 
 def version() -> str:
@@ -29,9 +29,9 @@ def weights_hash(variables: dict[str, Any]) -> str:
     return digest.hexdigest()[:16]
 
 
-def tags(dualsr: DualSR) -> dict[str, str]:
+def tags(networks: Networks) -> dict[str, str]:
     """Model, weights, version and scale, for the metadata of a result."""
-    model = dualsr.model
+    model = networks.model
     settings = {
         field.name: getattr(model, field.name)
         for field in dataclasses.fields(model)
@@ -40,12 +40,12 @@ def tags(dualsr: DualSR) -> dict[str, str]:
     described = ", ".join(f"{name}={value!r}" for name, value in settings.items())
     found = {
         "dualsr_model": f"CoarSR({described})",
-        "dualsr_weights": weights_hash(dualsr.variables),
+        "dualsr_weights": weights_hash(networks.variables),
         "dualsr_version": version(),
         "dualsr_scale": str(model.scale),
     }
-    if dualsr.half_variables is not None:
-        found["dualsr_half_weights"] = weights_hash(dualsr.half_variables)
-    if dualsr.ensemble > 1:
-        found["dualsr_ensemble"] = str(dualsr.ensemble)
+    if networks.half_variables is not None:
+        found["dualsr_half_weights"] = weights_hash(networks.half_variables)
+    if networks.ensemble > 1:
+        found["dualsr_ensemble"] = str(networks.ensemble)
     return found
