@@ -84,7 +84,7 @@ def upscale_array(
     how = choose_tiling(shape, cube.itemsize, networks, memory_gb=memory_gb)
     scene = Scene(source, preparation, networks, how)
     dtype = source.dtype if dtype is None else np.dtype(dtype)
-    check_dtype(scene, dtype)
+    check_dtype(preparation, metadata.nodata, dtype)
     parts = MemoryParts(source.shape[:2], scene.tiles, scene.layers, len(preparation.bands))
     scene.compute(range(len(scene.tiles)), parts)
     assembly = Assembly(scene, parts)

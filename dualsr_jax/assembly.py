@@ -19,6 +19,7 @@ from dualsr_jax.large_scene import COARSE, RESIDUAL, SPREAD, Scene
 from dualsr_jax.ops import stencil
 from dualsr_jax.overlap import Behind, ahead
 from dualsr_jax.parts import Parts
+from dualsr_jax.preprocessing import Preparation
 
 _STRIP_BYTES = 48 * 2**20  # of the result
 _BANDS_AT_ONCE = 8  # of a strip
@@ -38,10 +39,9 @@ def _grown(rows: slice, height: int) -> slice:
     return slice(max(rows.start - stencil.REACH, 0), min(rows.stop + stencil.REACH, height))
 
 
-def check_dtype(scene: Scene, dtype: np.dtype) -> None:
+def check_dtype(preparation: Preparation, nodata: float | None, dtype: np.dtype) -> None:
     """Raises ValueError if a scene has pixels without data and the data type no value for them."""
-    nodata = scene.source.metadata.nodata
-    if dtype.kind == "f" or not scene.preparation.masked.any():
+    if dtype.kind == "f" or not preparation.masked.any():
         return
     if preprocessing.nodata_of(nodata, dtype) is None:
         held = "NaN" if nodata is None else f"nodata, {nodata:g},"

@@ -10,7 +10,7 @@ command: finished tiles are kept in a folder beside the output until it is writt
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from dualsr_jax import cluster
 from dualsr_jax.assembly import Assembly, check_dtype
 from dualsr_jax.cluster import Job, Weights
 from dualsr_jax.commands import run
+from dualsr_jax.io.envi import RAW_SUFFIXES
+from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.readers import CubeReader, open_cube
 from dualsr_jax.io.writers import create_cube
 from dualsr_jax.large_scene import MEMORY_GB, Scene, choose_tiling
@@ -30,6 +32,7 @@ from dualsr_jax.parts import FileParts
 from dualsr_jax.preprocessing import prepare, scan
 from dualsr_jax.provenance import tags
 from dualsr_jax.report import write_report
+from dualsr_jax.upscale import DualSR
 from dualsr_jax.work_folder import check_disk_space, describe, work_folder
 
 _WEIGHTS = flags.DEFINE_string("weights", None, "Folder of the trained network.")
@@ -145,6 +148,75 @@ def _report(
     print(f"report: {folder}")
 
 
+def _targets(
+    source: CubeReader, output: Path, networks: DualSR, options: Options
+) -> list[tuple[Path, np.dtype, Metadata]]:
+    """What is written: path, data type and metadata of the result, and of the spread if asked."""
+    dtype = source.dtype if options.dtype is None else options.dtype
+    metadata = source.metadata.enlarged(networks.model.scale)
+    metadata = dataclasses.replace(metadata, tags={**metadata.tags, **tags(networks)})
+    targets = [(output, dtype, metadata)]
+    if options.uncertainty is not None:
+        spread = dataclasses.replace(metadata, nodata=None, offset=None)
+        targets.append((options.uncertainty, np.dtype(np.float32), spread))
+    return targets
+
+
+@contextlib.contextmanager
+def _planned(
+    source: CubeReader,
+    networks: DualSR,
+    targets: Sequence[tuple[Path, np.dtype, Metadata]],
+    options: Options,
+) -> Iterator[tuple[Scene, FileParts]]:
+    """Looks at a scene, decides how it is computed, opens the work folder and checks the disk."""
+    (height, width, bands), spread = source.shape, options.uncertainty is not None
+    output, dtype, metadata = targets[0]
+    statistics = scan(source)
+    preparation = prepare(statistics, source.dtype, source.metadata, peak=options.peak)
+    print(f"{source.path}: {height}x{width}x{bands} {source.dtype}; {preparation.report()}")
+    check_dtype(preparation, source.metadata.nodata, dtype)
+    tiling = choose_tiling(
+        (height, width, len(preparation.bands)),
+        source.dtype.itemsize,
+        networks,
+        memory_gb=options.memory_gb,
+        window=options.tile,
+        spread=spread,
+    )
+    settings = {"networks": tags(networks), "tile": options.tile, "spread": spread}
+    run = describe(source, statistics, preparation, **settings)
+    with work_folder(output, run, tiling, overwrite=options.overwrite) as (folder, tiling):
+        scene = Scene(source, preparation, networks, tiling, spread)
+        parts = FileParts(folder, scene.tiles, scene.layers, len(preparation.bands))
+        values = height * width * bands * scene.scale**2
+        # Packed formats are made from a plain file in the end: both are there then.
+        written = 2 * values * sum(kind.itemsize for _, kind, _ in targets)
+        needed = parts.bytes_missing() + written
+        check_disk_space(folder, needed, f"x{scene.scale} of {source.path}")
+        print(
+            f"{len(scene.tiles)} tiles of {tiling.window[0]}x{tiling.window[1]} pixels, "
+            f"{tiling.band_chunk} bands at a time, on {jax.local_device_count()} device(s), for "
+            f"{options.memory_gb:g} GB; {needed / 1e9:.3g} GB of disk"
+        )
+        yield scene, parts
+
+
+def _check_paths(path: Path, output: Path, uncertainty: Path | None) -> None:
+    """Raises ValueError if a file would be written over another of the same run."""
+    envi = {".hdr", *RAW_SUFFIXES}
+
+    def same(a: Path, b: Path) -> bool:
+        both_envi = {a.suffix.lower(), b.suffix.lower()} <= envi
+        a, b = a.absolute(), b.absolute()
+        return a == b or (both_envi and a.with_suffix("") == b.with_suffix(""))
+
+    if same(path, output) or (uncertainty is not None and same(path, uncertainty)):
+        raise ValueError(f"{path} would be written over itself: choose another output")
+    if uncertainty is not None and same(output, uncertainty):
+        raise ValueError(f"the result and its uncertainty are both {output}: rename one")
+
+
 def predict(path: Path, output: Path, weights: Weights, options: Options) -> float:
     """Super-resolves one scene.
 
@@ -162,59 +234,26 @@ def predict(path: Path, output: Path, weights: Weights, options: Options) -> flo
             little disk space; nothing is computed before that is known.
         FileNotFoundError: if there is no such scene, or no folder for the output.
     """
+    _check_paths(path, output, options.uncertainty)
     networks = weights.networks
-    scale, made_by = networks.model.scale, tags(networks)
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, contextlib.ExitStack() as writing:
         source = stack.enter_context(open_cube(path, options.key))
-        height, width, bands = source.shape
+        scale, (height, width, bands) = networks.model.scale, source.shape
         shape = height * scale, width * scale, bands
-        dtype = source.dtype if options.dtype is None else options.dtype
-        metadata = source.metadata.enlarged(scale)
-        metadata = dataclasses.replace(metadata, tags={**metadata.tags, **made_by})
-        targets = [(output, dtype, metadata)]
-        if options.uncertainty is not None:
-            spread_metadata = dataclasses.replace(metadata, nodata=None, offset=None)
-            targets.append((options.uncertainty, np.dtype(np.float32), spread_metadata))
-        writing = contextlib.ExitStack()
-        with writing:
-            writers = [
-                writing.enter_context(
-                    create_cube(target, shape, kind, said, overwrite=options.overwrite)
-                )
-                for target, kind, said in targets
-            ]
-            statistics = scan(source)
-            preparation = prepare(statistics, source.dtype, source.metadata, peak=options.peak)
-            print(f"{path}: {height}x{width}x{bands} {source.dtype}; {preparation.report()}")
-            spread = options.uncertainty is not None
-            tiling = choose_tiling(
-                (height, width, len(preparation.bands)),
-                source.dtype.itemsize,
-                networks,
-                memory_gb=options.memory_gb,
-                window=options.tile,
-                spread=spread,
+        targets = _targets(source, output, networks, options)
+        # Opened before the work: what cannot be written is told at once.
+        writers = [
+            writing.enter_context(
+                create_cube(target, shape, dtype, metadata, overwrite=options.overwrite)
             )
-            described = describe(
-                source, statistics, preparation, networks=made_by, tile=options.tile, spread=spread
-            )
-            folder, tiling = stack.enter_context(
-                work_folder(output, described, tiling, overwrite=options.overwrite)
-            )
-            scene = Scene(source, preparation, networks, tiling, spread)
-            check_dtype(scene, dtype)
-            parts = FileParts(folder, scene.tiles, scene.layers, len(preparation.bands))
-            pixels = shape[0] * shape[1] * bands
-            # Packed formats are made from a plain file in the end: both are there then.
-            written = 2 * pixels * sum(kind.itemsize for _, kind, _ in targets)
-            check_disk_space(folder, parts.bytes_missing() + written, f"x{scale} of {path}")
-            print(
-                f"{len(scene.tiles)} tiles of {tiling.window[0]}x{tiling.window[1]} pixels, "
-                f"{tiling.band_chunk} bands at a time, on {jax.local_device_count()} device(s)"
-            )
-            _first_pass(scene, parts, path, weights, options)
-            assembly = _second_pass(scene, parts, writers, dtype)
-        print(f"{output}: {shape[0]}x{shape[1]}x{bands} {dtype}; gain {assembly.gain:.4f}")
+            for target, dtype, metadata in targets
+        ]
+        scene, parts = stack.enter_context(_planned(source, networks, targets, options))
+        _first_pass(scene, parts, path, weights, options)
+        assembly = _second_pass(scene, parts, writers, targets[0][1])
+        writing.close()
+        size = "x".join(map(str, shape))
+        print(f"{output}: {size} {targets[0][1]}; gain of the fine stage {assembly.gain:.4f}")
         if options.report is not None:
             _report(source, assembly, scene, output, options.report)
     return assembly.gain
@@ -247,9 +286,6 @@ def _pairs(inputs: Sequence[str], output: str, suffix: str) -> list[tuple[Path, 
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"several scenes would be written to {', '.join(twice)}: rename one")
-    same = [str(path) for path, made in pairs if path.absolute() == made.absolute()]
-    if same:
-        raise ValueError(f"{', '.join(same)} would be overwritten: choose another --output")
     return pairs
 
 

@@ -90,8 +90,13 @@ def work_folder(
                 path.unlink()
             with replacing(folder / _PLAN) as beside:
                 beside.write_text(json.dumps({"run": run, **dataclasses.asdict(tiling)}) + "\n")
-        yield folder, tiling
-        shutil.rmtree(folder)
+        ended_well = False
+        try:
+            yield folder, tiling
+            ended_well = True
+        finally:
+            if ended_well or not any(folder.glob("tile_*")):
+                shutil.rmtree(folder)
 
 
 def check_disk_space(folder: Path, needed_bytes: int, what: str) -> None:

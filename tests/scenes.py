@@ -34,12 +34,22 @@ def smooth(rng, height, width, bands, dtype=np.float32, peak=1.0):
     return (x * peak).astype(dtype)
 
 
+def random_variables(model, seed):
+    """Weights of about the initial size; compiling `init` takes as long as the network itself."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 6, 6, 5), np.float32))
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        low, high = {"g": (0.4, 0.8), "gamma": (0.9, 1.1)}.get(path[-1].key, (-0.2, 0.2))
+        return rng.uniform(low, high, leaf.shape).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
 def small_networks(scale, half=False, **more):
     def made(scale, seed):
         model = CoarSR(scale, **SMALL)
-        variables = jax.jit(model.init)(jax.random.key(seed), np.zeros((1, 6, 6, 5), np.float32))
-        # Weights of a few times the initial size: every pixel within reach shows in the result.
-        return model, jax.tree.map(lambda w: 1.5 * w, variables)
+        return model, random_variables(model, seed)
 
     guide = made(scale // 2, 1) if half else (None, None)
     return DualSR(*made(scale, 0), *guide, **more)

@@ -152,6 +152,9 @@ def test_refused_before_any_work(scene, weights, tmp_path, monkeypatch):
         patch.setattr(work_folder.shutil, "disk_usage", lambda _: free)
         with pytest.raises(ValueError, match=r"x2 of .* needs .* GB in .* are free: make room"):
             predict(scene, output, weights, Options())
+    with pytest.raises(ValueError, match=r"scene\.hdr would be written over itself"):
+        predict(scene, scene.with_suffix(".img"), weights, Options(overwrite=True))
+    assert not list(tmp_path.glob(".*"))  # nothing to go on from
     output.touch()
     with pytest.raises(ValueError, match=r"made\.tif exists"):
         predict(scene, output, weights, Options())

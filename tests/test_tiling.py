@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scenes import random_variables
 
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops import stencil
@@ -15,7 +16,7 @@ def test_the_reach_is_as_far_as_a_nan_gets():
     model = CoarSR(4, features=2, num_asfm=1, num_blocks=2)
     reach = coarse_reach(model)
     height, width = 2 * reach + 5, reach + 3
-    variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 5, 5, 5), np.float32))
+    variables = random_variables(model, 0)
     images = np.zeros((1, 1, height, width, 5), np.float32)
     images[0, 0, reach + 2, 0] = np.nan
     state = np.zeros((1, height, width, 2), np.float32)
