@@ -59,7 +59,7 @@ def measure(
 
     With `warm`, a tile is computed first, for the time of the first pass to be without compilation.
     """
-    from dualsr_jax import predict as command
+    from dualsr_jax import scene_files as command
     from dualsr_jax.cluster import Weights
 
     passes = []

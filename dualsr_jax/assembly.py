@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from dualsr_jax import preprocessing
+from dualsr_jax import preprocessing, stored_values
 from dualsr_jax.large_scene import COARSE, RESIDUAL, SPREAD, Scene
 from dualsr_jax.ops import stencil
 from dualsr_jax.overlap import Behind, ahead
@@ -43,7 +43,7 @@ def check_dtype(preparation: Preparation, nodata: float | None, dtype: np.dtype)
     """Raises ValueError if a scene has pixels without data and the data type no value for them."""
     if dtype.kind == "f" or not preparation.masked.any():
         return
-    if preprocessing.nodata_of(nodata, dtype) is None:
+    if stored_values.nodata_of(nodata, dtype) is None:
         held = "NaN" if nodata is None else f"nodata, {nodata:g},"
         raise ValueError(
             f"the scene has pixels without data, and {dtype} has no value for them ({held} is none "
@@ -98,7 +98,7 @@ class Assembly:
         if not scene.preparation.masked.any():
             return None
         stored = scene.source.read(rows, slice(0, scene.source.shape[1]))
-        return np.moveaxis(preprocessing.invalid_pixels(stored, scene.preparation.nodata), -1, 0)
+        return np.moveaxis(stored_values.invalid_pixels(stored, scene.preparation.nodata), -1, 0)
 
     def _bicubic(self, rows: slice, band: int) -> Float[np.ndarray, "_ _"]:
         """A band that the network did not see, enlarged."""
@@ -148,7 +148,7 @@ class Assembly:
             mask = None
             if invalid is not None and invalid[band].any():
                 mask = invalid[band].repeat(scale, 0).repeat(scale, 1)
-            return preprocessing.to_stored(values, mask, dtype, nodata)
+            return stored_values.to_stored(values, mask, dtype, nodata)
 
         with Behind() as behind:
             for piece, values in ahead(make, pieces):

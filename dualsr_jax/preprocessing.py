@@ -8,10 +8,8 @@ bands are usable and which stored value is full intensity, by rule:
 3. else physical values, stored * scale + offset where the metadata say so: full intensity is 1 if
    they are floating-point or scaled and none is above 1.5, and the largest valid one otherwise.
 
-Pixels that are nodata, NaN or infinite are filled from the valid pixels around them, as far as
-`RADIUS`, and with the band's mean further away: what a pixel is filled with depends on the pixels
-within `RADIUS` alone, so that tiles agree. Results go back to stored units; the invalid pixels,
-enlarged by nearest neighbour, become nodata again.
+The other half of the way, from windows of stored values to what the network takes, is here too;
+filling and rounding are in `stored_values`.
 """
 
 import dataclasses
@@ -23,8 +21,8 @@ from jaxtyping import Bool, Float, Shaped
 
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.models.nbp import MIN_BANDS
+from dualsr_jax.stored_values import RADIUS, fill, invalid_pixels, nodata_of
 
-RADIUS = 16  # LR pixels
 _UNIT_RANGE = 1.5  # values of floating-point data up to here are taken as reflectance
 _STRIP_BYTES = 64 * 2**20
 
@@ -49,30 +47,6 @@ class Source(Protocol):
         self, rows: slice, columns: slice, bands: Sequence[int] | slice | None = None
     ) -> Shaped[np.ndarray, "h w l"]:
         """A window, as stored."""
-
-
-def nodata_of(value: float | None, dtype: np.dtype) -> Any:
-    """A nodata value in a data type, or None where there is none or the type cannot hold it."""
-    if value is None or (dtype.kind == "f" and not np.isfinite(value)):
-        return None  # NaN and infinite pixels are invalid anyway
-    if dtype.kind == "f":
-        return dtype.type(value)
-    limits = np.iinfo(dtype)
-    whole = float(value).is_integer() and limits.min <= value <= limits.max
-    return dtype.type(int(value)) if whole else None
-
-
-def invalid_pixels(stored: Shaped[np.ndarray, "*shape"], nodata: Any) -> Bool[np.ndarray, "*shape"]:
-    """Pixels that hold no measurement.
-
-    Args:
-        stored: integer or floating point.
-        nodata: of `nodata_of`.
-    """
-    invalid = np.zeros(stored.shape, bool) if stored.dtype.kind != "f" else ~np.isfinite(stored)
-    if nodata is not None:
-        invalid |= stored == nodata
-    return invalid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,38 +218,6 @@ def prepare(
     return Preparation(bands, bad, gain, bias, rule, statistics.mean, masked, nodata)
 
 
-def _around(x: np.ndarray) -> np.ndarray:
-    """Sums over 3x3 pixels; the order of the sums is the same wherever a pixel lies."""
-    padded = np.pad(x, 1)
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
-
-
-def fill(
-    values: Float[np.ndarray, "h w"], invalid: Bool[np.ndarray, "h w"], otherwise: float
-) -> Float[np.ndarray, "h w"]:
-    """Fills invalid pixels from the valid ones around them, step by step.
-
-    Args:
-        values: any value where invalid.
-        invalid: what to fill.
-        otherwise: for pixels further than `RADIUS` from all valid ones.
-
-    Returns:
-        A new image; a filled pixel is an average of pixels at most `RADIUS` rows and columns away.
-    """
-    known = ~invalid
-    filled = np.where(invalid, values.dtype.type(0), values)
-    for _ in range(RADIUS):
-        if known.all() or not known.any():
-            break
-        counts = _around(known.astype(values.dtype))
-        grown = ~known & (counts > 0)
-        filled[grown] = _around(filled)[grown] / counts[grown]
-        known |= grown
-    return np.where(known, filled, values.dtype.type(otherwise))
-
-
 def _read_filled(
     source: Source, rows: slice, columns: slice, preparation: Preparation, bands: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[slice, slice]]:
@@ -343,40 +285,3 @@ def read_stored(
     if invalid is None:
         return values[here]
     return fill(values, invalid[..., 0], preparation.mean[band])[here]
-
-
-def to_stored(
-    values: Float[np.ndarray, "*shape"],
-    invalid: Bool[np.ndarray, "*shape"] | None,
-    dtype: np.dtype,
-    nodata: float | None,
-) -> Shaped[np.ndarray, "*shape"]:
-    """Values in stored units as they are written.
-
-    Args:
-        values: floating point.
-        invalid: pixels without measurement, or None.
-        dtype: integers are rounded and saturated.
-        nodata: what invalid pixels become; None: NaN, in a floating-point type. A valid pixel that
-            would happen to be nodata becomes the number beside it.
-    """
-    if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            stored = values.astype(dtype)
-    else:
-        limits = np.iinfo(dtype)
-        whole = np.rint(np.nan_to_num(values))
-        stored = np.empty(values.shape, dtype)
-        high, low = whole >= float(limits.max), whole <= float(limits.min)
-        np.copyto(stored, whole, where=~(high | low), casting="unsafe")
-        stored[high], stored[low] = limits.max, limits.min
-    mark = nodata_of(nodata, dtype)
-    if mark is not None:
-        if dtype.kind == "f":
-            beside = np.nextafter(mark, dtype.type(0 if mark else 1))
-        else:
-            beside = mark - dtype.type(1) if mark == np.iinfo(dtype).max else mark + dtype.type(1)
-        stored[stored == mark] = beside
-    if invalid is not None and invalid.any():
-        stored[invalid] = np.nan if mark is None else mark
-    return stored

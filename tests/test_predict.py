@@ -14,14 +14,14 @@ import optax
 import pytest
 from scenes import SMALL, smooth
 
-from dualsr_jax import predict as command
+from dualsr_jax import scene_files as command
 from dualsr_jax import work_folder
 from dualsr_jax.cluster import Weights
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.readers import open_cube
 from dualsr_jax.io.writers import create_cube
 from dualsr_jax.models.coarse import CoarSR
-from dualsr_jax.predict import Options, predict
+from dualsr_jax.scene_files import Options, predict
 from dualsr_jax.training.checkpoint import Checkpoints
 from dualsr_jax.training.step import create_state
 

@@ -3,8 +3,8 @@ import pytest
 from scenes import Memory, smooth
 
 from dualsr_jax import preprocessing
-from dualsr_jax.io.metadata import Metadata
-from dualsr_jax.preprocessing import RADIUS, fill, prepare, read_normalised, scan, to_stored
+from dualsr_jax.preprocessing import prepare, read_normalised, scan
+from dualsr_jax.stored_values import RADIUS, fill, nodata_of, to_stored
 
 
 def prepared(cube, peak=None, **metadata):
@@ -129,8 +129,7 @@ def test_stored_values_are_rounded_saturated_and_masked():
 
 def test_nodata_that_the_type_cannot_hold_is_none():
     for nodata, dtype in ((-9999, np.uint8), (0.5, np.int16), (np.nan, np.int16), (None, np.uint8)):
-        assert preprocessing.nodata_of(nodata, np.dtype(dtype)) is None
+        assert nodata_of(nodata, np.dtype(dtype)) is None
     cube = np.full((6, 6, 6), 3, np.uint8)
     with pytest.raises(ValueError, match="0 of 6 bands are usable"):
         prepared(cube + 0, nodata=-9999.0)
-    assert Metadata().nodata is None

@@ -19,8 +19,8 @@ from dualsr_jax.training.step import create_state, make_train_step
 LAYERS = [
     ["ops"],
     ["metrics", "fine_stage", "models", "io", "commands", "ensemble"],
-    ["tiling", "preprocessing", "overlap"],
-    ["windows", "parts"],
+    ["tiling", "stored_values", "overlap"],
+    ["windows", "parts", "preprocessing"],
     ["large_scene"],
     ["assembly"],
     ["arrays"],
@@ -40,6 +40,7 @@ LAYERS = [
     ["training.parallel", "training.checkpoint", "quality"],
     ["training.loop", "report", "cluster"],
     ["self_check", "work_folder"],
+    ["scene_files"],
     ["train", "evaluate", "prepare", "predict"],
 ]
 MODULES = sorted((ROOT / "dualsr_jax").rglob("*.py"))
