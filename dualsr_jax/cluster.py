@@ -5,14 +5,14 @@ networks itself, once, computes the tiles it is given into the work folder, and 
 numbers. A tile whose worker dies is given to another; a tile computed twice is the same.
 """
 
-import contextlib
 import dataclasses
 import functools
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dualsr_jax.io.extras import geo
 from dualsr_jax.io.readers import open_cube
 from dualsr_jax.large_scene import Scene, Tiling
 from dualsr_jax.parts import FileParts
@@ -114,32 +114,6 @@ def compute_tile(job: Job, index: int) -> int:
     return index
 
 
-@contextlib.contextmanager
-def _finished(job: Job, indices: Sequence[int], scheduler: str) -> Iterator[Iterator[int]]:
-    """The tiles, as they are finished."""
-    import dask
-
-    shared = dask.delayed(job, pure=False)
-    graph = [dask.delayed(compute_tile, pure=False)(shared, int(index)) for index in indices]
-    if scheduler == THREADS:
-        yield iter(dask.compute(*graph, scheduler="threads", num_workers=_THREADS))
-        return
-    from distributed import Client, KilledWorker, as_completed
-
-    try:
-        client = Client(scheduler, timeout=_TIMEOUT_S)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no scheduler answers at {scheduler!r}: {error}") from error
-    with client:
-        try:
-            yield (future.result() for future in as_completed(client.compute(graph)))
-        except KilledWorker as error:
-            raise ValueError(
-                f"workers died again and again over a tile, as without memory: {error}. Lower "
-                "--memory_gb, which sets the tiles' size"
-            ) from error
-
-
 def compute(
     job: Job, indices: Sequence[int], scheduler: str, done: Callable[[int], object]
 ) -> None:
@@ -152,8 +126,26 @@ def compute(
         done: called with the index of each tile that is finished.
 
     Raises:
-        ValueError: if no scheduler answers or workers keep dying.
+        ValueError: if no scheduler answers, workers keep dying, or Dask is not installed.
     """
-    with _finished(job, indices, scheduler) as finished:
-        for index in finished:
-            done(index)
+    dask = geo("dask")
+    shared = dask.delayed(job, pure=False)
+    graph = [dask.delayed(compute_tile, pure=False)(shared, int(index)) for index in indices]
+    if scheduler == THREADS:
+        told = [dask.delayed(done, pure=False)(tile) for tile in graph]
+        dask.compute(*told, scheduler="threads", num_workers=_THREADS)
+        return
+    distributed = geo("distributed")
+    try:
+        client = distributed.Client(scheduler, timeout=_TIMEOUT_S)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no scheduler answers at {scheduler!r}: {error}") from error
+    with client:
+        try:
+            for future in distributed.as_completed(client.compute(graph)):
+                done(future.result())
+        except distributed.KilledWorker as error:
+            raise ValueError(
+                f"workers died again and again over a tile, as without memory: {error}. Lower "
+                "--memory_gb, which sets the tiles' size"
+            ) from error

@@ -1,6 +1,5 @@
 """The command on files: what is kept, what is refused, and what survives a kill."""
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -179,25 +178,24 @@ def test_one_two_and_dying_workers(scene, weights, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", conftest._CACHE.name)
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-    options = Options(tile=TILE)
-    predict(scene, tmp_path / "local.img", weights, options)
-    pids = []
+    predict(scene, tmp_path / "local.img", weights, Options(tile=TILE))
+    update, pids = command.tqdm.update, []
+
+    def kill_one_and_update(bar, n=1):
+        while len(pids) > 1:
+            os.kill(pids.pop(), signal.SIGKILL)
+        return update(bar, n)
+
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
     ) as cluster:
-        remote = dataclasses.replace(options, scheduler=cluster.scheduler_address)
+        remote = Options(tile=TILE, scheduler=cluster.scheduler_address)
         predict(scene, tmp_path / "two.img", weights, remote)
         with distributed.Client(cluster) as client:
             pids += client.run(os.getpid).values()
-
-        def kill_one(number=1):
-            if pids and number:
-                os.kill(pids.pop(), signal.SIGKILL)
-
-        update = command.tqdm.update
-        with monkeypatch.context() as patch:
-            patch.setattr(command.tqdm, "update", lambda bar, n=1: (kill_one(), update(bar, n))[1])
-            predict(scene, tmp_path / "killed.img", weights, remote)
+        monkeypatch.setattr(command.tqdm, "update", kill_one_and_update)
+        predict(scene, tmp_path / "killed.img", weights, remote)
+        assert len(pids) == 1
         cluster.scale(1)
         predict(scene, tmp_path / "one.img", weights, remote)
     local = (tmp_path / "local.img").read_bytes()
