@@ -4,9 +4,9 @@
 
 Each case is a process of its own that super-resolves a made-up int16 scene in a temporary folder by
 x2, as `dualsr_jax.predict` does. Peak memory is that of the whole process, from its start on. A
-network of few features is enough to measure memory: tiles are as large as the memory allows,
-whatever the network. Tiles' cost is the time of the first pass, in tiles and in one piece, on a
-scene that fits.
+small network is enough to measure memory: tiles are as large as the memory allows, whatever the
+network. Tiles' cost is the time of the first pass, in tiles and in one piece, on a scene that fits;
+CPU time is of use where other processes run beside.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def make_up(path: Path, height: int, width: int, bands: int) -> None:
             writer.write((ground * spectrum + noise).astype(np.int16), row, 0)
 
 
-def save_network(folder: Path, features: int) -> None:
+def save_network(folder: Path, features: int, depth: int) -> None:
     """A network that was not trained: what it costs is asked, not what it gives."""
     import jax
     import optax
@@ -46,7 +46,7 @@ def save_network(folder: Path, features: int) -> None:
     from dualsr_jax.training.checkpoint import Checkpoints
     from dualsr_jax.training.step import create_state
 
-    model = CoarSR(2, features=features)
+    model = CoarSR(2, features=features, num_asfm=depth, num_blocks=depth)
     state = create_state(model, optax.sgd(0.1), jax.random.key(0))
     with Checkpoints(folder) as checkpoints:
         checkpoints.save(state, model, {}, psnr_db=0.0)
@@ -68,9 +68,10 @@ def measure(
     def timed(scene: Any, *arguments: Any) -> None:
         if warm:
             compute(scene, arguments[0][:1], arguments[1])
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         compute(scene, *arguments)
-        passes.append((len(scene.tiles), scene.tiling, time.perf_counter() - started))
+        spent = time.perf_counter() - started, time.process_time() - cpu_started
+        passes.append((len(scene.tiles), scene.tiling, *spent))
 
     command.Scene.compute = timed
     started = time.perf_counter()
@@ -80,7 +81,7 @@ def measure(
     seconds = time.perf_counter() - started
     output.unlink()
     output.with_suffix(".hdr").unlink()
-    (tiles, tiling, first_pass) = passes[0]
+    tiles, tiling, first_pass, first_pass_cpu = passes[0]
     pixels = shape[0] * shape[1]
     return {
         "scene": "x".join(map(str, shape)),
@@ -89,12 +90,13 @@ def measure(
         "bands_at_once": tiling.band_chunk,
         "seconds": round(seconds, 1),
         "first_pass_us_per_pixel": round(1e6 * first_pass / pixels, 2),
+        "first_pass_cpu_us_per_pixel": round(1e6 * first_pass_cpu / pixels, 2),
         "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
     }
 
 
 def case(
-    features: int, shape: tuple[int, int, int], memory_gb: float, warm: bool = False
+    features: int, depth: int, shape: tuple[int, int, int], memory_gb: float, warm: bool = False
 ) -> dict[str, Any]:
     """`measure` in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
@@ -102,7 +104,7 @@ def case(
         folder = Path(name)
         for function, arguments in (
             (make_up, (folder / "scene.hdr", *shape)),
-            (save_network, (folder / "network", features)),
+            (save_network, (folder / "network", features, depth)),
         ):
             process = context.Process(target=function, args=arguments)
             process.start()
@@ -130,18 +132,20 @@ def main() -> None:
     small = (o.cost_side, o.cost_side, o.cost_bands)
     rows = {}
     for name, arguments in {
-        "area": (o.features, (o.height, o.width, o.bands), o.memory_gb),
-        "twice the area": (o.features, (2 * o.height, o.width, o.bands), o.memory_gb),
-        "in one piece": (o.cost_features, small, 100.0, True),
-        "in tiles": (o.cost_features, small, o.cost_memory_gb, True),
+        "area": (o.features, 1, (o.height, o.width, o.bands), o.memory_gb),
+        "twice the area": (o.features, 1, (2 * o.height, o.width, o.bands), o.memory_gb),
+        "in one piece": (o.cost_features, 2, small, 100.0, True),
+        "in tiles": (o.cost_features, 2, small, o.cost_memory_gb, True),
     }.items():
         rows[name] = case(*arguments)
         print(name, *(f"{k}={v}" for k, v in rows[name].items()), sep="  ", flush=True)
     memory = [rows[name]["peak_gb"] for name in ("area", "twice the area")]
-    cost = [rows[name]["first_pass_us_per_pixel"] for name in ("in one piece", "in tiles")]
-    ratios = {"memory": round(memory[1] / memory[0], 3), "time": round(cost[1] / cost[0], 3)}
+    ratios = {"memory": round(memory[1] / memory[0], 3)}
+    for name in ("first_pass_us_per_pixel", "first_pass_cpu_us_per_pixel"):
+        ratios[name] = round(rows["in tiles"][name] / rows["in one piece"][name], 3)
     print(f"twice the area / area, memory: {ratios['memory']}")
-    print(f"in tiles / in one piece, time a pixel: {ratios['time']}")
+    for name in list(ratios)[1:]:
+        print(f"in tiles / in one piece, {name}: {ratios[name]}")
     if o.json:
         o.json.write_text(json.dumps({"rows": rows, "ratios": ratios}, indent=2) + "\n")
 
