@@ -41,7 +41,7 @@ LAYERS = [
     ["training.loop", "report", "cluster"],
     ["self_check", "work_folder"],
     ["scene_files"],
-    ["train", "evaluate", "prepare", "predict"],
+    ["train", "evaluate", "prepare", "predict", "export"],
 ]
 MODULES = sorted((ROOT / "dualsr_jax").rglob("*.py"))
 

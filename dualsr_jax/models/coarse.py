@@ -138,14 +138,14 @@ class CoarSR(nn.Module):
             )
         num_bands = lr.shape[-1]
         partitioned = nbp.partition(lr, nbp.neighbour_table(num_bands, self.neighbours))
-        first = np.arange(num_bands) == 0
+        first = jnp.arange(num_bands) == 0
         state = self.initial_state(lr)
         chunk = self.band_chunk
         if chunk is None or chunk >= num_bands or self.is_initializing():
-            _, residual = self.bands(state, partitioned, jnp.asarray(first), train, through_time)
+            _, residual = self.bands(state, partitioned, first, train, through_time)
         else:
             # The last chunk is filled up with copies of the last band, which are dropped.
-            index = np.minimum(np.arange(-(-num_bands // chunk) * chunk), num_bands - 1)
+            index = jnp.minimum(jnp.arange(-(-num_bands // chunk) * chunk), num_bands - 1)
             chunks = index.reshape(-1, chunk)
             scan = nn.scan(
                 lambda model, state, xs: model.bands(state, *xs, train, through_time),
@@ -154,6 +154,6 @@ class CoarSR(nn.Module):
                 variable_axes={"intermediates": 0},
                 split_rngs={"params": False},
             )
-            _, residual = scan(self, state, (partitioned[chunks], jnp.asarray(first[chunks])))
+            _, residual = scan(self, state, (partitioned[chunks], first[chunks]))
             residual = residual.reshape(-1, *residual.shape[2:])[:num_bands]
         return bicubic + jnp.moveaxis(residual, 0, -1)

@@ -5,20 +5,25 @@ Band i with neighbours (a, b, c, d) forms the groups {i}, {a, i, b} and {c, i, d
 Source: paper, section on neighbouring band partition.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 from jaxtyping import Float, Int
 
 MIN_BANDS = 5
 GROUP_SIZES = (1, 3, 3)
 
 
-def neighbour_table(num_bands: int, mode: str = "paper") -> Int[np.ndarray, "L 4"]:
+def neighbour_table(
+    num_bands: int | Any, mode: str = "paper"
+) -> Int[np.ndarray | jax.Array, "L 4"]:
     """Neighbours (a, b, c, d) of every band.
 
     Args:
-        num_bands: bands of the cube, L >= 5.
+        num_bands: bands of the cube, L >= 5; a symbolic dimension gives a traced table.
         mode: "paper", or "released": the published code never resets its neighbour lists, so that
             every band sees the neighbours of band 0; for weights trained with it.
 
@@ -35,19 +40,24 @@ def neighbour_table(num_bands: int, mode: str = "paper") -> Int[np.ndarray, "L 4
         )
     if mode not in ("paper", "released"):
         raise ValueError(f"unknown neighbours {mode!r}: expected 'paper' or 'released'")
+    xp = jnp if export.is_symbolic_dim(num_bands) else np
+    i = xp.arange(num_bands)[:, None]
     if mode == "released":
-        return np.tile(np.array([1, 2, 3, 4], np.int32), (num_bands, 1))
-    i = np.arange(num_bands)[:, None]
-    table = i + np.array([-1, 1, -2, 2])
-    table[0] = [1, 2, 3, 4]
-    table[1] = [0, 2, 3, 4]
-    table[-2] = num_bands - 2 + np.array([-1, 1, -3, -2])
-    table[-1] = num_bands - 1 + np.array([-1, -2, -3, -4])
+        return (0 * i + np.array([[1, 2, 3, 4]])).astype(np.int32)
+    table = i + np.array([[-1, 1, -2, 2]])
+    ends = [  # the bands that lack a neighbour, counted from either end
+        (i == 0, np.array([[1, 2, 3, 4]])),
+        (i == 1, np.array([[0, 2, 3, 4]])),
+        (i == num_bands - 2, num_bands - 2 + np.array([[-1, 1, -3, -2]])),
+        (i == num_bands - 1, num_bands - 1 + np.array([[-1, -2, -3, -4]])),
+    ]
+    for there, neighbours in ends:
+        table = xp.where(there, neighbours, table)
     return table.astype(np.int32)
 
 
 def partition(
-    cube: Float[jax.Array, "B H W L"], table: Int[np.ndarray, "L 4"]
+    cube: Float[jax.Array, "B H W L"], table: Int[np.ndarray | jax.Array, "L 4"]
 ) -> Float[jax.Array, "L B H W 5"]:
     """Gathers each band with its neighbours, bands first.
 
@@ -58,7 +68,8 @@ def partition(
     Returns:
         `[L, B, H, W, 5]` with the channels (i, a, b, c, d).
     """
-    with_self = np.concatenate([np.arange(len(table))[:, None], table], axis=1)
+    xp = np if isinstance(table, np.ndarray) else jnp
+    with_self = xp.concatenate([xp.arange(table.shape[0])[:, None], table], axis=1)
     return jnp.moveaxis(cube[..., with_self], 3, 0)
 
 

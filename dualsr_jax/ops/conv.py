@@ -13,7 +13,7 @@ Other platforms keep XLA's own convolution and gradient.
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import export, lax
 from jaxtyping import Float
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -28,7 +28,7 @@ def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def _convolve_side_by_side(x: jax.Array, kernel: jax.Array) -> jax.Array:
     batch, height, width, c_in = x.shape
     gap = kernel.shape[1] // 2
-    if batch == 1 or width >= _WIDE:
+    if batch == 1 or export.is_symbolic_dim(width) or width >= _WIDE:  # symbolic: wide, perhaps
         return _convolve(x, kernel)
     row = jnp.pad(x.transpose(1, 0, 2, 3), ((0, 0), (0, 0), (0, gap), (0, 0)))
     y = _convolve(row.reshape(1, height, batch * (width + gap), c_in), kernel)

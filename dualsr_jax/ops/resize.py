@@ -3,7 +3,8 @@
 Contract: `imresize(cube, scale)` equals MATLAB's `imresize(cube, scale, 'bicubic')` with
 antialiasing. Resizing is linear and separable, so it is two small matrices, `A X B^T`, which
 makes it jit-able, differentiable and exact at the borders (`jax.image.resize` is not: it
-normalises the kernel over the image, MATLAB repeats the edge pixels by reflection).
+normalises the kernel over the image, MATLAB repeats the edge pixels by reflection). Where a length
+is symbolic, as in an export, no matrix can be made, and its middle rows slide over the signal.
 
 Source: R. Keys, "Cubic convolution interpolation for digital image processing", 1981, a = -0.5.
 """
@@ -15,6 +16,7 @@ from typing import overload
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 from jaxtyping import Float
 
 
@@ -62,6 +64,36 @@ def resize_matrix(length: int, scale: float) -> Float[np.ndarray, "out {length}"
     return matrix
 
 
+def _resize_unknown_length(signal: jax.Array, scale: float) -> jax.Array:
+    """`resize_matrix(length, scale) @ signal` along the first axis, without the matrix.
+
+    For a whole enlargement or reduction: a low-resolution pixel and the pixels in it form a cell,
+    the kernel sees two cells to either side of its own, and all cells have the same weights.
+    """
+    enlarge, reduce = (round(scale), 1) if scale >= 1 else (1, round(1 / scale))
+    if not math.isclose(enlarge / reduce, scale):
+        raise ValueError(
+            f"cannot resize an image of symbolic size by {scale}: expected a whole number or one "
+            "over it"
+        )
+    weights = resize_matrix(5 * reduce, enlarge / reduce)[2 * enlarge : 3 * enlarge]
+    length = signal.shape[0]
+    period = jnp.mod(jnp.arange(-2 * reduce, length + 2 * reduce), 2 * length)
+    source = jnp.where(period < length, period, 2 * length - 1 - period)
+    num_cells = length // reduce
+    cells = signal[source].reshape(num_cells + 4, reduce, *signal.shape[1:])
+    resized = sum(
+        jnp.einsum(
+            "pc,qc...->qp...",
+            weights[:, k * reduce : (k + 1) * reduce].astype(signal.dtype),
+            cells[k : k + num_cells],
+            precision=jax.lax.Precision.HIGHEST,
+        )
+        for k in range(5)
+    )
+    return jnp.reshape(resized, (num_cells * enlarge, *signal.shape[1:]))
+
+
 @overload
 def imresize(
     cube: Float[np.ndarray, "*batch H W L"], scale: float
@@ -83,17 +115,24 @@ def imresize(
     or tracer stays in JAX, at full float32 precision on every device.
 
     Args:
-        cube: `[..., H, W, L]`, floating point, any range. Results may overshoot the range.
+        cube: `[..., H, W, L]`, floating point, any range. Results may overshoot the range. Of a
+            tracer, H and W may be symbolic multiples of 1 / scale.
         scale: output pixels per input pixel, any positive number, static under jit.
 
     Returns:
         `[..., ceil(H * scale), ceil(W * scale), L]`, of the dtype of `cube`.
 
     Raises:
-        ValueError: if `cube` has fewer than 3 axes or the scale is not positive.
+        ValueError: if `cube` has fewer than 3 axes, the scale is not positive, or the size is
+            symbolic and the scale neither a whole number nor one over it.
     """
     if cube.ndim < 3:
         raise ValueError(f"imresize needs a cube [..., H, W, L], got shape {cube.shape}")
+    if any(export.is_symbolic_dim(length) for length in cube.shape[-3:-1]):
+        for axis in (-3, -2):
+            resized = _resize_unknown_length(jnp.moveaxis(cube, axis, 0), scale)
+            cube = jnp.moveaxis(resized, 0, axis)
+        return cube
     rows = resize_matrix(cube.shape[-3], float(scale))
     columns = resize_matrix(cube.shape[-2], float(scale))
     if isinstance(cube, np.ndarray):
