@@ -7,6 +7,8 @@ from PIL import Image
 from dualsr_jax.data.scenes import Scenes, normalise, open_source
 from dualsr_jax.data.split import Selection
 from dualsr_jax.io.cubes import list_cubes, read_cube
+from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.io.writers import create_cube
 
 
 def write_cave(folder, name, cube, nested=True):
@@ -35,8 +37,11 @@ def test_every_format_gives_the_same_cube(tmp_path, cube):
         file["cube"] = cube
     with h5py.File(tmp_path / "e.mat", "w") as file:  # v7.3: MATLAB stores columns first
         file["ref"] = cube.T
+    for name in ("f.hdr", "g.tif", "h.zarr", "i.nc"):
+        with create_cube(tmp_path / name, cube.shape, cube.dtype, Metadata()) as writer:
+            writer.write(cube, 0, 0)
     found = list_cubes(tmp_path)
-    assert list(found) == ["a", "b", "c", "d", "e", "flat", "nested"]
+    assert list(found) == ["a", "b", "c", "d", "e", "f", "flat", "g", "h", "i", "nested"]
     for path in found.values():
         read = read_cube(path)
         assert read.dtype == np.uint16, path

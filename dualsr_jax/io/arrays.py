@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from dualsr_jax.io.atomic import replacing
-from dualsr_jax.io.base import CubeReader, CubeWriter, Told, check_size, choose, damage_told
+from dualsr_jax.io.base import BadFileError, CubeReader, CubeWriter, check_size, choose, damage_told
 from dualsr_jax.io.metadata import (
     Metadata,
     from_variables,
@@ -38,11 +38,13 @@ def open_npy(path: Path, key: str | None = None) -> CubeReader:
         with damage_told(path):
             shape, fortran, dtype = _npy_header(file)
             if len(shape) != 3:
-                raise Told(f"{path} should hold one three-dimensional array, it holds {shape}")
+                raise BadFileError(
+                    f"{path} should hold one three-dimensional array, it holds {shape}"
+                )
             offset, size = file.tell(), path.stat().st_size
             array = RawArray(file, shape[::-1] if fortran else shape, dtype, offset)
             if size != offset + array.nbytes:
-                raise Told(
+                raise BadFileError(
                     f"{path} cannot be read, it may be damaged: its header says "
                     f"{offset + array.nbytes} bytes, it has {size}"
                 )

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dualsr_jax.io.arrays import read_json, replacing_with_json
-from dualsr_jax.io.base import CubeReader, CubeWriter, Told, damage_told
+from dualsr_jax.io.base import BadFileError, CubeReader, CubeWriter, damage_told
 from dualsr_jax.io.geotiff import open_geotiff
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.raw import RawArray, staged
@@ -38,12 +38,14 @@ def open_band_images(folder: Path, key: str | None = None) -> CubeReader:
     """
     paths = band_images(folder)
     if not paths:
-        raise Told(f"{folder} is no cube: there are no images ({', '.join(IMAGE_SUFFIXES)}) in it")
+        raise BadFileError(
+            f"{folder} is no cube: there are no images ({', '.join(IMAGE_SUFFIXES)}) in it"
+        )
     bands: list[np.ndarray] = []
     for path in paths:
         band = _band(path)
         if bands and (band.shape, band.dtype) != (bands[0].shape, bands[0].dtype):
-            raise Told(
+            raise BadFileError(
                 f"{path} is {band.shape} {band.dtype}, the band before it {bands[0].shape} "
                 f"{bands[0].dtype}: all bands of a cube must agree"
             )
@@ -66,7 +68,7 @@ def _band(path: Path) -> np.ndarray:
     if band.ndim == 3:  # watercolors_ms of CAVE: RGBA with equal channels
         colours = band[..., : min(3, band.shape[-1])]
         if not (colours == colours[..., :1]).all():
-            raise Told(f"{path} is a colour image: one grey image a band is expected")
+            raise BadFileError(f"{path} is a colour image: one grey image a band is expected")
         band = colours[..., 0]
     if band.dtype == np.int32 and path.suffix.lower() == ".png":  # as Pillow shows some of 16 bits
         band = band.astype(np.uint16)

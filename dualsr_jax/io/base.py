@@ -9,6 +9,7 @@ ValueError or FileNotFoundError that names the file.
 import contextlib
 import struct
 import threading
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,13 +19,14 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
+from scipy.io.matlab import MatReadError
 
 from dualsr_jax.io.metadata import Metadata
 
 Block = Shaped[np.ndarray, "h w l"]
 
-# What numpy, scipy, h5py, zarr and GDAL raise at damaged files. MemoryError: a size in the file
-# that no memory holds.
+# What numpy, scipy, h5py, zarr and GDAL raise at damaged files, as scripts/fuzz_readers.py finds.
+# MemoryError: a size in the file that no memory holds.
 DAMAGE = (
     OSError,
     ValueError,
@@ -33,13 +35,17 @@ DAMAGE = (
     IndexError,
     AttributeError,
     EOFError,
-    OverflowError,
+    ArithmeticError,
     RuntimeError,
     MemoryError,
     SyntaxError,
     struct.error,
     zlib.error,
     zipfile.BadZipFile,
+    MatReadError,
+    tokenize.TokenError,  # numpy
+    UnboundLocalError,  # scipy
+    SystemError,  # numcodecs
 )
 # Deflate packs at most 1032 : 1. Smaller cubes than this are let through whatever they claim.
 _MOST_PACKED = 1100
@@ -51,13 +57,13 @@ def damage_told(path: Path) -> Iterator[None]:
     """Turns what libraries raise at a damaged file into a ValueError that names the file."""
     try:
         yield
-    except (FileNotFoundError, Told):
+    except (FileNotFoundError, BadFileError):
         raise
     except DAMAGE as error:
         raise ValueError(f"{path} cannot be read, it may be damaged: {error}") from error
 
 
-class Told(ValueError):
+class BadFileError(ValueError):
     """Already says which file is wrong and how."""
 
 
@@ -77,7 +83,7 @@ def check_size(path: Path, shape: Sequence[int], dtype: np.dtype, stored_bytes: 
     for length in shape:
         declared *= int(length)
     if declared > max(_HARMLESS_BYTES, _MOST_PACKED * stored_bytes):
-        raise Told(
+        raise BadFileError(
             f"{path} declares a cube of {tuple(shape)} {dtype}, {declared} bytes, but holds only "
             f"{stored_bytes}: it is damaged or made to fill the memory"
         )
@@ -99,12 +105,12 @@ def choose(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None) -
     held = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no array"
     if key is not None:
         if key not in cubes:
-            raise Told(f"{path} has no cube {key!r}, only {held}")
+            raise BadFileError(f"{path} has no cube {key!r}, only {held}")
         return key
     if len(cubes) > 1:
         cubes = [name for name in cubes if shapes[name][2] >= 5]
     if len(cubes) != 1:
-        raise Told(
+        raise BadFileError(
             f"{path} should hold one three-dimensional array, it holds {held}: name the right one "
             "(key, in training config.data.key)"
         )
@@ -152,10 +158,10 @@ class CubeReader:
         if dtype.kind not in "iuf" or dtype.itemsize > 8:
             close()
             what = "complex numbers" if dtype.kind == "c" else f"values of type {dtype}"
-            raise Told(f"{path} holds {what}: expected integers or floating-point numbers")
+            raise BadFileError(f"{path} holds {what}: expected integers or floating-point numbers")
         if 0 in self.shape:
             close()
-            raise Told(f"{path} is an empty cube, {self.shape}")
+            raise BadFileError(f"{path} is an empty cube, {self.shape}")
         self.dtype = dtype.newbyteorder("=")
 
     def read(
@@ -169,7 +175,7 @@ class CubeReader:
             bands: within 0..L, a slice or numbers in any order; None: all.
 
         Returns:
-            `[h, w, l]` in `dtype`.
+            `[h, w, l]` in `dtype`; of formats that are unpacked whole maybe a view.
 
         Raises:
             ValueError: if the window is not inside the cube, or the file is damaged there.

@@ -12,8 +12,7 @@ from dualsr_jax.io.band_images import IMAGE_SUFFIXES, band_images
 from dualsr_jax.io.envi import RAW_SUFFIXES
 from dualsr_jax.io.readers import READERS, open_cube
 
-# An ENVI cube is found by its header; a single image may be a preview.
-FILE_SUFFIXES = tuple(s for s in READERS if s not in (*RAW_SUFFIXES, *IMAGE_SUFFIXES))
+FILE_SUFFIXES = tuple(s for s in READERS if s not in RAW_SUFFIXES)  # ENVI is found by its header
 
 Stored = Shaped[np.ndarray, "H W L"]
 

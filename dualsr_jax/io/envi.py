@@ -16,7 +16,7 @@ from typing import IO
 import numpy as np
 
 from dualsr_jax.io.atomic import replacing
-from dualsr_jax.io.base import CubeReader, CubeWriter, Told, damage_told
+from dualsr_jax.io.base import BadFileError, CubeReader, CubeWriter, damage_told
 from dualsr_jax.io.envi_header import from_metadata, parse, to_metadata
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.raw import RawArray
@@ -42,7 +42,7 @@ def open_envi(path: Path, key: str | None = None) -> CubeReader:
     entries = _read_header(header)
     raw = _raw(path) if path == header else path
     interleave, shape, dtype, offset = _layout(header, raw, entries)
-    file = raw.open("rb", buffering=0)
+    file: IO[bytes] = raw.open("rb", buffering=0)
     try:
         with damage_told(raw):
             file = _unpacked(file, header, entries, offset + RawArray(file, shape, dtype).nbytes)
@@ -93,7 +93,7 @@ def _read_header(path: Path) -> dict[str, str]:
     except UnicodeDecodeError:
         text = content.decode("latin-1")
     if not text.lstrip().upper().startswith("ENVI"):
-        raise Told(f"{path} is no ENVI header: its first line is not ENVI")
+        raise BadFileError(f"{path} is no ENVI header: its first line is not ENVI")
     return parse(text)
 
 
@@ -105,14 +105,16 @@ def _layout(
     offset = _integer(header, entries, "header offset", 0, default="0")
     code = _integer(header, entries, "data type", 1)
     if code not in _TYPES:
-        raise Told(f"{header}: unknown data type {code}, expected one of {tuple(_TYPES)}")
+        raise BadFileError(f"{header}: unknown data type {code}, expected one of {tuple(_TYPES)}")
     # A header without an interleave is sloppy, the raw file's name says it often enough.
     interleave = entries.get("interleave", raw.suffix[1:]).lower()
     if interleave not in _AXES:
-        raise Told(f"{header}: interleave is {interleave!r}, expected bsq, bil or bip")
+        raise BadFileError(f"{header}: interleave is {interleave!r}, expected bsq, bil or bip")
     order = entries.get("byte order", "0")
     if order not in ("0", "1"):
-        raise Told(f"{header}: byte order is {order!r}, expected 0 (little-endian) or 1 (big)")
+        raise BadFileError(
+            f"{header}: byte order is {order!r}, expected 0 (little-endian) or 1 (big)"
+        )
     shape = _in_file((lines, samples, bands), interleave)
     return interleave, shape, np.dtype((">" if order == "1" else "<") + _TYPES[code]), offset
 
@@ -127,9 +129,11 @@ def _integer(
 ) -> int:
     text = entries.get(key, default)
     if text is None:
-        raise Told(f"{header} says nothing of {key!r}")
+        raise BadFileError(f"{header} says nothing of {key!r}")
     if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < least:
-        raise Told(f"{header}: {key} is {text[:40]!r}, expected an integer of at least {least}")
+        raise BadFileError(
+            f"{header}: {key} is {text[:40]!r}, expected an integer of at least {least}"
+        )
     return int(text)
 
 
@@ -139,7 +143,7 @@ def _unpacked(file: IO[bytes], header: Path, entries: dict[str, str], expected: 
     begin = os.pread(file.fileno(), 2, 0)
     if entries.get("file compression", "0") == "0" or begin != _GZIP:
         if size != expected:
-            raise Told(
+            raise BadFileError(
                 f"{header} says that there are {expected} bytes of pixels beside it, there are "
                 f"{size}: mend samples, lines, bands, data type or header offset, or the raw file"
             )
@@ -153,7 +157,7 @@ def _unpacked(file: IO[bytes], header: Path, entries: dict[str, str], expected: 
                 length += len(part)
         if length != expected:
             more = "more" if length > expected else f"{length}"
-            raise Told(
+            raise BadFileError(
                 f"{header} says that {expected} bytes of pixels are packed beside it, there are "
                 f"{more}: mend samples, lines, bands, data type or header offset, or the raw file"
             )

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dualsr_jax.io.atomic import replacing
-from dualsr_jax.io.base import CubeReader, CubeWriter, Told, check_size, damage_told
+from dualsr_jax.io.base import BadFileError, CubeReader, CubeWriter, check_size, damage_told
 from dualsr_jax.io.extras import geo
 from dualsr_jax.io.metadata import Metadata, in_unit, representable, spectral
 from dualsr_jax.io.raw import RawArray, staged
@@ -24,6 +24,7 @@ from dualsr_jax.io.raw import RawArray, staged
 _TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
           "float32", "float64")  # fmt: skip
 _TILE = 256
+_CACHE_BYTES = 2**28  # of unpacked tiles; GDAL's own choice is a share of the machine's memory
 _REFLECTANCE_SCALE = "reflectance_scale_factor"
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -35,11 +36,12 @@ class _Bands:
         self.shape = (dataset.count, dataset.height, dataset.width)
         self.dtype = np.dtype(dataset.dtypes[0])
         self._dataset, self._lock = dataset, threading.Lock()
+        self._environment = geo("rasterio").Env
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
         bands, rows, columns = (range(n)[s] for s, n in zip(index, self.shape, strict=True))
         window = ((rows.start, rows.stop), (columns.start, columns.stop))
-        with self._lock:
+        with self._lock, self._environment(GDAL_CACHEMAX=_CACHE_BYTES):
             return self._dataset.read([band + 1 for band in bands], window=window)
 
 
@@ -58,9 +60,11 @@ def open_geotiff(path: Path, key: str | None = None) -> CubeReader:
         dataset = rasterio.open(path, driver="GTiff", sharing=False)
         try:
             if dataset.subdatasets:
-                raise Told(f"{path} has several pages: expected one image with a band for each")
+                raise BadFileError(
+                    f"{path} has several pages: expected one image with a band for each"
+                )
             if dataset.dtypes[0].startswith("complex"):
-                raise Told(f"{path} holds complex numbers: expected real ones")
+                raise BadFileError(f"{path} holds complex numbers: expected real ones")
             source = _Bands(dataset)
             check_size(path, source.shape, source.dtype, path.stat().st_size)
             metadata = _metadata(dataset)
@@ -94,7 +98,6 @@ def _metadata(dataset: Any) -> Metadata:
         fwhm = per_band(imagery, "FWHM_UM")
     bbl = per_band(bands, "bbl")
     scales, offsets = np.array(dataset.scales, float), np.array(dataset.offsets, float)
-    scaled = (scales != 1).any() or (offsets != 0).any()
     tags = dataset.tags()
     tags.pop("AREA_OR_POINT", None)  # the transform is that of areas either way
     if wavelengths is not None:
@@ -111,8 +114,8 @@ def _metadata(dataset: Any) -> Metadata:
         band_names=names if any(names) else None,
         bad_bands=None if bbl is None else bbl == 0,
         nodata=dataset.nodata,
-        scale=scales if scaled else None,
-        offset=offsets if scaled else None,
+        scale=scales if (scales != 1).any() else None,
+        offset=offsets if (offsets != 0).any() else None,
         reflectance_scale=None if np.isnan(reflectance) else reflectance,
         tags=tags,
     )
@@ -155,7 +158,8 @@ def create_geotiff(
         yield CubeWriter(array, (1, 2, 0), shape, dtype)
         with replacing(path) as beside, warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            with rasterio.open(beside, "w", **profile) as dataset:
+            limited = rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES)
+            with limited, rasterio.open(beside, "w", **profile) as dataset:
                 _describe(dataset, metadata)
                 for k in range(num_bands):
                     for row in range(0, height, _TILE):

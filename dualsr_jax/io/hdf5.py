@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from dualsr_jax.io.atomic import replacing
-from dualsr_jax.io.base import CubeReader, CubeWriter, Told, check_size, choose, damage_told
+from dualsr_jax.io.base import BadFileError, CubeReader, CubeWriter, check_size, choose, damage_told
 from dualsr_jax.io.metadata import Metadata, from_variables, to_variables, variable_name
 
 MOST_SMALL = 2**20  # numbers of a dataset beside the cube
@@ -51,7 +51,7 @@ def datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
 def checked(path: Path, cube: h5py.Dataset) -> h5py.Dataset:
     """The dataset, if it lies in this file and the file can hold what it declares."""
     if cube.external or cube.is_virtual:
-        raise Told(f"{path}: {cube.name} only points to other files: read those")
+        raise BadFileError(f"{path}: {cube.name} only points to other files: read those")
     for shape in (cube.shape, cube.chunks or ()):
         check_size(path, shape, cube.dtype, path.stat().st_size)
     return cube

@@ -18,6 +18,7 @@ from dualsr_jax.io.atomic import replacing
 from dualsr_jax.io.base import CubeReader, CubeWriter, check_size, choose, damage_told
 from dualsr_jax.io.envi_header import to_metadata
 from dualsr_jax.io.hdf5 import MOST_SMALL, checked, datasets, small
+from dualsr_jax.io.mat5 import check_mat5
 from dualsr_jax.io.metadata import Metadata, from_variables, to_variables, variable_name
 
 _CLASSES = {"float64": "double", "float32": "single"} | {
@@ -61,6 +62,7 @@ def open_mat(path: Path, key: str | None = None) -> CubeReader:
 
 
 def _open_5(path: Path, key: str | None) -> CubeReader:
+    check_mat5(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scipy's remarks about what it does not read
         listed = scipy.io.whosmat(path)

@@ -145,7 +145,7 @@ def representable(nodata: float | None, dtype: np.dtype) -> bool:
     if nodata is None:
         return False
     if dtype.kind == "f":
-        return not np.isfinite(nodata) or abs(nodata) <= np.finfo(dtype).max
+        return bool(not np.isfinite(nodata) or abs(nodata) <= np.finfo(dtype).max)
     limits = np.iinfo(dtype)
     return bool(np.isfinite(nodata)) and limits.min <= nodata <= limits.max
 

@@ -58,7 +58,7 @@ class RawArray:
         return block
 
     def _fill(self, into: np.ndarray, place: int) -> None:
-        view = memoryview(into.view(np.uint8)).cast("B")
+        view = into.view(np.uint8).data.cast("B")
         while view:
             count = os.preadv(self._file.fileno(), [view], place)
             if not count:
@@ -78,7 +78,7 @@ class RawArray:
                 self._store(block[k, m], place)
 
     def _store(self, values: np.ndarray, place: int) -> None:
-        view = memoryview(values.view(np.uint8)).cast("B")
+        view = values.view(np.uint8).data.cast("B")
         while view:
             count = os.pwrite(self._file.fileno(), view, place)
             view, place = view[count:], place + count

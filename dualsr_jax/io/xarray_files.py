@@ -90,7 +90,8 @@ def open_zarr(path: Path, key: str | None = None) -> CubeReader:
         if isinstance(root, zarr.Array):  # one array, no names: rows, columns, bands
             shape = tuple(root.shape)
             choose(path, {"the array": shape}, None)
-            check_size(path, shape, np.dtype(root.dtype), size)
+            for length in (shape, root.chunks):
+                check_size(path, length, np.dtype(root.dtype), size)
             return CubeReader(path, root, (0, 1, 2), from_variables(dict(root.attrs), shape[2]))
         options = {**_DECODING, "consolidated": False, "chunks": None}
         groups = xarray.open_groups(path, engine="zarr", **options)
@@ -115,7 +116,9 @@ def _open(path: Path, groups: Mapping[str, Any], key: str | None, size: int) -> 
         }
         chosen = choose(path, shapes, key)
         cube = variables[chosen]
-        check_size(path, cube.shape, cube.dtype, size)
+        chunks = cube.encoding.get("chunks") or cube.encoding.get("chunksizes") or ()
+        for length in (cube.shape, chunks):
+            check_size(path, length, cube.dtype, size)
         group, _, name = chosen.rpartition("/")
         metadata = _metadata(groups["/" + group][name], axes[chosen], variables, groups["/"].attrs)
         return CubeReader(path, _Variable(cube), axes[chosen], metadata, close)
@@ -144,7 +147,7 @@ def _metadata(
         if name in (None, "tags") or variable.size > _MOST_SMALL:
             continue
         values = variable.values
-        text = values.dtype.kind in "OSU"
+        text = values.dtype.kind in "OSTU"
         found[name] = "\n".join(str(v) for v in values.ravel()) if text else values
         if name == "wavelength" and "units" in variable.attrs:
             found["wavelength_units"] = str(variable.attrs["units"])

@@ -1,0 +1,235 @@
+"""Fuzzes the readers of cube files: valid files, damaged at random, must be read or refused.
+
+    python scripts/fuzz_readers.py --seconds 600
+
+For each reader, batches of damaged files are read in a process of their own, with a limit on its
+address space and a time-out. Damage: bytes flipped, cut, put in, overwritten; numbers of headers
+replaced by lies. Allowed outcomes: success, ValueError, FileNotFoundError. Anything else, another
+exception, a crash, a hang, much memory, is reported with the file that caused it, which is kept.
+The exit status is 1 if there was any.
+"""
+
+import argparse
+import json
+import random
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+
+CASES = 150  # of a batch
+BATCH_SECONDS = 300  # after which a batch hangs
+CASE_SECONDS = 20  # of processor time, after which a case is reported
+SPARE_BYTES = 3 * 2**30  # of address space, beyond what the libraries take
+MOST_BYTES = 800 * 2**20  # of memory in use
+WHOLE_BYTES = 2**26  # cubes up to this size are read whole
+SUFFIXES = (".hdr", ".tif", ".nc", ".zarr", ".h5", ".mat", ".npy", ".npz", "")
+
+
+def write_seeds(suffix: str, folder: Path) -> None:
+    """Writes valid files, each in a folder of its own: `<folder>/<n>/cube<suffix>`."""
+    import gzip
+
+    import rasterio
+    import xarray
+
+    from dualsr_jax.io.metadata import Metadata
+    from dualsr_jax.io.writers import create_cube
+
+    k = np.arange(6)
+    full = Metadata(
+        crs=rasterio.crs.CRS.from_epsg(32633).to_wkt(),
+        transform=(30.0, 0.0, 383472.37, 0.0, -30.0, 5818302.35),
+        wavelengths=400.0 + 10 * k,
+        fwhm=5.0 + k,
+        band_names=tuple("abcdef"),
+        bad_bands=k == 2,
+        nodata=7.0,
+        scale=np.full(6, 1e-4),
+        offset=np.linspace(0, 1, 6),
+        tags={"sensor type": "made up"},
+    )
+    cube = np.random.default_rng(0).integers(0, 60000, (7, 5, 6)).astype(np.uint16)
+    for n, metadata in enumerate((full, Metadata())):
+        (folder / str(n)).mkdir(parents=True)
+        with create_cube(folder / str(n) / f"cube{suffix}", cube.shape, "u2", metadata) as writer:
+            writer.write(cube, 0, 0)
+    other = folder / "2" / f"cube{suffix}"
+    if suffix == ".hdr":  # packed
+        shutil.copytree(folder / "0", other.parent)
+        text = other.read_text().replace("byte order = 0", "byte order = 1\nfile compression = 1")
+        other.write_text(text)
+        other.with_suffix(".img").write_bytes(gzip.compress(cube.tobytes()))
+    elif suffix == ".mat":  # version 5
+        other.parent.mkdir()
+        header = {"map_info": "{UTM, 1, 1, 5, 6, 7, 7, 11, North, WGS-84}", "fwhm": k}
+        variables = {"cube": cube, "wl": k, "params": header}
+        scipy.io.savemat(other, variables, do_compression=True)
+        (folder / "3").mkdir()
+        scipy.io.savemat(folder / "3" / "cube.mat", variables)
+    elif suffix == ".nc":  # version 3
+        other.parent.mkdir()
+        dataset = xarray.Dataset({"cube": (("y", "x", "band"), cube.astype("i2"))})
+        dataset.to_netcdf(other, engine="scipy")
+    elif suffix == ".h5":  # packed, in a group
+        import h5py
+
+        other.parent.mkdir()
+        with h5py.File(other, "w") as file:
+            file.create_dataset("a/b/cube", data=cube, chunks=(3, 3, 3), compression="gzip")
+
+
+def damage(file: Path, rng: random.Random) -> None:
+    """Damages a file in one to three ways, more often at its beginning."""
+    content = bytearray(file.read_bytes())
+    for _ in range(rng.randint(1, 3)):
+        reach = min(len(content), rng.choice((64, 512, 4096, 1 << 30)))
+        place = rng.randrange(reach) if reach else 0
+        way = rng.randrange(7)
+        if way == 0:
+            for _ in range(rng.randint(1, 8)):
+                if reach:
+                    content[rng.randrange(reach)] ^= 1 << rng.randrange(8)
+        elif way == 1:
+            del content[place:]
+        elif way == 2:
+            content[place:place] = rng.randbytes(rng.randint(1, 32))
+        elif way == 3:
+            del content[place : place + rng.randint(1, 32)]
+        elif way == 4:
+            length = rng.choice((1, 2, 4, 8))
+            content[place : place + length] = rng.choice((b"\0", b"\xff", b"\x7f")) * length
+        elif way == 5:
+            length = rng.choice((2, 4, 8))
+            number = rng.choice((1, 2**15, 2**31 - 1, 2**31, 2**40, rng.getrandbits(64)))
+            order = rng.choice(("little", "big"))
+            content[place : place + length] = (number % 2 ** (8 * length)).to_bytes(length, order)
+        else:
+            numbers = list(re.finditer(rb"\d+", content[:65536]))
+            if numbers:
+                lie = rng.choice((b"0", b"-1", b"99999999999", b"65536", b"1e999", b"nan", b"x"))
+                match = rng.choice(numbers)
+                content[match.start() : match.end()] = lie
+    file.write_bytes(content)
+
+
+def read(path: Path) -> None:
+    """Opens a cube and reads a window, or all of a small one."""
+    from dualsr_jax.io.readers import open_cube
+
+    with open_cube(path) as reader:
+        height, width, bands = reader.shape
+        reader.read(slice(height - 1, height), slice(0, 1), [0, bands - 1])
+        if height * width * bands * reader.dtype.itemsize <= WHOLE_BYTES:
+            reader.read(slice(None), slice(None))
+
+
+def work(suffix: str, seeds: Path, current: Path, seed: int) -> None:
+    """One batch, in this process; prints a line of JSON for each outcome that is not allowed."""
+    warnings.simplefilter("ignore")
+    originals = sorted(seeds.iterdir())
+    for original in originals:
+        read(original / f"cube{suffix}")
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + SPARE_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    rng = random.Random(seed)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(CASES):
+        shutil.rmtree(current, ignore_errors=True)
+        shutil.copytree(rng.choice(originals), current)
+        files = sorted(file for file in current.rglob("*") if file.is_file())
+        damage(rng.choice(files), rng)
+        problem, begin = "", time.process_time()
+        try:
+            read(current / f"cube{suffix}")
+            outcome = "read"
+        except (ValueError, FileNotFoundError):
+            outcome = "refused"
+        except BaseException:  # to be reported, whatever it is
+            outcome, problem = "reported", traceback.format_exc(limit=-4)
+        seconds = time.process_time() - begin
+        now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if seconds > CASE_SECONDS:
+            problem += f"took {seconds:.0f} s"
+        if (now - peak) * 1024 > MOST_BYTES:
+            problem += f"took {(now - peak) // 1024} MiB"
+        peak = max(peak, now)
+        if problem:
+            kept = current.with_name(f"{current.name}-{seed}-{rng.getrandbits(32):08x}")
+            shutil.copytree(current, kept)
+            problem = f"{kept}: {problem}"
+        print(json.dumps({"outcome": outcome, "problem": problem}), flush=True)
+
+
+def fuzz(suffix: str, seconds: float, seed: int, findings: Path) -> int:
+    """Fuzzes one reader; the number of outcomes that are not allowed."""
+    name = suffix[1:] or "band_images"
+    counts = {"read": 0, "refused": 0, "reported": 0}
+    problems: list[str] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        seeds, current = Path(temporary) / "seeds", Path(temporary) / name
+        write_seeds(suffix, seeds)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            seed += 1
+            command = [sys.executable, __file__, "--worker", suffix, str(seeds), str(current)]
+            try:
+                batch = subprocess.run(
+                    [*command, "--seed", str(seed)],
+                    capture_output=True,
+                    timeout=BATCH_SECONDS,
+                )
+                lines, how = batch.stdout, f"ended with status {batch.returncode}"
+                failed = batch.returncode != 0
+                if failed:
+                    how += "\n" + batch.stderr.decode(errors="replace")[-2000:]
+            except subprocess.TimeoutExpired as error:
+                lines, how, failed = error.stdout or b"", "hangs", True
+            for line in lines.splitlines():
+                result = json.loads(line)
+                counts[result["outcome"]] += 1
+                if result["problem"]:
+                    problems.append(result["problem"])
+            if failed:
+                kept = current.with_name(f"{name}-{seed}-crash")
+                if current.is_dir():
+                    shutil.copytree(current, kept)
+                problems.append(f"{kept}: {how}")
+        for folder in Path(temporary).glob(f"{name}-*"):
+            shutil.copytree(folder, findings / folder.name, dirs_exist_ok=True)
+    print(f"{name}: {counts}, {len(problems)} problems", flush=True)
+    for problem in problems[:20]:
+        print(problem.replace(temporary, str(findings)), flush=True)
+    return len(problems)
+
+
+def main() -> None:
+    """Fuzzes the readers, or is one of the processes that do."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=600, help="for each reader")
+    parser.add_argument("--readers", nargs="+", default=list(SUFFIXES), help="their suffixes")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--findings", type=Path, default=Path("runs/fuzz"), help="folder for files")
+    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        suffix, seeds, current = options.worker
+        work(suffix, Path(seeds), Path(current), options.seed)
+        return
+    found = [fuzz(s, options.seconds, options.seed, options.findings) for s in options.readers]
+    sys.exit(1 if any(found) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,313 @@
+"""Damaged, lying and missing files; outputs that must not be written or must not be left."""
+
+import gzip
+import struct
+import zipfile
+import zlib
+
+import h5py
+import numpy as np
+import pytest
+import rasterio
+import scipy.io
+import zarr
+from PIL import Image
+from test_io_formats import TYPES, everything, random_cube, write
+
+from dualsr_jax.io import extras
+from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.io.readers import open_cube
+from dualsr_jax.io.writers import create_cube
+
+CUBE = random_cube((6, 5, 7), "uint16")
+
+
+def read(path, **options):
+    with open_cube(path, **options) as reader:
+        return reader.read(slice(None), slice(None))
+
+
+def envi(folder, **changes):
+    write(folder / "a.hdr", CUBE, everything(7))
+    text = (folder / "a.hdr").read_text()
+    for key, value in changes.items():
+        line = next(x for x in text.splitlines() if x.startswith(key.replace("_", " ")))
+        text = text.replace(line, "" if value is None else f"{key.replace('_', ' ')} = {value}")
+    (folder / "a.hdr").write_text(text)
+    return folder / "a.hdr"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"samples": 6}, r"says that there are 504 bytes .*there are 420"),
+        ({"samples": 10**17}, "there are 420"),
+        ({"bands": 3}, "there are 420"),
+        ({"lines": -6}, "lines is '-6', expected an integer"),
+        ({"lines": "9" * 30}, "lines is '999"),
+        ({"bands": None}, "says nothing of 'bands'"),
+        ({"data_type": 6}, "there are 420"),
+        ({"data_type": 7}, "unknown data type 7"),
+        ({"interleave": "bsx"}, "interleave is 'bsx'"),
+        ({"byte_order": 2}, "byte order is '2'"),
+        ({"header_offset": "x"}, "header offset is 'x'"),
+    ],
+)
+def test_lying_envi_headers(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        read(envi(tmp_path, **changes))
+
+
+def test_envi_pairs_that_are_no_pairs(tmp_path):
+    header = envi(tmp_path)
+    raw = (tmp_path / "a.img").rename(tmp_path / "b.img")
+    with pytest.raises(FileNotFoundError, match=r"no pixels beside the ENVI header .*a\.hdr"):
+        read(header)
+    with pytest.raises(FileNotFoundError, match=r"no ENVI header beside .*b\.img"):
+        read(raw)
+    (tmp_path / "b.hdr").write_text("NROWS 5\n")
+    with pytest.raises(ValueError, match="is no ENVI header"):
+        read(raw)
+
+
+def test_packed_envi(tmp_path):
+    header = envi(tmp_path, byte_order="0\nfile compression = 1")
+    raw = tmp_path / "a.img"
+    packed = gzip.compress(CUBE.transpose(2, 0, 1).tobytes())
+    raw.write_bytes(packed)
+    np.testing.assert_array_equal(read(header), CUBE)
+    raw.write_bytes(packed[:-30])
+    with pytest.raises(ValueError, match=r"a\.img cannot be read, it may be damaged"):
+        read(header)
+    raw.write_bytes(packed[:40] + b"\xff\xff" + packed[42:])
+    with pytest.raises(ValueError, match="may be damaged"):
+        read(header)
+    raw.write_bytes(gzip.compress(bytes(50_000_000)))  # 48 kB
+    with pytest.raises(ValueError, match=r"420 bytes of pixels are packed .*there are more"):
+        read(header)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5", ".nc", ".mat", ".tif"])
+def test_truncated_and_foreign_files(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    write(path, CUBE, everything(7))
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"no cube at all" * 50):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"a\.\w+ cannot be read, it may be damaged"):
+            read(path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="no file or folder"):
+        read(path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("code", [14, 32772])
+def test_type_codes_at_which_scipy_crashes(tmp_path, packed, code):
+    scipy.io.savemat(tmp_path / "a.mat", {"cube": CUBE})
+    content = bytearray((tmp_path / "a.mat").read_bytes())
+    place = content.index(struct.pack("<II", 4, CUBE.nbytes))  # uint16, as many bytes
+    content[place : place + 4] = struct.pack("<I", code)
+    if packed:
+        element = zlib.compress(content[128:])
+        content[128:] = struct.pack("<II", 15, len(element)) + element
+    (tmp_path / "a.mat").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"may be damaged: an element is of type {code}"):
+        read(tmp_path / "a.mat")
+
+
+def test_complex_data(tmp_path):
+    values = CUBE.astype(np.complex64)
+    np.save(tmp_path / "a.npy", values)
+    np.savez(tmp_path / "a.npz", values)
+    scipy.io.savemat(tmp_path / "a.mat", {"cube": values})
+    (tmp_path / "a.img").write_bytes(values.tobytes())
+    (tmp_path / "a.hdr").write_text(
+        "ENVI\nsamples = 5\nlines = 6\nbands = 7\ndata type = 6\ninterleave = bip\n"
+    )
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["cube"] = values
+    zarr.save_array(tmp_path / "a.zarr", values)
+    profile = {"driver": "GTiff", "width": 5, "height": 6, "count": 1, "dtype": "complex64"}
+    with (
+        pytest.warns(rasterio.errors.NotGeoreferencedWarning),
+        rasterio.open(tmp_path / "a.tif", "w", **profile) as dataset,
+    ):
+        dataset.write(values[..., 0], 1)
+    for path in tmp_path.iterdir():
+        with pytest.raises(ValueError, match="complex numbers"):
+            read(path)
+
+
+def test_files_that_declare_more_than_they_hold(tmp_path):
+    huge = (10**6, 10**6, 200)
+    header = np.lib.format.dtype_to_descr(np.dtype("f8"))
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": header, "fortran_order": False, "shape": huge}
+        )
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.write(tmp_path / "a.npy", "cube.npy")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("cube", huge, "f8", chunks=(10, 10, 10))
+    zarr.create_array(tmp_path / "a.zarr", shape=huge, chunks=(10, 10, 10), dtype="f8")
+    profile = {"driver": "GTiff", "width": 10**5, "height": 10**5, "count": 3, "dtype": "float64"}
+    with (
+        pytest.warns(rasterio.errors.NotGeoreferencedWarning),
+        rasterio.open(tmp_path / "a.tif", "w", sparse_ok=True, tiled=True, **profile),
+    ):
+        pass
+    zarr.create_array(tmp_path / "b.zarr", shape=(6, 5, 7), chunks=huge, dtype="f8")
+    for path in tmp_path.iterdir():
+        with pytest.raises(ValueError, match=r"declares a cube of|header says"):
+            read(path)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("cube.npy", (tmp_path / "a.npy").read_bytes() + bytes(100))
+    with pytest.raises(ValueError, match="header says"):
+        read(tmp_path / "a.npz")
+
+
+def test_hdf5_that_points_elsewhere(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("cube", (6, 5, 7), "u2", external=[("secret", 0, 420)])
+    with pytest.raises(ValueError, match="only points to other files"):
+        read(tmp_path / "a.h5")
+
+
+def test_choice_of_the_variable(tmp_path):
+    np.savez(tmp_path / "a.npz", one=CUBE, preview=CUBE[..., :3])
+    np.testing.assert_array_equal(read(tmp_path / "a.npz"), CUBE)
+    np.testing.assert_array_equal(read(tmp_path / "a.npz", key="preview"), CUBE[..., :3])
+    with pytest.raises(ValueError, match=r"no cube 'two', only one \(6, 5, 7\)"):
+        read(tmp_path / "a.npz", key="two")
+    np.savez(tmp_path / "a.npz", one=CUBE, two=CUBE)
+    with pytest.raises(ValueError, match="should hold one three-dimensional array"):
+        read(tmp_path / "a.npz")
+
+
+def test_unknown_formats(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(ValueError, match=r"no known format: expected .*\.hdr"):
+        read(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match=r"no known format: expected one of \.hdr"):
+        write(tmp_path / "b.jpg", CUBE)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no images"):
+        read(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "bands"),
+    [
+        (slice(0, 7), slice(None), None),
+        (slice(-2, 3), slice(None), None),
+        (slice(0, 4, 2), slice(None), None),
+        (slice(3, 3), slice(None), None),
+        (slice(None), slice(0, 6), None),
+        (slice(None), slice(None), [7]),
+        (slice(None), slice(None), [-1]),
+        (slice(None), slice(None), []),
+    ],
+)
+def test_windows_outside(tmp_path, rows, columns, bands):
+    np.save(tmp_path / "a.npy", CUBE)
+    with open_cube(tmp_path / "a.npy") as reader, pytest.raises(ValueError, match=r"are not"):
+        reader.read(rows, columns, bands)
+
+
+# --- outputs
+
+
+def stopped(path, **options):
+    with create_cube(path, CUBE.shape, CUBE.dtype, everything(7), **options) as writer:
+        writer.write(CUBE, 0, 0)
+        raise RuntimeError("stop")
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("suffix", [*TYPES, ".img"])
+def test_outputs_that_exist_are_refused_and_failures_leave_nothing(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    with pytest.raises(RuntimeError, match="stop"):
+        stopped(path)
+    assert not list(tmp_path.iterdir())
+    write(path, CUBE, everything(7))
+    before = contents(tmp_path)
+    assert before
+    with pytest.raises(ValueError, match="exists"):
+        write(path, CUBE)
+    with pytest.raises(RuntimeError, match="stop"):
+        stopped(path, overwrite=True)
+    assert contents(tmp_path) == before
+    write(path, CUBE[:4], overwrite=True)
+    np.testing.assert_array_equal(read(path), CUBE[:4])
+    with open_cube(path) as reader:
+        assert reader.metadata == Metadata()
+
+
+def test_the_header_of_an_envi_pair_is_refused_too(tmp_path):
+    (tmp_path / "a.hdr").write_text("somebody's")
+    with pytest.raises(ValueError, match=r"a\.hdr exists"):
+        write(tmp_path / "a.bil", CUBE)
+
+
+def test_blocks_and_shapes_that_do_not_fit(tmp_path):
+    path = tmp_path / "a.npy"
+    for block, place in ((CUBE, (1, 0)), (CUBE, (0, 0, 1)), (CUBE, (-1, 0))):
+        with (
+            pytest.raises(ValueError, match="not inside"),
+            create_cube(path, CUBE.shape, CUBE.dtype, Metadata()) as writer,
+        ):
+            writer.write(block, *place)
+    with (
+        pytest.raises(ValueError, match="the block is int64, the cube uint16"),
+        create_cube(path, CUBE.shape, CUBE.dtype, Metadata()) as writer,
+    ):
+        writer.write(CUBE.astype(np.int64), 0, 0)
+    for shape, dtype, metadata, message in (
+        ((0, 5, 7), "u2", Metadata(), "all positive"),
+        ((6, 5, 7), "c8", Metadata(), "complex64 are not written"),
+        ((6, 5, 7), "u2", everything(6), "wavelengths has 6 entries, the cube 7 bands"),
+    ):
+        with pytest.raises(ValueError, match=message), create_cube(path, shape, dtype, metadata):
+            raise AssertionError
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        write(tmp_path / "nowhere" / "a.npy", CUBE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_format_cannot_hold(tmp_path):
+    sheared = Metadata(transform=(2.0, 1.0, 0.0, 0.0, -2.0, 0.0))
+    with pytest.raises(ValueError, match="cannot hold the sheared transform"):
+        write(tmp_path / "a.hdr", CUBE, sheared)
+    with pytest.raises(ValueError, match="cannot hold the tag 'long'"):
+        write(tmp_path / "a.nc", CUBE, Metadata(tags={"long": "x" * 70_000}))
+    assert not list(tmp_path.iterdir())
+    # No uint16 pixel is -1: there is nothing to mark.
+    write(tmp_path / "a.tif", CUBE, Metadata(nodata=-1.0, transform=(1.0, 0, 5, 0, -1, 5)))
+    with open_cube(tmp_path / "a.tif") as reader:
+        assert reader.metadata.nodata is None
+
+
+def test_band_images_that_are_none(tmp_path):
+    Image.fromarray(CUBE[..., 0].astype(np.uint8)).save(tmp_path / "1.png")
+    (tmp_path / "2.png").write_bytes(b"\x89PNG and nothing else")
+    with pytest.raises(ValueError, match=r"2\.png cannot be read"):
+        read(tmp_path)
+    Image.fromarray(CUBE[:3, :, 0].astype(np.uint8)).save(tmp_path / "2.png")
+    with pytest.raises(ValueError, match="all bands of a cube must agree"):
+        read(tmp_path)
+
+
+def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
+    write(tmp_path / "a.tif", CUBE, Metadata())
+
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr(extras.importlib, "import_module", missing)
+    with pytest.raises(ValueError, match=r"needs the package 'rasterio': pip install .*\[geo\]"):
+        read(tmp_path / "a.tif")

@@ -1,0 +1,334 @@
+"""Every format gives back what was written, pixels and metadata, whole and by window."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
+import h5py
+import numpy as np
+import pytest
+import rasterio
+import scipy.io
+import xarray
+import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dualsr_jax.io.metadata import Metadata, from_variables, to_variables
+from dualsr_jax.io.raw import RawArray
+from dualsr_jax.io.readers import READERS, open_cube
+from dualsr_jax.io.writers import WRITERS, create_cube
+
+INTEGERS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
+FLOATS = ["float32", "float64"]
+TYPES = {
+    ".hdr": [t for t in INTEGERS if t != "int8"] + FLOATS,
+    ".bil": [t for t in INTEGERS if t != "int8"] + FLOATS,
+    ".bip": [t for t in INTEGERS if t != "int8"] + FLOATS,
+    ".tif": INTEGERS + FLOATS,
+    ".nc": INTEGERS + FLOATS,
+    ".zarr": [*INTEGERS, *FLOATS, "float16"],
+    ".h5": [*INTEGERS, *FLOATS, "float16"],
+    ".mat": INTEGERS + FLOATS,
+    ".npy": [*INTEGERS, *FLOATS, "float16"],
+    ".npz": [*INTEGERS, *FLOATS, "float16"],
+    "": ["uint8", "uint16"],
+}
+UTM = rasterio.crs.CRS.from_epsg(32633).to_wkt()
+LAEA = rasterio.crs.CRS.from_epsg(3035).to_wkt()
+DEGREES = rasterio.crs.CRS.from_epsg(4326).to_wkt()
+
+
+def everything(num_bands):
+    """Metadata with no field empty; the corner has all digits that a double can have."""
+    k = np.arange(num_bands)
+    return Metadata(
+        crs=UTM,
+        transform=(30.0, 0.0, 383472.3712345678, 0.0, -30.0, 5818302.350987654),
+        wavelengths=400 + 10.123 * k,
+        wavelength_unit="Micrometers",
+        fwhm=5 + 0.01 * k,
+        band_names=tuple(f"band {n}" for n in k),
+        bad_bands=k % 3 == 2,
+        nodata=7.0,
+        scale=np.full(num_bands, 1e-4),
+        offset=np.linspace(-1, 1, num_bands),
+        reflectance_scale=10000.0,
+        tags={"sensor type": "made up", "default bands": "{3, 2, 1}", "dualsr_scale": "2"},
+    )
+
+
+def assert_same(found, expected):
+    for field in dataclasses.fields(Metadata):
+        a, b = getattr(found, field.name), getattr(expected, field.name)
+        if b is None:
+            assert a is None, field.name
+        elif field.name == "crs":
+            assert rasterio.crs.CRS.from_wkt(a) == rasterio.crs.CRS.from_wkt(b)
+        elif field.name == "transform":
+            assert (a[2], a[5]) == (b[2], b[5])
+            np.testing.assert_allclose(a, b, rtol=1e-14, atol=1e-14)
+        elif field.name == "nodata":
+            np.testing.assert_equal(a, b)  # NaN too
+        elif isinstance(b, np.ndarray):
+            assert a.dtype == b.dtype, field.name
+            np.testing.assert_allclose(a, b, rtol=1e-14, err_msg=field.name)
+        else:
+            assert a == b, field.name
+
+
+def random_cube(shape, dtype, seed=0):
+    """All values that the type has, extremes included."""
+    rng = np.random.default_rng(seed)
+    if np.dtype(dtype).kind == "f":
+        cube = rng.standard_normal(shape).astype(dtype)
+        cube.flat[0] = np.nan
+        return cube
+    limits = np.iinfo(dtype)
+    cube = rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    cube.flat[0], cube.flat[-1] = limits.min, limits.max
+    return cube
+
+
+def write(path, cube, metadata=None, **options):
+    """In four blocks, out of order."""
+    row, band = cube.shape[0] // 2, cube.shape[2] // 2
+    metadata = Metadata() if metadata is None else metadata
+    with create_cube(path, cube.shape, cube.dtype, metadata, **options) as writer:
+        for rows in (slice(row, None), slice(0, row)):
+            for bands in (slice(band, None), slice(0, band)):
+                block = cube[rows, :, bands]
+                if block.size:
+                    writer.write(block, rows.start, 0, bands.start)
+
+
+def test_every_format_is_tested():
+    assert {WRITERS[s] for s in TYPES} == set(WRITERS.values())
+    assert set(READERS) | {""} == set(WRITERS)
+
+
+@pytest.mark.parametrize("suffix", TYPES)
+@settings(
+    max_examples=6,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_round_trip(tmp_path, suffix, data):
+    dtype = data.draw(st.sampled_from(TYPES[suffix]))
+    shape = tuple(data.draw(st.tuples(*[st.integers(1, 9)] * 3)))
+    cube = random_cube(shape, dtype, data.draw(st.integers(0, 9)))
+    full = everything(shape[2])
+    metadata = data.draw(
+        st.sampled_from(
+            [
+                Metadata(),
+                full,
+                dataclasses.replace(full, crs=LAEA, offset=np.full(shape[2], 0.25), nodata=None),
+                dataclasses.replace(full, nodata=np.nan if dtype in FLOATS else 0.0, offset=None),
+                dataclasses.replace(full, crs=DEGREES, transform=(1e-3, 0, 10.1, 0, -2e-3, 50.7)),
+                dataclasses.replace(full, transform=(14.0, 9.5, 579717.18, 9.5, -14.0, 3714550.7)),
+            ]
+        )
+    )
+    path = tmp_path / f"cube{suffix}"
+    write(path, cube, metadata, overwrite=True)
+    rows, columns, bands = (sorted(data.draw(st.sets(st.integers(0, n), min_size=2, max_size=2)))
+                            for n in shape)  # fmt: skip
+    chosen = data.draw(st.lists(st.integers(0, shape[2] - 1), min_size=1, max_size=4))
+    with open_cube(path) as reader:
+        assert (reader.shape, reader.dtype) == (shape, np.dtype(dtype))
+        whole = reader.read(slice(None), slice(None))
+        assert whole.dtype == np.dtype(dtype)
+        np.testing.assert_array_equal(whole, cube)
+        window = slice(*rows), slice(*columns)
+        np.testing.assert_array_equal(
+            reader.read(*window, slice(*bands)), cube[*window, slice(*bands)]
+        )
+        np.testing.assert_array_equal(reader.read(*window, chosen), cube[*window][..., chosen])
+        assert_same(reader.metadata, metadata)
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("suffix", TYPES)
+def test_every_type(tmp_path, suffix):
+    for dtype in TYPES[suffix]:
+        cube = random_cube((3, 4, 5), dtype)
+        write(tmp_path / f"{dtype}{suffix}", cube)
+        with open_cube(tmp_path / f"{dtype}{suffix}") as reader:
+            assert reader.dtype == dtype
+            np.testing.assert_array_equal(reader.read(slice(None), slice(None)), cube)
+    refused = {"int8", "float16"} - set(TYPES[suffix])
+    for dtype in refused - {"float16"} if suffix == ".nc" else refused:
+        with pytest.raises(ValueError, match=dtype):
+            write(tmp_path / f"refused{suffix}", random_cube((3, 4, 5), dtype))
+        assert not list(tmp_path.glob("refused*"))
+
+
+@pytest.mark.parametrize("suffix", TYPES)
+def test_the_bytes_do_not_depend_on_the_order_of_blocks(tmp_path, suffix):
+    cube = random_cube((300, 20, 6), "uint16")
+    contents = []
+    for name, starts in (("a", (0, 100, 200)), ("b", (200, 0, 100))):
+        path = tmp_path / name / f"cube{suffix}"
+        path.parent.mkdir()
+        with create_cube(path, cube.shape, "uint16", everything(6)) as writer:
+            for start in starts:
+                writer.write(cube[start : start + 100], start, 0)
+        contents.append(
+            {f.relative_to(path.parent): f.read_bytes() for f in path.parent.rglob("*.*")
+             if f.is_file()}
+        )  # fmt: skip
+    assert contents[0] == contents[1]
+
+
+def test_gdal_and_xarray_read_what_is_written(tmp_path):
+    """GDAL's own readers as oracles of ours."""
+    cube, metadata = random_cube((9, 7, 6), "int16"), everything(6)
+    # GDAL opens a Zarr array in a store, a variable of a NetCDF file
+    names = {
+        ".hdr": "{}",
+        ".bil": "{}",
+        ".tif": "{}",
+        ".zarr": "ZARR:{}:/cube",
+        ".nc": "NETCDF:{}:cube",
+    }
+    for suffix, name in names.items():
+        path = tmp_path / f"cube{suffix}"
+        write(path, cube, metadata, overwrite=True)
+        path = path.with_suffix(".img") if suffix == ".hdr" else path
+        with rasterio.open(name.format(path)) as dataset:
+            np.testing.assert_array_equal(dataset.read().transpose(1, 2, 0), cube)
+            assert dataset.crs == rasterio.crs.CRS.from_wkt(UTM)
+            np.testing.assert_allclose(dataset.transform[:6], metadata.transform, rtol=1e-15)
+            assert dataset.nodata == 7
+            if suffix in (".hdr", ".tif"):
+                wavelength = dataset.tags(3, ns="IMAGERY")["CENTRAL_WAVELENGTH_UM"]
+                assert float(wavelength) == pytest.approx(0.420246, abs=5e-4)
+                np.testing.assert_allclose(dataset.scales, metadata.scale)
+                np.testing.assert_allclose(dataset.offsets, metadata.offset)
+                assert dataset.descriptions[2].startswith("band 2")
+    for opened in (
+        xarray.open_zarr(tmp_path / "cube.zarr"),
+        xarray.open_dataset(tmp_path / "cube.nc"),
+    ):
+        assert opened["cube"].dims == ("band", "y", "x")
+        np.testing.assert_allclose(opened["wavelength"], metadata.wavelengths / 1e3)
+        assert opened["cube"].attrs.get("grid_mapping", "spatial_ref") == "spatial_ref"
+        expected = np.where(cube == 7, np.nan, cube * 1e-4).transpose(2, 0, 1)
+        np.testing.assert_allclose(opened["cube"], expected, rtol=1e-6)  # CF: masked and scaled
+        opened.close()
+
+
+def test_files_of_others(tmp_path, rng):
+    """Layouts that we do not write: big-endian, gzip, MATLAB 5, columns first, other names."""
+    cube = rng.integers(0, 1000, (5, 4, 6)).astype(np.uint16)
+    (tmp_path / "big.hdr").write_bytes(
+        "ENVI\r\n; a = b\r\n Samples=4\r\nLINES   = 5\r\nbands = 6\r\ndata type = 12\r\n"
+        "interleave = BIP\r\nbyte order = 1\r\nheader offset = 3\r\nWavelength Units = nm\r\n"
+        "wavelength =\r\n{1,2,3,\r\n4,5, 6 }\r\nbbl = {1,1,0,1,1,1}\r\n"
+        "description = {caf\xe9 {1}}\r\n".encode("latin-1")
+    )
+    (tmp_path / "big.dat").write_bytes(b"abc" + cube.astype(">u2").tobytes())
+    scipy.io.savemat(
+        tmp_path / "five.mat",
+        {"cube": cube, "rgb": cube[..., :3], "wl": np.arange(1, 7) / 10, "bbl": [1, 1, 0, 1, 1, 1]},
+    )
+    with h5py.File(tmp_path / "deep.h5", "w") as file:
+        file["site/reflectance"] = cube
+        file["site/meta/Wavelength"] = np.arange(1.0, 7)
+        file["site/meta/Wavelength"].attrs["Units"] = "nanometers"
+    np.save(tmp_path / "fortran.npy", np.asfortranarray(cube))
+    zarr.save_array(tmp_path / "bare.zarr", cube)
+    profile = {"driver": "COG", "width": 4, "height": 5, "count": 6, "dtype": "uint16"}
+    place = rasterio.Affine(2, 0, 10, 0, -2, 20)
+    with rasterio.open(tmp_path / "cog.tif", "w", transform=place, **profile) as dataset:
+        dataset.write(cube.transpose(2, 0, 1))
+    (tmp_path / "bands").mkdir()
+    profile |= {"driver": "GTiff", "count": 1, "crs": UTM, "transform": place, "nodata": 3}
+    for k in range(6):
+        with rasterio.open(tmp_path / "bands" / f"B{k:02d}.tif", "w", **profile) as dataset:
+            dataset.write(cube[..., k], 1)
+    names = ("downtrack", "crosstrack", "bands")
+    xarray.Dataset({"radiance": (names, cube.astype(np.int16))}).to_netcdf(
+        tmp_path / "classic.nc", engine="scipy"
+    )
+    found = {}
+    for path in tmp_path.iterdir():
+        with open_cube(path) as reader:
+            np.testing.assert_array_equal(reader.read(slice(None), slice(None)), cube, str(path))
+            np.testing.assert_array_equal(reader.read(slice(1, 3), slice(2, 4), [5, 0]),
+                                          cube[1:3, 2:4, [5, 0]])  # fmt: skip
+            found[path.name] = reader.metadata
+    np.testing.assert_array_equal(found["big.hdr"].wavelengths, [1, 2, 3, 4, 5, 6])
+    assert found["big.hdr"].bad_bands.tolist() == [False, False, True, False, False, False]
+    assert found["big.hdr"].tags == {"description": "{café {1}"}
+    np.testing.assert_allclose(found["five.mat"].wavelengths, np.arange(1, 7) * 100)
+    assert found["five.mat"].wavelength_unit == "Micrometers"
+    assert found["five.mat"].bad_bands[2]
+    assert found["deep.h5"].wavelengths[5] == 6
+    assert found["cog.tif"].transform == found["bands"].transform == (2, 0, 10, 0, -2, 20)
+    assert found["bands"].nodata == 3
+    assert rasterio.crs.CRS.from_wkt(found["bands"].crs) == rasterio.crs.CRS.from_wkt(UTM)
+
+
+@pytest.mark.parametrize("suffix", [".hdr", ".tif", ".h5", ".zarr"])
+def test_threads_share_readers_and_writers(tmp_path, suffix):
+    cube = random_cube((64, 32, 8), "uint16")
+    path = tmp_path / f"cube{suffix}"
+    windows = [(row, column) for row in range(0, 64, 8) for column in range(0, 32, 8)]
+    with ThreadPoolExecutor(4) as pool:
+        with create_cube(path, cube.shape, "uint16", Metadata()) as writer:
+            list(pool.map(lambda w: writer.write(cube[w[0] :, w[1] :][:8, :8], *w), windows))
+        with open_cube(path) as reader:
+
+            def read(w):
+                return reader.read(slice(w[0], w[0] + 8), slice(w[1], w[1] + 8))
+
+            for (row, column), block in zip(windows, pool.map(read, windows), strict=True):
+                np.testing.assert_array_equal(block, cube[row : row + 8, column : column + 8])
+
+
+def test_enlarged_and_selected():
+    metadata = dataclasses.replace(
+        everything(6),
+        transform=(14.0, 9.5, 579717.18, 9.5, -14.0, 3714550.7),
+        tags={"x start": "85", "note": "stays"},
+    )
+    larger = metadata.enlarged(3)
+    corner = rasterio.Affine(*metadata.transform) @ (12, 7)  # any pixel corner stays where it is
+    np.testing.assert_allclose(rasterio.Affine(*larger.transform) @ (36, 21), corner, rtol=1e-15)
+    assert larger.transform[2] == 579717.18
+    assert larger.transform[5] == 3714550.7
+    assert larger.tags == {"note": "stays"}
+    some = metadata.select([4, 2])
+    assert some.band_names == ("band 4", "band 2")
+    assert some.bad_bands.tolist() == [False, True]
+    np.testing.assert_array_equal(some.wavelengths, metadata.wavelengths[[4, 2]])
+    assert_same(metadata.select(slice(None)), metadata)
+
+
+@pytest.mark.parametrize("unit", ["Index", "Wavenumber", "GHz"])
+def test_units_that_are_no_lengths_stay_text(tmp_path, unit):
+    write(tmp_path / "a.hdr", random_cube((2, 2, 3), "uint8"))
+    with (tmp_path / "a.hdr").open("a") as file:
+        file.write(f"wavelength units = {unit}\nwavelength = {{1, 2, 3}}\n")
+    with open_cube(tmp_path / "a.hdr") as reader:
+        assert reader.metadata.wavelengths is None
+        assert reader.metadata.tags == {"wavelength units": unit, "wavelength": "{1, 2, 3}"}
+
+
+def test_variables_of_other_kinds_are_left_out():
+    variables = to_variables(everything(6)) | {"bbl": np.ones(4), "nodata": "seven", "fwhm": "wide"}
+    found = from_variables(variables, 6)
+    assert found.bad_bands is None
+    assert found.nodata is None
+    assert found.fwhm is None
+    np.testing.assert_array_equal(found.wavelengths, everything(6).wavelengths)
+
+
+def test_reading_needs_no_more_memory_than_the_window(tmp_path):
+    with (tmp_path / "sparse").open("w+b") as file:
+        array = RawArray(file, (1000, 2000, 3000), np.dtype("<f8"))  # 48 GB of holes
+        array.allocate()
+        assert array[998:1000, 1998:2000, 2990:3000].shape == (2, 2, 10)
