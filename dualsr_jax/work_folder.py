@@ -72,6 +72,8 @@ def work_folder(
     folder, run = output.parent / f".{output.name}.parts", json.loads(json.dumps(run))
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, "output"):
+        for path in folder.glob("." + "?" * 32 + ".*"):  # of tiles that a kill cut off
+            path.unlink()
         stored = _stored_plan(folder)
         if stored and stored["run"] != run:
             old = stored["run"]
