@@ -6,8 +6,13 @@ from collections.abc import Callable
 from absl import app, flags, logging
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a command; its ValueError, FileNotFoundError and the like end it with one line."""
+def run(main: Callable[..., None], *, arguments: bool = False) -> None:
+    """Runs a command; its ValueError, FileNotFoundError and the like end it with one line.
+
+    Args:
+        main: the command.
+        arguments: whether it takes a list of what is on the command line beside the flags.
+    """
 
     def parse(argv: list[str]) -> list[str]:
         try:
@@ -16,15 +21,15 @@ def run(main: Callable[[], None]) -> None:
             # A config's own error is the last line of a report; ml_collections quotes its own.
             reason = str(error).strip().splitlines()[-1].strip().replace("\\n", " ")
             sys.exit(f"error: {reason}")
-        if len(rest) > 1:
+        if len(rest) > 1 and not arguments:
             sys.exit(f"error: unknown arguments: {' '.join(rest[1:])}")
         return rest
 
-    def guarded(_: list[str]) -> None:
+    def guarded(rest: list[str]) -> None:
         # What libraries log as an error comes here as an exception too, and is told in one line.
         logging.set_verbosity(logging.FATAL)
         try:
-            main()
+            main(*([rest[1:]] if arguments else []))
         except (ValueError, OSError, FloatingPointError) as error:
             sys.exit(f"error: {error}")
 

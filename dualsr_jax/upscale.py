@@ -20,9 +20,12 @@ from jaxtyping import Float
 
 from dualsr_jax.ensemble import ensemble, views
 from dualsr_jax.fine_stage import back_project
+from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.weights import read_weights, write_weights
 from dualsr_jax.models.coarse import CoarSR, network_settings
 from dualsr_jax.ops.degrade import Degradation, degrade, image_keys
+from dualsr_jax.scene.arrays import upscale_array, upscale_labelled
+from dualsr_jax.scene.large_scene import MEMORY_GB
 
 Cube = Float[np.ndarray, "H W L"]
 _OVERSHOOT = 0.25  # more than bicubic reduction of values in [0, 1] can give
@@ -169,6 +172,48 @@ class DualSR:
             guide, _ = ensemble(run, lr, self.ensemble)
         fine, gains = back_project(coarse, guide, ratio=self.ratio, iterations=self.iterations)
         return Result(coarse, np.asarray(fine), np.asarray(gains), spread)
+
+    def upscale(
+        self,
+        cube: Any,
+        *,
+        peak: float | None = None,
+        nodata: float | None = None,
+        dtype: np.dtype | type | None = None,
+        memory_gb: float = MEMORY_GB,
+    ) -> Any:
+        """Super-resolves a cube of any size and range, tile by tile; it comes back as what it was.
+
+        Bands that are empty, constant or flagged are enlarged by bicubic interpolation and do not
+        guide others; pixels without data stay so.
+
+        Args:
+            cube: NumPy array `[H, W, L]` of integers or floats, or an `xarray.DataArray` with
+                dimensions y, x and bands in any order.
+            peak: stored value of full intensity; None: by rule, see `preprocessing`.
+            nodata: stored value of pixels without data, besides NaN; None: as a DataArray says.
+            dtype: of the result; None: that of the cube.
+            memory_gb: for a tile.
+
+        Returns:
+            Of the same type, `s` times as high and wide; integers are rounded and saturated.
+
+        Raises:
+            ValueError: if it is no such cube, fewer than 5 bands are usable, or this object makes
+                another number of corrections than one.
+        """
+        settings: Any = {
+            "peak": peak,
+            "dtype": None if dtype is None else np.dtype(dtype),
+            "memory_gb": memory_gb,
+        }
+        if isinstance(cube, np.ndarray):
+            return upscale_array(self, cube, Metadata(nodata=nodata), **settings)
+        if not hasattr(cube, "dims"):
+            raise ValueError(
+                f"a NumPy array or an xarray.DataArray is expected, got {type(cube).__name__}"
+            )
+        return upscale_labelled(self, cube, nodata=nodata, **settings)
 
     @classmethod
     def from_pretrained(

@@ -116,6 +116,15 @@ def test_type_codes_at_which_scipy_crashes(tmp_path, packed, code):
         read(tmp_path / "a.mat")
 
 
+def test_a_matlab_matrix_that_says_it_is_complex(tmp_path):
+    scipy.io.savemat(tmp_path / "a.mat", {"cube": CUBE})
+    content = bytearray((tmp_path / "a.mat").read_bytes())
+    content[128 + 17] |= 0x08  # the flags of the first matrix; its imaginary part is not there
+    (tmp_path / "a.mat").write_bytes(content)
+    with pytest.raises(ValueError, match="a matrix has 4 elements: expected 5"):
+        read(tmp_path / "a.mat")
+
+
 def test_complex_data(tmp_path):
     values = CUBE.astype(np.complex64)
     np.save(tmp_path / "a.npy", values)

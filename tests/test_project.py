@@ -19,6 +19,7 @@ from dualsr_jax.training.step import create_state, make_train_step
 LAYERS = [
     ["ops"],
     ["metrics", "fine_stage", "models", "io", "commands", "ensemble"],
+    ["scene"],
     [
         "protocols",
         "upscale",
@@ -31,10 +32,10 @@ LAYERS = [
         "training.processes",
         "training.signals",
     ],
-    ["training.parallel", "training.checkpoint", "quality"],
-    ["training.loop", "report"],
+    ["training.parallel", "training.checkpoint"],
+    ["training.loop", "prediction"],
     ["self_check"],
-    ["train", "evaluate", "prepare", "export"],
+    ["train", "evaluate", "prepare", "predict", "export"],
 ]
 MODULES = sorted((ROOT / "dualsr_jax").rglob("*.py"))
 
@@ -51,7 +52,7 @@ def imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             names = {f"{node.module}.{alias.name}" for alias in node.names}
-            packages = {"dualsr_jax.models", "dualsr_jax.training"}
+            packages = {f"dualsr_jax.{p}" for p in ("models", "training", "scene", "prediction")}
             yield from names if node.module in packages else {node.module}
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from dualsr_jax.ops.resize import imresize
-from dualsr_jax.quality import lr_consistency
-from dualsr_jax.report import rgb_bands, write_report
+from dualsr_jax.prediction.quality import lr_consistency
+from dualsr_jax.prediction.report import rgb_bands, write_report
 
 
 class OnDisk:

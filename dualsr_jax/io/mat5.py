@@ -13,6 +13,8 @@ from typing import IO
 _NUMBERS = frozenset({1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 16, 17, 18})
 _MATRIX, _PACKED = 14, 15
 _OF_NUMBERS = range(4, 16)  # classes of matrices: characters, sparse, floats, integers
+_SPARSE = 5
+_COMPLEX = 0x0800  # a flag: imaginary parts follow
 _MOST_NESTED = 30
 _PIECE = 1 << 20
 
@@ -84,7 +86,7 @@ def _tag(stream: _Stream, order: str) -> tuple[int, int, bytes | None]:
 def _matrix(stream: _Stream, order: str, kind: int, length: int, depth: int) -> None:
     if kind != _MATRIX or depth > _MOST_NESTED:
         raise ValueError(f"an element is of type {kind}, {depth} deep: expected a matrix")
-    left, number, matrix_class = length, 0, 0
+    left, number, matrix_class, is_complex = length, 0, 0, False
     while left > 0:
         kind, size, content = _tag(stream, order)
         padded = 0 if content is not None else size + -size % 8
@@ -99,11 +101,16 @@ def _matrix(stream: _Stream, order: str, kind: int, length: int, depth: int) -> 
         elif number == 0:
             if padded < 8:
                 raise ValueError("the first element of a matrix is too short")
-            matrix_class = struct.unpack(order + "I", _exactly(stream, 4))[0] & 0xFF
+            flags = struct.unpack(order + "I", _exactly(stream, 4))[0]
+            matrix_class, is_complex = flags & 0xFF, bool(flags & _COMPLEX)
             _pass(stream, padded - 4)
         else:
             _pass(stream, padded)
         number += 1
+    # flags, size, name and numbers, or the places and numbers of what is not zero
+    expected = (6 if matrix_class == _SPARSE else 4) + is_complex
+    if matrix_class in _OF_NUMBERS and number != expected:
+        raise ValueError(f"a matrix has {number} elements: expected {expected}")
 
 
 def _exactly(stream: _Stream, count: int) -> bytes:

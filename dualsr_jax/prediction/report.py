@@ -15,7 +15,14 @@ from jaxtyping import Bool, Float
 
 from dualsr_jax.figures import Look, Spectra, report_figure
 from dualsr_jax.io.atomic import replacing
-from dualsr_jax.quality import VALUES_AT_ONCE, Cube, Intensity, good_bands, lr_consistency, scaled
+from dualsr_jax.prediction.quality import (
+    VALUES_AT_ONCE,
+    Cube,
+    Intensity,
+    good_bands,
+    lr_consistency,
+    scaled,
+)
 
 _RGB_NM = (640.0, 550.0, 470.0)
 _RGB_PLACES = (3 / 4, 1 / 2, 1 / 4)  # of the bands, where no wavelength is known

@@ -1,0 +1,1 @@
+"""From files to files: runs that go on, clusters, quality without ground truth."""

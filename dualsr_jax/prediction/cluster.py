@@ -1,0 +1,151 @@
+"""The tiles of a scene on Dask: threads of this machine, or workers of a cluster.
+
+Contract: workers see the same files under the same paths. Each opens the scene and restores the
+networks itself, once, computes the tiles it is given into the work folder, and returns their
+numbers. A tile whose worker dies is given to another; a tile computed twice is the same.
+"""
+
+import dataclasses
+import functools
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dualsr_jax.io.extras import geo
+from dualsr_jax.io.readers import open_cube
+from dualsr_jax.prediction.provenance import tags
+from dualsr_jax.scene.large_scene import Scene, Tiling
+from dualsr_jax.scene.parts import FileParts
+from dualsr_jax.scene.preprocessing import Preparation
+from dualsr_jax.training.checkpoint import restore_dualsr
+from dualsr_jax.upscale import DualSR
+
+THREADS = "threads"
+_THREADS = 2  # at a time: one computes while the other reads or writes
+_TIMEOUT_S = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Where networks are restored from.
+
+    Attributes:
+        folder: of the network.
+        half_folder: of the network of half the scale, or None.
+        ensemble: members of the self-ensemble.
+        precision: "float32" or "bfloat16".
+    """
+
+    folder: Path
+    half_folder: Path | None = None
+    ensemble: int = 1
+    precision: str = "float32"
+
+    @functools.cached_property
+    def networks(self) -> DualSR:
+        """Both stages.
+
+        Raises:
+            FileNotFoundError: if there are none.
+            ValueError: if the second is not of half the scale.
+        """
+        dualsr = restore_dualsr(self.folder, self.half_folder, precision=self.precision)
+        return dataclasses.replace(dualsr, ensemble=self.ensemble)
+
+    def __reduce__(self) -> tuple:
+        """Without the networks themselves."""
+        return Weights, (self.folder, self.half_folder, self.ensemble, self.precision)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """All that a worker needs to compute a tile.
+
+    Attributes:
+        path: of the scene.
+        key: of the variable in the file, or None.
+        weights: of the networks.
+        made_by: their tags, of `provenance`.
+        preparation: of the scene.
+        tiling: likewise.
+        spread: whether the self-ensemble's spread is kept.
+        folder: of the tiles.
+        token: of this run.
+    """
+
+    path: Path
+    key: str | None
+    weights: Weights
+    made_by: dict[str, str]
+    preparation: Preparation
+    tiling: Tiling
+    spread: bool
+    folder: Path
+    token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+
+
+_opened: dict[str, tuple[Scene, FileParts]] = {}  # the run that this process is at work for
+_opening = threading.Lock()
+
+
+def _open(job: Job) -> tuple[Scene, FileParts]:
+    with _opening:
+        if job.token not in _opened:
+            _opened.clear()
+            networks = job.weights.networks
+            if tags(networks) != job.made_by:
+                raise ValueError(
+                    f"a worker has other weights or another version than the client: it has "
+                    f"{tags(networks)}, the client {job.made_by}"
+                )
+            source = open_cube(job.path, job.key)
+            scene = Scene(source, job.preparation, networks, job.tiling, job.spread)
+            bands = len(job.preparation.bands)
+            parts = FileParts(job.folder, scene.tiles, scene.layers, bands)
+            _opened[job.token] = scene, parts
+        return _opened[job.token]
+
+
+def compute_tile(job: Job, index: int) -> int:
+    """Computes a tile into the work folder; returns its index."""
+    scene, parts = _open(job)
+    scene.compute([index], parts)
+    return index
+
+
+def compute(
+    job: Job, indices: Sequence[int], scheduler: str, done: Callable[[int], object]
+) -> None:
+    """First pass over some tiles.
+
+    Args:
+        job: the run.
+        indices: of the tiles.
+        scheduler: "threads", or the address of a `dask.distributed` scheduler, tcp://host:port.
+        done: called with the index of each tile that is finished.
+
+    Raises:
+        ValueError: if no scheduler answers, workers keep dying, or Dask is not installed.
+    """
+    dask = geo("dask")
+    shared = dask.delayed(job, pure=False)
+    graph = [dask.delayed(compute_tile, pure=False)(shared, int(index)) for index in indices]
+    if scheduler == THREADS:
+        told = [dask.delayed(done, pure=False)(tile) for tile in graph]
+        dask.compute(*told, scheduler="threads", num_workers=_THREADS)
+        return
+    distributed = geo("distributed")
+    try:
+        client = distributed.Client(scheduler, timeout=_TIMEOUT_S)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no scheduler answers at {scheduler!r}: {error}") from error
+    with client:
+        try:
+            for future in distributed.as_completed(client.compute(graph)):
+                done(future.result())
+        except distributed.KilledWorker as error:
+            raise ValueError(
+                f"workers died again and again over a tile, as without memory: {error}. Lower "
+                "--memory_gb, which sets the tiles' size"
+            ) from error

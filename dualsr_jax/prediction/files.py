@@ -1,0 +1,227 @@
+"""Super-resolves a scene from file to file.
+
+Contract: what is wrong is told before anything is computed; the output appears, whole, at the end.
+Finished tiles are kept beside the output until then (`work_folder`), and the same call goes on with
+those that are missing. Says on the way what was decided.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from dualsr_jax.io.envi import RAW_SUFFIXES
+from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.io.readers import CubeReader, open_cube
+from dualsr_jax.io.writers import create_cube
+from dualsr_jax.prediction import cluster
+from dualsr_jax.prediction.cluster import Job, Weights
+from dualsr_jax.prediction.provenance import tags
+from dualsr_jax.prediction.report import write_report
+from dualsr_jax.prediction.work_folder import check_disk_space, describe, work_folder
+from dualsr_jax.scene.assembly import Assembly, check_dtype
+from dualsr_jax.scene.large_scene import MEMORY_GB, Scene, choose_tiling
+from dualsr_jax.scene.parts import FileParts
+from dualsr_jax.scene.preprocessing import prepare, scan
+from dualsr_jax.upscale import DualSR
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How scenes are super-resolved; as the flags of the same names."""
+
+    key: str | None = None
+    peak: float | None = None
+    dtype: np.dtype | None = None
+    overwrite: bool = False
+    scheduler: str | None = None
+    memory_gb: float = MEMORY_GB
+    tile: tuple[int, int] | None = None
+    uncertainty: Path | None = None
+    report: Path | None = None
+
+
+def _first_pass(
+    scene: Scene, parts: FileParts, path: Path, weights: Weights, options: Options
+) -> None:
+    """Computes the tiles that are missing."""
+    finished = parts.finished()
+    missing = [index for index in range(len(scene.tiles)) if index not in finished]
+    if finished and missing:
+        print(f"{len(finished)} of {len(scene.tiles)} tiles are there from an interrupted run")
+    with tqdm(total=len(scene.tiles), initial=len(finished), unit="tile", desc="tiles") as bar:
+
+        def done(_: int) -> None:
+            bar.update()
+
+        if options.scheduler is None:
+            scene.compute(missing, parts, done)
+            return
+        job = Job(
+            path.absolute(),
+            options.key,
+            weights,
+            tags(weights.networks),
+            scene.preparation,
+            scene.tiling,
+            scene.spread,
+            parts.folder.absolute(),
+        )
+        cluster.compute(job, missing, options.scheduler, done)
+    lost = set(missing) - set(parts.finished())
+    if lost:
+        raise ValueError(
+            f"{len(lost)} tiles that workers computed are not in {str(parts.folder)!r}: all "
+            "workers must see this folder under this path"
+        )
+
+
+def _second_pass(
+    scene: Scene, parts: FileParts, outputs: Sequence[Any], dtype: np.dtype
+) -> Assembly:
+    """Writes the result, and the spread where there is a second output."""
+    assembly = Assembly(scene, parts)
+    with tqdm(total=scene.source.shape[0], unit="row", desc="write") as bar:
+        assembly.write_fine(outputs[0].write, dtype, lambda rows: bar.update(rows) or None)
+    for writer in outputs[1:]:
+        assembly.write_spread(writer.write)
+    return assembly
+
+
+def _report(
+    source: CubeReader, assembly: Assembly, scene: Scene, output: Path, folder: Path
+) -> None:
+    """Writes the report of quality without ground truth, and prints its numbers."""
+    shape, preparation = source.shape, scene.preparation
+    bad = np.isin(np.arange(shape[2]), preparation.bands, invert=True)
+    with open_cube(output) as fine:
+        report = write_report(
+            source,
+            {"CoarSR": assembly, "DualSR": fine},
+            scene.scale,
+            folder,
+            wavelengths=source.metadata.wavelengths,
+            peak=float(1 / preparation.gain.mean()),
+            nodata=None if preparation.nodata is None else float(preparation.nodata),
+            bad_bands=bad,
+            title=f"{output.name}, x{scene.scale}",
+        )
+    for name, scores in report["lr_consistency"].items():
+        print(f"{name}: {scores['psnr_db']} dB, {scores['sam_deg']} degrees to the scene, reduced")
+    print(f"report: {folder}")
+
+
+def _targets(
+    source: CubeReader, output: Path, networks: DualSR, options: Options
+) -> list[tuple[Path, np.dtype, Metadata]]:
+    """What is written: path, data type and metadata of the result, and of the spread if asked."""
+    dtype = source.dtype if options.dtype is None else options.dtype
+    metadata = source.metadata.enlarged(networks.model.scale)
+    metadata = dataclasses.replace(metadata, tags={**metadata.tags, **tags(networks)})
+    targets = [(output, dtype, metadata)]
+    if options.uncertainty is not None:
+        spread = dataclasses.replace(metadata, nodata=None, offset=None)
+        targets.append((options.uncertainty, np.dtype(np.float32), spread))
+    return targets
+
+
+@contextlib.contextmanager
+def _planned(
+    source: CubeReader,
+    networks: DualSR,
+    targets: Sequence[tuple[Path, np.dtype, Metadata]],
+    options: Options,
+) -> Iterator[tuple[Scene, FileParts]]:
+    """Looks at a scene, decides how it is computed, opens the work folder and checks the disk."""
+    (height, width, bands), spread = source.shape, options.uncertainty is not None
+    output, dtype, _ = targets[0]
+    statistics = scan(source)
+    preparation = prepare(statistics, source.dtype, source.metadata, peak=options.peak)
+    print(f"{source.path}: {height}x{width}x{bands} {source.dtype}; {preparation.report()}")
+    check_dtype(preparation, source.metadata.nodata, dtype)
+    tiling = choose_tiling(
+        (height, width, len(preparation.bands)),
+        source.dtype.itemsize,
+        networks,
+        memory_gb=options.memory_gb,
+        window=options.tile,
+        spread=spread,
+    )
+    settings = {"networks": tags(networks), "tile": options.tile, "spread": spread}
+    run = describe(source, statistics, preparation, **settings)
+    with work_folder(output, run, tiling, overwrite=options.overwrite) as (folder, tiling):
+        scene = Scene(source, preparation, networks, tiling, spread)
+        parts = FileParts(folder, scene.tiles, scene.layers, len(preparation.bands))
+        values = height * width * bands * scene.scale**2
+        # Packed formats are made from a plain file in the end: both are there then.
+        written = 2 * values * sum(kind.itemsize for _, kind, _ in targets)
+        needed = parts.bytes_missing() + written
+        check_disk_space(folder, needed, f"x{scene.scale} of {source.path}")
+        print(
+            f"{len(scene.tiles)} tiles of {tiling.window[0]}x{tiling.window[1]} pixels, "
+            f"{tiling.band_chunk} bands at a time, on {jax.local_device_count()} device(s), for "
+            f"{options.memory_gb:g} GB; {needed / 1e9:.3g} GB of disk"
+        )
+        yield scene, parts
+
+
+def _check_paths(path: Path, output: Path, uncertainty: Path | None) -> None:
+    """Raises ValueError if a file would be written over another of the same run."""
+    envi = {".hdr", *RAW_SUFFIXES}
+
+    def same(a: Path, b: Path) -> bool:
+        both_envi = {a.suffix.lower(), b.suffix.lower()} <= envi
+        a, b = a.absolute(), b.absolute()
+        return a == b or (both_envi and a.with_suffix("") == b.with_suffix(""))
+
+    if same(path, output) or (uncertainty is not None and same(path, uncertainty)):
+        raise ValueError(f"{path} would be written over itself: choose another output")
+    if uncertainty is not None and same(output, uncertainty):
+        raise ValueError(f"the result and its uncertainty are both {output}: rename one")
+
+
+def predict(path: Path, output: Path, weights: Weights, options: Options) -> float:
+    """Super-resolves one scene.
+
+    Args:
+        path: of the scene.
+        output: to write.
+        weights: of both stages.
+        options: all else.
+
+    Returns:
+        The gain of the fine stage.
+
+    Raises:
+        ValueError: for bad input or settings, an output that exists, another run's tiles, or too
+            little disk space; nothing is computed before that is known.
+        FileNotFoundError: if there is no such scene, or no folder for the output.
+    """
+    _check_paths(path, output, options.uncertainty)
+    networks = weights.networks
+    with contextlib.ExitStack() as stack, contextlib.ExitStack() as writing:
+        source = stack.enter_context(open_cube(path, options.key))
+        scale, (height, width, bands) = networks.model.scale, source.shape
+        shape = height * scale, width * scale, bands
+        targets = _targets(source, output, networks, options)
+        # Opened before the work: what cannot be written is told at once.
+        writers = [
+            writing.enter_context(
+                create_cube(target, shape, dtype, metadata, overwrite=options.overwrite)
+            )
+            for target, dtype, metadata in targets
+        ]
+        scene, parts = stack.enter_context(_planned(source, networks, targets, options))
+        _first_pass(scene, parts, path, weights, options)
+        assembly = _second_pass(scene, parts, writers, targets[0][1])
+        writing.close()
+        size = "x".join(map(str, shape))
+        print(f"{output}: {size} {targets[0][1]}; gain of the fine stage {assembly.gain:.4f}")
+        if options.report is not None:
+            _report(source, assembly, scene, output, options.report)
+    return assembly.gain

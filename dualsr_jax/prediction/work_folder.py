@@ -1,0 +1,111 @@
+"""The folder of a run over a scene: what is computed already, and whether it is the same run.
+
+Contract: `.<name>.parts` beside the output holds the tiles and `plan.json`, which says what was to
+be computed from what; the same command goes on with the tiles that are missing, another one is
+refused. One run at a time. The folder goes when the run ends well.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dualsr_jax.io.atomic import replacing
+from dualsr_jax.io.lock import locked
+from dualsr_jax.scene.large_scene import Tiling
+from dualsr_jax.scene.preprocessing import Preparation, Source, Statistics
+
+_PLAN = "plan.json"
+_SPARE_BYTES = 2**20
+
+
+def describe(
+    source: Source, statistics: Statistics, preparation: Preparation, **settings: Any
+) -> dict[str, Any]:
+    """What decides on the tiles of a run, as JSON.
+
+    The scene is told from others by its shape and the statistics of its bands, so that a copy, or a
+    file with another date, is the same scene.
+    """
+    digest = hashlib.sha256()
+    for values in (statistics.minimum, statistics.maximum, statistics.mean, statistics.valid):
+        digest.update(np.asarray(values).tobytes())
+    normalisation = hashlib.sha256(preparation.gain.tobytes() + preparation.bias.tobytes())
+    return {
+        "shape": list(source.shape),
+        "type": str(source.dtype),
+        "content": digest.hexdigest()[:16],
+        "usable bands": preparation.bands.tolist(),
+        "normalisation": f"{preparation.rule} {normalisation.hexdigest()[:8]}",
+        **settings,
+    }
+
+
+def _stored_plan(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / _PLAN).read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+@contextlib.contextmanager
+def work_folder(
+    output: Path, run: dict[str, Any], tiling: Tiling, *, overwrite: bool = False
+) -> Iterator[tuple[Path, Tiling]]:
+    """Gives the folder of a run, and the tiling that it was begun with.
+
+    Args:
+        output: that the run is to write.
+        run: of `describe`.
+        tiling: for a run that begins.
+        overwrite: whether the tiles of another run are thrown away.
+
+    Raises:
+        ValueError: if the folder is of another run, or another process is at work in it.
+    """
+    folder, run = output.parent / f".{output.name}.parts", json.loads(json.dumps(run))
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, "output"):
+        for path in folder.glob("." + "?" * 32 + ".*"):  # of tiles that a kill cut off
+            path.unlink()
+        stored = _stored_plan(folder)
+        if stored and stored["run"] != run:
+            old = stored["run"]
+            names = [name for name in {**old, **run} if old.get(name) != run.get(name)]
+            if not overwrite:
+                raise ValueError(
+                    f"{str(folder)!r} holds the tiles of an interrupted run of another kind (other "
+                    f"{', '.join(names)}): give the command it was begun with to go on, or "
+                    "--overwrite to throw them away"
+                )
+            stored = {}
+        if stored:
+            tiling = Tiling(tuple(stored["window"]), stored["band_chunk"])
+        else:
+            for path in folder.glob("*tile_*"):
+                path.unlink()
+            with replacing(folder / _PLAN) as beside:
+                beside.write_text(json.dumps({"run": run, **dataclasses.asdict(tiling)}) + "\n")
+        ended_well = False
+        try:
+            yield folder, tiling
+            ended_well = True
+        finally:
+            if ended_well or not any(folder.glob("tile_*")):
+                shutil.rmtree(folder)
+
+
+def check_disk_space(folder: Path, needed_bytes: int, what: str) -> None:
+    """Raises ValueError if there is less room in a folder's file system than a run needs."""
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes + _SPARE_BYTES:
+        raise ValueError(
+            f"{what} needs {needed_bytes / 1e9:.3g} GB in {str(folder)!r}, and {free / 1e9:.3g} GB "
+            "are free: make room, or write to another disk"
+        )

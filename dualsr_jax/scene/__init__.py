@@ -1,0 +1,1 @@
+"""Super-resolution of a scene of any size, tile by tile."""

@@ -1,0 +1,106 @@
+"""Stored values: which are none, what stands in for them, and how results become stored values.
+
+Contract: pixels that are nodata, NaN or infinite hold no measurement. They are filled from valid
+ones around, as far as `RADIUS`, and with one value further away: what a pixel is filled with
+depends on those within `RADIUS` alone, so that tiles agree. In results they become nodata again.
+"""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+
+RADIUS = 16  # pixels
+
+
+def nodata_of(value: float | None, dtype: np.dtype) -> Any:
+    """A nodata value in a data type, or None where there is none or the type cannot hold it."""
+    if value is None or (dtype.kind == "f" and not np.isfinite(value)):
+        return None  # NaN and infinite pixels are invalid anyway
+    if dtype.kind == "f":
+        return dtype.type(value)
+    limits = np.iinfo(dtype)
+    whole = float(value).is_integer() and limits.min <= value <= limits.max
+    return dtype.type(int(value)) if whole else None
+
+
+def invalid_pixels(stored: Shaped[np.ndarray, "*shape"], nodata: Any) -> Bool[np.ndarray, "*shape"]:
+    """Pixels that hold no measurement.
+
+    Args:
+        stored: integer or floating point.
+        nodata: of `nodata_of`.
+    """
+    invalid = np.zeros(stored.shape, bool) if stored.dtype.kind != "f" else ~np.isfinite(stored)
+    if nodata is not None:
+        invalid |= stored == nodata
+    return invalid
+
+
+def _around(x: np.ndarray) -> np.ndarray:
+    """Sums over 3x3 pixels; the order of the sums is the same wherever a pixel lies."""
+    padded = np.pad(x, 1)
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+
+
+def fill(
+    values: Float[np.ndarray, "h w"], invalid: Bool[np.ndarray, "h w"], otherwise: float
+) -> Float[np.ndarray, "h w"]:
+    """Fills invalid pixels from the valid ones around them, step by step.
+
+    Args:
+        values: any value where invalid.
+        invalid: what to fill.
+        otherwise: for pixels further than `RADIUS` from all valid ones.
+
+    Returns:
+        A new image; a filled pixel is an average of pixels at most `RADIUS` rows and columns away.
+    """
+    known = ~invalid
+    filled = np.where(invalid, values.dtype.type(0), values)
+    for _ in range(RADIUS):
+        if known.all() or not known.any():
+            break
+        counts = _around(known.astype(values.dtype))
+        grown = ~known & (counts > 0)
+        filled[grown] = _around(filled)[grown] / counts[grown]
+        known |= grown
+    return np.where(known, filled, values.dtype.type(otherwise))
+
+
+def to_stored(
+    values: Float[np.ndarray, "*shape"],
+    invalid: Bool[np.ndarray, "*shape"] | None,
+    dtype: np.dtype,
+    nodata: float | None,
+) -> Shaped[np.ndarray, "*shape"]:
+    """Values in stored units as they are written.
+
+    Args:
+        values: floating point.
+        invalid: pixels without measurement, or None.
+        dtype: integers are rounded and saturated.
+        nodata: what invalid pixels become; None: NaN, in a floating-point type. A valid pixel that
+            would happen to be nodata becomes the number beside it.
+    """
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            stored = values.astype(dtype)
+    else:
+        limits = np.iinfo(dtype)
+        whole = np.rint(np.nan_to_num(values))
+        stored = np.empty(values.shape, dtype)
+        high, low = whole >= float(limits.max), whole <= float(limits.min)
+        np.copyto(stored, whole, where=~(high | low), casting="unsafe")
+        stored[high], stored[low] = limits.max, limits.min
+    mark = nodata_of(nodata, dtype)
+    if mark is not None:
+        if dtype.kind == "f":
+            beside = np.nextafter(mark, dtype.type(0 if mark else 1))
+        else:
+            beside = mark - dtype.type(1) if mark == np.iinfo(dtype).max else mark + dtype.type(1)
+        stored[stored == mark] = beside
+    if invalid is not None and invalid.any():
+        stored[invalid] = np.nan if mark is None else mark
+    return stored

@@ -1,0 +1,58 @@
+"""Small scenes and networks for the tests of tiles."""
+
+import jax
+import numpy as np
+
+from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.upscale import DualSR
+
+SMALL = {"features": 4, "num_asfm": 1, "num_blocks": 1}
+
+
+class Memory:
+    """A source in memory that counts what is read."""
+
+    def __init__(self, cube, **metadata):
+        self.cube, self.shape, self.dtype = cube, cube.shape, cube.dtype
+        self.metadata = Metadata(**metadata)
+        self.largest = 0
+
+    def read(self, rows, columns, bands=None):
+        block = self.cube[rows, columns]
+        block = block if bands is None else block[..., bands]
+        self.largest = max(self.largest, block[..., 0].size)
+        return block
+
+
+def smooth(rng, height, width, bands, dtype=np.float32, peak=1.0):
+    """A cube in (0, peak), with neighbouring pixels and bands alike."""
+    x = rng.random((height + 4, width + 4, bands + 2))
+    for axis, taps in ((0, 5), (1, 5), (2, 3)):
+        length = x.shape[axis] - taps + 1
+        x = sum(np.take(x, range(k, k + length), axis) for k in range(taps)) / taps
+    return (x * peak).astype(dtype)
+
+
+def random_variables(model, seed):
+    """Weights of about the initial size; compiling `init` takes as long as the network itself."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 6, 6, 5), np.float32))
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        names = [key.key for key in path]
+        low, high = {"g": (0.4, 0.8), "gamma": (0.9, 1.1)}.get(names[-1], (-0.2, 0.2))
+        if names[-4:-2] == ["tail", "out"]:  # residuals so small that the gain is below 1
+            low, high = 0.1 * low, 0.1 * high
+        return rng.uniform(low, high, leaf.shape).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def small_networks(scale, half=False, **more):
+    def made(scale, seed):
+        model = CoarSR(scale, **SMALL)
+        return model, random_variables(model, seed)
+
+    guide = made(scale // 2, 1) if half else (None, None)
+    return DualSR(*made(scale, 0), *guide, **more)

@@ -1,0 +1,114 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from scenes import Memory, small_networks, smooth
+
+from dualsr_jax.ops.resize import imresize
+from dualsr_jax.scene.assembly import Assembly
+from dualsr_jax.scene.large_scene import Scene, Tiling, choose_tiling
+from dualsr_jax.scene.parts import FileParts, MemoryParts
+from dualsr_jax.scene.preprocessing import prepare, read_normalised, scan
+
+
+def super_resolved(source, networks, window, band_chunk, folder=None, spread=False):
+    preparation = prepare(scan(source), source.dtype, source.metadata, peak=1.0)
+    scene = Scene(source, preparation, networks, Tiling(window, band_chunk), spread)
+    bands = len(preparation.bands)
+    if folder is None:
+        parts = MemoryParts(source.shape[:2], scene.tiles, scene.layers, bands)
+    else:
+        parts = FileParts(folder, scene.tiles, scene.layers, bands)
+    scene.compute(range(len(scene.tiles)), parts)
+    return scene, Assembly(scene, parts)
+
+
+def collected(write, shape, *settings):
+    found = np.full(shape, 77, np.float32)
+
+    def keep(block, row, column):
+        found[row : row + block.shape[0], column : column + block.shape[1]] = block
+
+    write(keep, *settings)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("scale", "half", "window"), [(2, False, (29, 27)), (4, True, (41, 33)), (3, False, (30, 35))]
+)
+def test_tiles_are_the_whole(rng, tmp_path, scale, half, window):
+    source, networks = Memory(smooth(rng, 41, 35, 6)), small_networks(scale, half)
+    whole = networks(source.cube)
+    scene, assembly = super_resolved(source, networks, window, 4, tmp_path)
+    assert len(scene.tiles) > 1
+    assert whole.gains[0] < 1
+    np.testing.assert_allclose(assembly.gain, whole.gains[0], atol=1e-5)
+    fine = collected(assembly.write_fine, assembly.shape, source.dtype)
+    np.testing.assert_allclose(fine, whole.fine, atol=1e-5)
+    here = slice(3, 38 * scale), slice(1, 31 * scale)
+    coarse = assembly.read(*here, [4, 0])
+    np.testing.assert_allclose(coarse, whole.coarse[here][..., [4, 0]], atol=1e-5)
+
+
+def test_pixels_without_data_do_not_count_in_the_gain(rng):
+    cube, networks = smooth(rng, 41, 35, 6), small_networks(2)
+    cube[10:30, :12] = np.nan
+    source = Memory(cube)
+    _, assembly = super_resolved(source, networks, (29, 27), 4)
+    preparation = prepare(scan(source), source.dtype, source.metadata, peak=1.0)
+    filled, valid = read_normalised(source, slice(0, 41), slice(0, 35), preparation)
+    filled = np.moveaxis(filled, 0, -1)
+    low = imresize(networks(filled).coarse.astype(np.float64), 0.5)
+    cosine = (low * filled).sum(-1) / np.linalg.norm(low, axis=-1) / np.linalg.norm(filled, axis=-1)
+    angles = np.rad2deg(np.arccos(cosine))
+    mean = angles[valid].mean()
+    assert mean < 1
+    assert abs(mean - angles.mean()) > 1e-4
+    np.testing.assert_allclose(assembly.gain, mean, rtol=1e-4)
+
+
+def test_an_ensemble_in_tiles_is_that_of_the_whole(rng):
+    source, networks = Memory(smooth(rng, 31, 31, 6)), small_networks(2, ensemble=16)
+    whole = networks(source.cube)
+    _, assembly = super_resolved(source, networks, (27, 27), 4, spread=True)
+    fine = collected(assembly.write_fine, assembly.shape, source.dtype)
+    np.testing.assert_allclose(fine, whole.fine, atol=1e-5)
+    spread = collected(assembly.write_spread, assembly.shape)
+    assert whole.spread.max() > 1e-4
+    np.testing.assert_allclose(spread, whole.spread, atol=1e-5)
+
+
+def test_devices_share_the_tiles_and_change_nothing(rng, monkeypatch):
+    assert jax.local_device_count() == 2
+    source, networks = Memory(smooth(rng, 41, 27, 5)), small_networks(2)
+    scene, two = super_resolved(source, networks, (31, 27), 5)
+    assert len(scene.tiles) == 3  # one device repeats a tile
+    devices = jax.local_devices()[:1]
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    monkeypatch.setattr(jax, "local_devices", lambda: devices)
+    monkeypatch.setattr(jax, "pmap", lambda f, **how: _of_one(f, how))
+    _, one = super_resolved(source, networks, (31, 27), 5)
+    everywhere = slice(0, 82), slice(0, 54)
+    np.testing.assert_array_equal(one.read(*everywhere), two.read(*everywhere))
+    assert one.gain == two.gain
+
+
+def _of_one(function, how, pmap=jax.pmap):
+    return pmap(function, devices=jax.local_devices()[:1], **how)
+
+
+def test_memory_decides_on_tiles(rng):
+    networks = small_networks(2)
+    large = choose_tiling((2000, 3000, 100), 2, networks, memory_gb=1.0)
+    small = choose_tiling((2000, 3000, 100), 2, networks, memory_gb=0.1)
+    assert np.prod(small.window) < np.prod(large.window) / 5
+    assert choose_tiling((60, 50, 100), 2, networks, memory_gb=1.0).band_chunk == 16
+    ensemble = dataclasses.replace(networks, ensemble=8)
+    assert np.prod(choose_tiling((2000, 3000, 100), 2, ensemble, memory_gb=1.0).window) < np.prod(
+        large.window
+    )
+    with pytest.raises(ValueError, match="a scene is one correction, not 3"):
+        super_resolved(
+            Memory(smooth(rng, 9, 9, 5)), dataclasses.replace(networks, iterations=3), (9, 9), 5
+        )

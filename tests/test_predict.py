@@ -1,0 +1,212 @@
+"""The command on files: what is kept, what is refused, and what survives a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import conftest
+import jax
+import numpy as np
+import optax
+import pytest
+from scenes import SMALL, smooth
+
+from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.io.readers import open_cube
+from dualsr_jax.io.writers import create_cube
+from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.prediction import files as command
+from dualsr_jax.prediction import work_folder
+from dualsr_jax.prediction.cluster import Weights
+from dualsr_jax.prediction.files import Options, predict
+from dualsr_jax.training.checkpoint import Checkpoints
+from dualsr_jax.training.step import create_state
+
+WKT = 'LOCAL_CS["somewhere",UNIT["metre",1]]'
+TILE = (27, 27)  # more than a halo of 12 on either side, just
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    model = CoarSR(2, **SMALL)
+    state = create_state(model, optax.sgd(0.1), jax.random.key(0))
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save(state, model, {}, psnr_db=30.0)
+    return Weights(folder)
+
+
+@pytest.fixture
+def scene(tmp_path, rng):
+    """int16, 40x36x7: nodata in a corner, one constant band and one flagged."""
+    cube = smooth(rng, 40, 36, 7, np.int16, 8000.0)
+    cube[..., 2] = 55
+    cube[:9, :5] = -99
+    metadata = Metadata(
+        crs=WKT,
+        transform=(30.0, 0.0, 4e5, 0.0, -30.0, 5e6),
+        wavelengths=np.arange(400.0, 1100.0, 100.0),
+        bad_bands=np.arange(7) == 5,
+        nodata=-99.0,
+        reflectance_scale=10000.0,
+    )
+    path = tmp_path / "scene.hdr"
+    with create_cube(path, cube.shape, cube.dtype, metadata) as writer:
+        writer.write(cube, 0, 0)
+    return path
+
+
+def read(path):
+    with open_cube(path) as reader:
+        height, width, _ = reader.shape
+        return reader.read(slice(0, height), slice(0, width)), reader.metadata
+
+
+def test_int16_in_and_out(scene, weights, tmp_path, capsys):
+    output, report = tmp_path / "made.tif", tmp_path / "report"
+    gain = predict(scene, output, weights, Options(tile=TILE, report=report))
+    cube, metadata = read(output)
+    stored, said = read(scene)
+    assert cube.dtype == np.int16
+    assert cube.shape == (80, 72, 7)
+    masked = np.zeros(cube.shape, bool)
+    masked[:18, :10] = True
+    np.testing.assert_array_equal(cube == -99, masked)
+    np.testing.assert_array_equal(cube[..., 2][~masked[..., 2]], 55)
+    assert 0 < gain <= 1
+    assert metadata.transform == (15.0, 0.0, 4e5, 0.0, -15.0, 5e6)
+    np.testing.assert_allclose(metadata.wavelengths, said.wavelengths)
+    np.testing.assert_array_equal(metadata.bad_bands, said.bad_bands)
+    assert metadata.tags["dualsr_scale"] == "2"
+    assert len(metadata.tags["dualsr_weights"]) == 16
+    printed = capsys.readouterr().out
+    assert "stored value 10000 is reflectance 1" in printed
+    assert "2 are not and are enlarged by bicubic interpolation: constant 3; flagged 6" in printed
+    assert {p.name for p in report.iterdir()} == {"report.json", "report.png"}
+    assert not list(tmp_path.glob(".*"))
+    # The same in memory, all at once, with another value for nodata: it came into no neighbour.
+    stored[:9, :5] = 32000
+    whole = weights.networks.upscale(np.delete(stored, 5, 2), nodata=32000, peak=10000)
+    masked, cube = (np.delete(x, 5, 2) for x in (masked, cube))
+    np.testing.assert_array_equal(whole == 32000, masked)
+    rounding = np.abs(whole.astype(int) - cube)[~masked]
+    assert rounding.max() <= 1
+    assert rounding.mean() < 1e-3
+
+
+def finished_tiles(folder):
+    return 0 if not folder.is_dir() else len(list(folder.glob("tile_*.json")))
+
+
+def test_killed_and_started_again(scene, weights, tmp_path):
+    whole, killed = tmp_path / "whole.hdr", tmp_path / "killed.hdr"
+    options = Options(tile=TILE, dtype=np.dtype(np.float32))
+    predict(scene, whole, weights, options)
+    arguments = ["--weights", str(weights.folder), "--tile=27x27", "--dtype=float32"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dualsr_jax.predict", *arguments, str(scene), "--output", killed],
+        cwd=conftest.ROOT,
+        env={**os.environ, "JAX_COMPILATION_CACHE_DIR": conftest._CACHE.name},
+        stderr=subprocess.PIPE,
+    )
+    folder = tmp_path / ".killed.hdr.parts"
+    with process:
+        while finished_tiles(folder) < 2:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.001)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not killed.exists()
+    there = {p.name: p.stat().st_mtime_ns for p in folder.glob("tile_*.json")}
+    with pytest.raises(ValueError, match=r"interrupted run of another kind \(other normalisation"):
+        predict(scene, killed, weights, Options(tile=TILE, peak=5.0))
+    seen = []
+
+    def note(scene, indices, *rest):
+        seen.extend(indices)
+        return compute(scene, indices, *rest)
+
+    compute = command.Scene.compute
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command.Scene, "compute", note)
+        predict(scene, killed, weights, options)
+    assert 2 <= len(there) < len(there) + len(seen) == 24
+    assert killed.with_suffix(".img").read_bytes() == whole.with_suffix(".img").read_bytes()
+    assert killed.read_bytes() == whole.read_bytes()
+
+
+def test_refused_before_any_work(scene, weights, tmp_path, monkeypatch):
+    output = tmp_path / "made.tif"
+    monkeypatch.setattr(command.Scene, "compute", None)
+    with pytest.raises(ValueError, match=r"tiles of 24x24 pixels are too small: 12 pixels on"):
+        predict(scene, output, weights, Options(tile=(24, 24)))
+    with pytest.raises(ValueError, match="give more memory"):
+        predict(scene, output, weights, Options(memory_gb=1e-5))
+    with pytest.raises(ValueError, match=r"uint8 has no value for them \(nodata, -99"):
+        predict(scene, output, weights, Options(dtype=np.dtype(np.uint8)))
+    free = type("Usage", (), {"free": 100_000})
+    with monkeypatch.context() as patch:
+        patch.setattr(work_folder.shutil, "disk_usage", lambda _: free)
+        with pytest.raises(ValueError, match=r"x2 of .* needs .* GB in .* are free: make room"):
+            predict(scene, output, weights, Options())
+    with pytest.raises(ValueError, match=r"scene\.hdr would be written over itself"):
+        predict(scene, scene.with_suffix(".img"), weights, Options(overwrite=True))
+    assert not list(tmp_path.glob(".*"))  # nothing to go on from
+    output.touch()
+    with pytest.raises(ValueError, match=r"made\.tif exists"):
+        predict(scene, output, weights, Options())
+
+
+def test_errors_on_the_command_line(scene, weights, tmp_path):
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "dualsr_jax.predict", "--weights", str(weights.folder)),
+            *("--scale=4", str(scene), "--output", str(tmp_path / "made.tif")),
+        ],
+        cwd=conftest.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: --scale=4, but '")
+
+
+def test_one_two_and_dying_workers(scene, weights, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", conftest._CACHE.name)
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    predict(scene, tmp_path / "local.img", weights, Options(tile=TILE))
+    update, pids = command.tqdm.update, []
+
+    def kill_one_and_update(bar, n=1):
+        while len(pids) > 1:
+            os.kill(pids.pop(), signal.SIGKILL)
+        return update(bar, n)
+
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        remote = Options(tile=TILE, scheduler=cluster.scheduler_address)
+        predict(scene, tmp_path / "two.img", weights, remote)
+        with distributed.Client(cluster) as client:
+            pids += client.run(os.getpid).values()
+        monkeypatch.setattr(command.tqdm, "update", kill_one_and_update)
+        predict(scene, tmp_path / "killed.img", weights, remote)
+        assert len(pids) == 1
+        cluster.scale(1)
+        predict(scene, tmp_path / "one.img", weights, remote)
+    local = (tmp_path / "local.img").read_bytes()
+    for name in ("two", "killed", "one"):
+        assert (tmp_path / f"{name}.img").read_bytes() == local, name
+
+
+def test_threads_and_an_unreachable_scheduler(scene, weights, tmp_path, monkeypatch):
+    predict(scene, tmp_path / "local.img", weights, Options(tile=TILE))
+    predict(scene, tmp_path / "threads.img", weights, Options(tile=TILE, scheduler="threads"))
+    assert (tmp_path / "threads.img").read_bytes() == (tmp_path / "local.img").read_bytes()
+    monkeypatch.setattr(command.cluster, "_TIMEOUT_S", 0.3)
+    with pytest.raises(ValueError, match=r"no scheduler answers at 'tcp://127.0.0.1:1'"):
+        predict(scene, tmp_path / "far.img", weights, Options(scheduler="tcp://127.0.0.1:1"))

@@ -1,0 +1,98 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scenes import random_variables
+
+from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.ops import stencil
+from dualsr_jax.ops.resize import imresize
+from dualsr_jax.scene.tiling import check_window, choose_window, coarse_reach, halo, tiles
+
+
+def test_the_reach_is_as_far_as_a_nan_gets():
+    model = CoarSR(4, features=2, num_asfm=1, num_blocks=2)
+    reach = coarse_reach(model)
+    height, width = 2 * reach + 5, reach + 3
+    variables = random_variables(model, 0)
+    images = np.zeros((1, 1, height, width, 5), np.float32)
+    images[0, 0, reach + 2, 0] = np.nan
+    state = np.zeros((1, height, width, 2), np.float32)
+    run = jax.jit(functools.partial(model.apply, method="bands"))
+    _, residual = run(variables, state, images, np.array([True]))
+    seen = np.isnan(residual[0, 0]).reshape(height, 4, width, 4).any((1, 3))
+    assert np.flatnonzero(seen.any(1)).tolist() == list(range(2, 2 * reach + 3))
+    assert np.flatnonzero(seen.any(0)).tolist() == list(range(reach + 1))
+
+
+@pytest.mark.parametrize(("scale", "ratio"), [(2, 2), (3, 3), (4, 2), (4, 4), (8, 2), (8, 8)])
+def test_the_halo_holds_what_the_fine_stage_reduces(scale, ratio):
+    half = CoarSR(scale // 2) if ratio == 2 and scale > 2 else None
+    beyond = halo(CoarSR(scale), half) - coarse_reach(CoarSR(scale))
+    guide = scale // ratio  # pixels an LR pixel
+    fine = np.zeros((9 * scale, 9 * scale))
+    seen = set()
+    for row in range(9 * scale):
+        fine[:] = 0
+        fine[row, 4 * scale] = 1
+        reduced = np.flatnonzero(np.abs(stencil.reduce(fine, ratio)).max(1) > 1e-12)
+        seen |= {place // guide - row // scale for place in reduced}
+    assert max(seen) == -min(seen) == beyond
+
+
+def test_a_larger_half_network_decides():
+    assert halo(CoarSR(4, num_asfm=1), CoarSR(2, num_asfm=3)) == coarse_reach(CoarSR(2, num_asfm=3))
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "margin"), [((50, 31), (20, 31), 6), ((41, 37), (13, 15), 6)]
+)
+def test_cores_partition_the_scene_inside_their_halos(size, window, margin):
+    count = np.zeros(size, int)
+    for tile in tiles(*size, window, margin):
+        count[tile.rows, tile.columns] += 1
+        for start, core, side, length in zip(
+            (tile.row, tile.column), (tile.rows, tile.columns), window, size, strict=True
+        ):
+            assert 0 <= start <= length - side
+            assert core.start == start == 0 or core.start - start >= margin
+            end = start + side
+            assert core.stop == end == length or end - core.stop >= margin
+        assert tile.core(3)[0].stop == 3 * (tile.rows.stop - tile.row)
+    assert (count == 1).all()
+
+
+def test_windows_are_chosen_for_the_least_work():
+    assert choose_window(100, 80, 10, 8000) == (100, 80)
+    for most in (60_000, 300_000, 500_000):
+        height, width = choose_window(1000, 1500, 26, most)
+        assert height * width <= most
+        area = height * width * len(tiles(1000, 1500, (height, width), 26))
+        side = int(most**0.5)
+        assert area <= side**2 * len(tiles(1000, 1500, (side, side), 26))
+    assert len(tiles(400, 400, choose_window(400, 400, 10, 160_000, devices=2), 10)) == 2
+    with pytest.raises(ValueError, match="has at least 441: give more memory"):
+        choose_window(1000, 1000, 10, 440)
+    with pytest.raises(ValueError, match="tiles of 20x500 pixels are too small: 10 pixels on"):
+        check_window((20, 500), 100, 100, 10)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 8])
+@pytest.mark.parametrize("size", [(7, 5), (1, 2)])
+def test_stencils_are_imresize(rng, factor, size):
+    small = rng.random((2, *size))
+    large = rng.random((2, factor * size[0], factor * size[1]))
+    for found, expected in (
+        (stencil.enlarge(small, factor), imresize(np.moveaxis(small, 0, -1).copy(), factor)),
+        (stencil.reduce(large, factor), imresize(np.moveaxis(large, 0, -1).copy(), 1 / factor)),
+        (
+            np.asarray(stencil.enlarge(jnp.asarray(small, jnp.float32), factor)),
+            imresize(np.moveaxis(small, 0, -1).copy(), factor),
+        ),
+    ):
+        tolerance = 1e-13 if found.dtype == np.float64 else 1e-6
+        np.testing.assert_allclose(np.moveaxis(found, 0, -1), expected, atol=tolerance)
+    with pytest.raises(ValueError, match="cannot be reduced 2 times: crop them first"):
+        stencil.reduce(np.zeros((3, 4)), 2)
