@@ -3,7 +3,7 @@
 from dualsr_jax import restore_dualsr
 
 dualsr = restore_dualsr("runs/cave_x4", "runs/cave_x2")
-sharper = dualsr(cube).fine  # [H, W, L] in [0, 1] -> [4 H, 4 W, L]
+sharper = dualsr.upscale(cube)  # [H, W, L] of any type and size -> [4 H, 4 W, L]
 """
 
 from typing import Any

@@ -19,7 +19,9 @@ from dualsr_jax.prediction.cluster import Weights
 from dualsr_jax.prediction.files import Options, predict
 from dualsr_jax.scene.large_scene import MEMORY_GB
 
-_WEIGHTS = flags.DEFINE_string("weights", None, "Folder of the trained network.")
+_WEIGHTS = flags.DEFINE_string(
+    "weights", None, "Folder of the trained network, or its file, *.safetensors."
+)
 _HALF = flags.DEFINE_string(
     "half_weights", None, "Folder of the network of half the scale, for the fine stage at x4, x8."
 )

@@ -31,7 +31,7 @@ class Weights:
     """Where networks are restored from.
 
     Attributes:
-        folder: of the network.
+        folder: of the network's training; or the file of both networks, `*.safetensors`.
         half_folder: of the network of half the scale, or None.
         ensemble: members of the self-ensemble.
         precision: "float32" or "bfloat16".
@@ -50,7 +50,14 @@ class Weights:
             FileNotFoundError: if there are none.
             ValueError: if the second is not of half the scale.
         """
-        dualsr = restore_dualsr(self.folder, self.half_folder, precision=self.precision)
+        if self.folder.suffix == ".safetensors":
+            if self.half_folder is not None:
+                raise ValueError(
+                    f"{str(self.folder)!r} holds both networks: no half_weights go with it"
+                )
+            dualsr = DualSR.from_pretrained(self.folder, precision=self.precision)
+        else:
+            dualsr = restore_dualsr(self.folder, self.half_folder, precision=self.precision)
         return dataclasses.replace(dualsr, ensemble=self.ensemble)
 
     def __reduce__(self) -> tuple:
