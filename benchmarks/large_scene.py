@@ -125,8 +125,9 @@ def main() -> None:
     parser.add_argument("--memory_gb", type=float, default=2.5)
     parser.add_argument("--cost_side", type=int, default=512, help="of the scene that fits")
     parser.add_argument("--cost_features", type=int, default=64)
-    parser.add_argument("--cost_bands", type=int, default=8)
+    parser.add_argument("--cost_bands", type=int, default=5)
     parser.add_argument("--cost_memory_gb", type=float, default=1.2, help="for its tiles")
+    parser.add_argument("--whole_memory_gb", type=float, default=2.6, help="for it in one piece")
     parser.add_argument("--json", type=Path)
     o = parser.parse_args()
     small = (o.cost_side, o.cost_side, o.cost_bands)
@@ -134,7 +135,7 @@ def main() -> None:
     for name, arguments in {
         "area": (o.features, 1, (o.height, o.width, o.bands), o.memory_gb),
         "twice the area": (o.features, 1, (2 * o.height, o.width, o.bands), o.memory_gb),
-        "in one piece": (o.cost_features, 2, small, 100.0, True),
+        "in one piece": (o.cost_features, 2, small, o.whole_memory_gb, True),
         "in tiles": (o.cost_features, 2, small, o.cost_memory_gb, True),
     }.items():
         rows[name] = case(*arguments)

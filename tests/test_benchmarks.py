@@ -14,7 +14,11 @@ TINY = ("--features=4", "--bands=5", "--repeats=1", "--band_chunk=2")
     ("name", "options", "cases"),
     [
         ("inference", (*TINY, "--lr_image=8"), ["ours"]),
-        ("train_step", (*TINY, "--lr_patch=4", "--batch_size=1"), ["ours, band", "ours, image"]),
+        (
+            "train_step",
+            (*TINY, "--lr_patch=4", "--batch_size=1", "--update=image"),
+            ["ours, image"],
+        ),
     ],
 )
 def test_benchmarks_run(tmp_path, name, options, cases):

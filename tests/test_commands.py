@@ -52,10 +52,9 @@ def test_validation_scenes_choose_the_best(make_config, tmp_path):
 
 
 def test_the_moving_average_is_evaluated(make_config, tmp_path):
-    settings = {"train__ema_decay": 0.9, "train__clip_norm": 0.5, "train__schedule": "cosine"}
-    train(make_config(epochs=2 / 15, **settings), tmp_path / "run")
-    train(make_config(epochs=4 / 15, **settings), tmp_path / "run")  # goes on
-    train(make_config(epochs=4 / 15, **{**settings, "train__ema_decay": None}), tmp_path / "plain")
+    train(make_config(epochs=2 / 15, train__ema_decay=0.9), tmp_path / "run")
+    train(make_config(epochs=4 / 15, train__ema_decay=0.9), tmp_path / "run")  # goes on
+    train(make_config(epochs=4 / 15), tmp_path / "plain")
     averaged, plain = (
         variables_of(tmp_path / w)[1]["params"]["tail"]["out"]["wn"]["v"] for w in ("run", "plain")
     )
@@ -68,12 +67,14 @@ def test_the_moving_average_is_evaluated(make_config, tmp_path):
 def test_a_warm_start_takes_what_fits(make_config, tmp_path):
     train(make_config("2", epochs=1 / 15), tmp_path / "x2")
     warm = make_config("4", epochs=1 / 15, train__warm_start=str(tmp_path / "x2"))
-    warm.train.learning_rate = 1e-9
     train(warm, tmp_path / "x4")
     ours, theirs = (variables_of(tmp_path / w)[1]["params"] for w in ("x4", "x2"))
     for name in ("heads_0", "asfms_0", "fcf"):
         jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), ours[name], theirs[name]
+            # six updates of 1e-4; initial values are a hundred times as far apart
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3),
+            ours[name],
+            theirs[name],
         )
     assert "up_1" in ours["tail"]
     other = make_config("4", model__features=8, train__warm_start=str(tmp_path / "x2"))
@@ -137,6 +138,8 @@ def test_degraded_training_and_evaluation(make_config, tmp_path):
         "degradation__sigma": (0.5, 2.0),
         "degradation__noise": (0.05, 0.05),
         "data__validation": ("c",),
+        "train__clip_norm": 0.5,
+        "train__schedule": "cosine",
     }
     train(make_config(epochs=1 / 10, **settings), tmp_path / "noisy")
     train(make_config(epochs=1 / 10), tmp_path / "clean")
