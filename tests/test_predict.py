@@ -96,6 +96,18 @@ def test_int16_in_and_out(scene, weights, tmp_path, capsys):
     assert rounding.mean() < 1e-3
 
 
+def test_one_file_of_weights(weights, tmp_path):
+    path = tmp_path / "x2.safetensors"
+    weights.networks.save_pretrained(path)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        Weights(path, ensemble=8).networks.variables,
+        weights.networks.variables,
+    )
+    with pytest.raises(ValueError, match="holds both networks: no half_weights go with it"):
+        _ = Weights(path, tmp_path).networks
+
+
 def finished_tiles(folder):
     return 0 if not folder.is_dir() else len(list(folder.glob("tile_*.json")))
 
