@@ -112,7 +112,14 @@ def _report(
             title=f"{output.name}, x{scene.scale}",
         )
     for name, scores in report["lr_consistency"].items():
-        print(f"{name}: {scores['psnr_db']} dB, {scores['sam_deg']} degrees to the scene, reduced")
+        shown = [
+            "-" if value is None else f"{value:.{digits}f} {unit}"
+            for value, digits, unit in (
+                (scores["psnr_db"], 2, "dB"),
+                (scores["sam_deg"], 3, "degrees"),
+            )
+        ]
+        print(f"{name}: {', '.join(shown)} to the scene, reduced")
     print(f"report: {folder}")
 
 
