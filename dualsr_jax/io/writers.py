@@ -82,7 +82,8 @@ def create_cube(
     for target in envi_pair(path) if WRITERS[suffix] is create_envi else (path,):
         if target.exists() and not overwrite:
             raise ValueError(
-                f"{target} exists: choose another name, or allow that it is overwritten"
+                f"{target} exists: choose another name, or overwrite it (--overwrite, in Python "
+                "overwrite=True)"
             )
     with WRITERS[suffix](path, shape, dtype, metadata) as writer:
         yield writer
