@@ -85,6 +85,12 @@ def test_packages_stay_where_they_belong(package, allowed):
     assert users == allowed
 
 
+def test_few_files_know_devices():
+    words = ("pmap(", "local_device", "jax.devices(")
+    users = {p.name for p in MODULES if any(word in p.read_text() for word in words)}
+    assert users == {"parallel.py", "windows.py"}
+
+
 def load(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)

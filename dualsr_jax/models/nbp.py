@@ -56,6 +56,12 @@ def neighbour_table(
     return table.astype(np.int32)
 
 
+def with_self(table: Int[np.ndarray | jax.Array, "L 4"]) -> Int[np.ndarray | jax.Array, "L 5"]:
+    """Each band before its neighbours, the channels (i, a, b, c, d)."""
+    xp = np if isinstance(table, np.ndarray) else jnp
+    return xp.concatenate([xp.arange(table.shape[0])[:, None], table], axis=1)
+
+
 def partition(
     cube: Float[jax.Array, "B H W L"], table: Int[np.ndarray | jax.Array, "L 4"]
 ) -> Float[jax.Array, "L B H W 5"]:
@@ -68,9 +74,7 @@ def partition(
     Returns:
         `[L, B, H, W, 5]` with the channels (i, a, b, c, d).
     """
-    xp = np if isinstance(table, np.ndarray) else jnp
-    with_self = xp.concatenate([xp.arange(table.shape[0])[:, None], table], axis=1)
-    return jnp.moveaxis(cube[..., with_self], 3, 0)
+    return jnp.moveaxis(cube[..., with_self(table)], 3, 0)
 
 
 def chunks(num_bands: int | Any, chunk: int | None) -> Int[np.ndarray | jax.Array, "N K"]:

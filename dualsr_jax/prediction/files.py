@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -28,6 +27,7 @@ from dualsr_jax.scene.assembly import Assembly, check_dtype
 from dualsr_jax.scene.large_scene import MEMORY_GB, Scene, choose_tiling
 from dualsr_jax.scene.parts import FileParts
 from dualsr_jax.scene.preprocessing import prepare, scan
+from dualsr_jax.scene.windows import device_count
 from dualsr_jax.upscale import DualSR
 
 
@@ -171,7 +171,7 @@ def _planned(
         check_disk_space(folder, needed, f"x{scene.scale} of {source.path}")
         print(
             f"{len(scene.tiles)} tiles of {tiling.window[0]}x{tiling.window[1]} pixels, "
-            f"{tiling.band_chunk} bands at a time, on {jax.local_device_count()} device(s), for "
+            f"{tiling.band_chunk} bands at a time, on {device_count()} device(s), for "
             f"{options.memory_gb:g} GB; {needed / 1e9:.3g} GB of disk"
         )
         yield scene, parts

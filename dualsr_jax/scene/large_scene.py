@@ -14,7 +14,6 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
-import jax
 import numpy as np
 from jaxtyping import Bool
 
@@ -23,7 +22,7 @@ from dualsr_jax.scene.overlap import Behind, ahead
 from dualsr_jax.scene.parts import Angles, Parts
 from dualsr_jax.scene.preprocessing import Preparation, Source
 from dualsr_jax.scene.tiling import Tile
-from dualsr_jax.scene.windows import Bands, CoarseWindows, Networks, feature_maps
+from dualsr_jax.scene.windows import Bands, CoarseWindows, Networks, device_count, feature_maps
 
 COARSE, RESIDUAL, SPREAD = "coarse", "residual", "spread"
 MEMORY_GB = 2.5
@@ -88,7 +87,7 @@ def choose_tiling(
     memory = int(memory_gb * 1e9)
     least = _bytes_per_pixel(networks, num_bands, itemsize, 1, spread)
     if window is None:
-        devices = jax.local_device_count()
+        devices = device_count()
         window = tiling.choose_window(height, width, margin, memory // least, devices)
     window = tiling.check_window(window, height, width, margin)
     a_band = _bytes_per_pixel(networks, num_bands, itemsize, 2, spread) - least

@@ -2,7 +2,8 @@
 
 Contract: a batch of windows, one a device, goes in band by band, and what comes out goes out at
 once: the devices hold the features of `band_chunk` bands and the state between bands (FCF), never a
-cube. The result of a band is that of `CoarSR.__call__` on the whole window.
+cube. The result of a band is that of `CoarSR.__call__` on the whole window. No other file of this
+package knows devices.
 """
 
 from collections.abc import Callable, Iterator
@@ -70,6 +71,11 @@ class Bands(NamedTuple):
     spread: np.ndarray | None = None
 
 
+def device_count() -> int:
+    """Devices that compute a window each at a time."""
+    return jax.local_device_count()
+
+
 def feature_maps(scale: int) -> int:
     """Feature maps of one band that XLA holds at a time, counted at LR size.
 
@@ -126,10 +132,10 @@ class CoarseWindows:
         mesh = jax.sharding.Mesh(np.array(jax.local_devices()), ("device",))
         everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
         self._variables = jax.device_put(variables, everywhere)
-        self._tables = []
-        for model in self._models:
-            table = nbp.neighbour_table(num_bands, model.neighbours)
-            self._tables.append(np.concatenate([np.arange(num_bands)[:, None], table], 1))
+        self._tables = [
+            nbp.with_self(nbp.neighbour_table(num_bands, model.neighbours))
+            for model in self._models
+        ]
         self._num_bands, self._chunk, self._ratio = num_bands, band_chunk, networks.ratio
         self._views, self._spread = views(members), spread
         self._step = _step(self._models, networks.ratio)
@@ -138,7 +144,7 @@ class CoarseWindows:
     @property
     def devices(self) -> int:
         """Windows that are computed at a time."""
-        return jax.local_device_count()
+        return device_count()
 
     def _plain(self, cubes: np.ndarray) -> Iterator[Bands]:
         devices, _, height, width = cubes.shape
@@ -147,15 +153,13 @@ class CoarseWindows:
             for model in self._models
         ]
         waiting: tuple[slice, Any] | None = None
-        for start in range(0, self._num_bands, self._chunk):
-            # The last chunk is filled up with copies of the last band, which are dropped.
-            index = np.minimum(np.arange(start, start + self._chunk), self._num_bands - 1)
+        for index in np.asarray(nbp.chunks(self._num_bands, self._chunk)):
             images = [cubes[:, table[index]] for table in self._tables]
             states, results = self._step(self._variables, states, images, index == 0)
             if waiting is not None:
                 yield self._fetch(*waiting)
             # What is fetched and stored was computed before; the devices are busy meanwhile.
-            waiting = slice(start, min(start + self._chunk, self._num_bands)), results
+            waiting = slice(int(index[0]), int(index[-1]) + 1), results
         if waiting is not None:
             yield self._fetch(*waiting)
 
