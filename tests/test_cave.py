@@ -35,7 +35,7 @@ def bicubic(hr, scale):
     return imresize(imresize(hr, 1 / scale), scale)
 
 
-@pytest.mark.parametrize("scene", ["balloons"])  # `evaluate --check` scores all seven
+@pytest.mark.parametrize("scene", SCENES)
 def test_bicubic_figures(scene):
     expected = json.loads((DATA / "bicubic_cave.json").read_text())[scene]
     hr = read(scene)
