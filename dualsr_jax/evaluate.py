@@ -2,8 +2,10 @@
 
     python -m dualsr_jax.evaluate --config configs/cave.py:4 --workdir runs/cave_x4 \
         --half_scale_workdir runs/cave_x2
+    python -m dualsr_jax.evaluate --config configs/cave_plus.py:4-small --weights cave_x4_small
 
-Prints the table and writes `results.json`, `results.csv` and figures to `<workdir>/evaluation`.
+Prints the table and writes `results.json`, `results.csv` and figures to `<workdir>/evaluation`, or
+to `runs/<name of the weights>/evaluation`.
 Normalisation, crop, clipping and metrics are those of the config's protocol (`protocols.py`).
 
     python -m dualsr_jax.evaluate --config configs/cave.py:8 --check
@@ -13,6 +15,7 @@ needs no trained network: it scores bicubic alone and compares it with its publi
 
 import csv
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -28,6 +31,7 @@ from dualsr_jax.commands import run
 from dualsr_jax.data.scenes import Scene
 from dualsr_jax.figures import band_figure, spectra_figure
 from dualsr_jax.io.atomic import replacing
+from dualsr_jax.io.weights import find_weights
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
@@ -39,13 +43,18 @@ from dualsr_jax.upscale import DualSR, reference_and_lr
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, file.py:argument.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained network.")
+_WEIGHTS = flags.DEFINE_string(
+    "weights", None, "In place of folders: file of both networks, *.safetensors, or shipped name."
+)
 _CHECK = flags.DEFINE_bool("check", False, "Only compare bicubic with its published row.")
 _HALF = flags.DEFINE_string(
     "half_scale_workdir",
     None,
     "Folder of the network of half the scale, for the fine stage at scales 4 and 8.",
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of results; default: workdir/evaluation.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder of results; default: evaluation, in the workdir."
+)
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint",
     "latest",
@@ -141,20 +150,20 @@ def _file_name(scene: str) -> str:
 
 def evaluate(
     config: ConfigDict,
-    workdir: Path,
-    half_scale_workdir: Path | None = None,
+    weights: str | os.PathLike[str],
+    half_weights: str | os.PathLike[str] | None = None,
     *,
     output: Path | None = None,
     which: str = "latest",
     save_cubes: bool = False,
 ) -> dict[str, Any]:
-    """Evaluates the network in a workdir; the content of `results.json`.
+    """Evaluates a trained network; the content of `results.json`.
 
     Args:
         config: as of `configs/`, the one that the network was trained with.
-        workdir: of training.
-        half_scale_workdir: of training the network of half the scale.
-        output: folder to write to; None: `workdir / "evaluation"`.
+        weights: workdir of training, file or name, see `restore_dualsr`.
+        half_weights: the same of half the scale.
+        output: folder to write to; None: `evaluation` in the workdir, in `runs/<name>` for others.
         which: "latest" or "best" checkpoint.
         save_cubes: whether to write the super-resolved cubes too.
 
@@ -165,17 +174,20 @@ def evaluate(
     settings, protocol = config.evaluate, config.protocol
     degradation = Degradation(**config.degradation)
     parts = open_parts(config)
-    output = workdir / "evaluation" if output is None else output
+    if output is None:
+        file = find_weights(weights)
+        workdir = Path("runs", file.stem) if file else Path(weights).expanduser()
+        output = workdir / "evaluation"
     dualsr = restore_dualsr(
-        workdir,
-        half_scale_workdir,
+        weights,
+        half_weights,
         which=which,
         iterations=settings.iterations,
         ensemble=settings.ensemble,
         band_chunk=settings.band_chunk,
         precision=config.model.precision,
     )
-    check_model(dualsr.model, CoarSR(**config.model), str(workdir))
+    check_model(dualsr.model, CoarSR(**config.model), str(weights))
     make_writable(output, "output")
     scenes = list(parts["test"])
     check_figures(settings, scenes)
@@ -225,12 +237,18 @@ def main() -> None:
         verdict = check(_CONFIG.value)
         print(verdict.text)
         sys.exit(not verdict.agrees)
-    if _WORKDIR.value is None:
-        raise ValueError("--workdir is needed: the folder of the trained network (or --check)")
+    if _WORKDIR.value and _WEIGHTS.value:
+        raise ValueError("--workdir and --weights name a trained network each: give one of them")
+    weights = _WORKDIR.value or _WEIGHTS.value
+    if not weights:
+        raise ValueError(
+            "--workdir is needed, the folder of the trained network; or --weights, a file or name; "
+            "or --check"
+        )
     evaluate(
         _CONFIG.value,
-        Path(_WORKDIR.value).expanduser(),
-        Path(_HALF.value).expanduser() if _HALF.value else None,
+        weights,
+        _HALF.value,
         output=Path(_OUTPUT.value).expanduser() if _OUTPUT.value else None,
         which=_CHECKPOINT.value,
         save_cubes=_SAVE_CUBES.value,

@@ -97,8 +97,13 @@ def write_export(
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the command's flags; not at import, for other commands have some of the same name."""
     string = functools.partial(flags.DEFINE_string, flag_values=values)
-    string("weights", None, "Folder of the trained network.", required=True)
-    string("half_weights", None, "Folder of the network of half the scale.")
+    string(
+        "weights",
+        None,
+        "Trained network: folder of training, *.safetensors file, or shipped name.",
+        required=True,
+    )
+    string("half_weights", None, "The same of half the scale, for the fine stage at x4 and x8.")
     string("output", None, "File to write, *.stablehlo.", required=True)
     flags.DEFINE_list(
         "platforms",
@@ -119,8 +124,8 @@ def main(given: flags.FlagValues = flags.FLAGS) -> None:
     """Exports the network that the flags name."""
     path = Path(given.output).expanduser()
     dualsr = restore_dualsr(
-        Path(given.weights).expanduser(),
-        Path(given.half_weights).expanduser() if given.half_weights else None,
+        given.weights,
+        given.half_weights,
         which=given.checkpoint,
         iterations=given.iterations,
     )

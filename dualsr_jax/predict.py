@@ -20,10 +20,10 @@ from dualsr_jax.prediction.files import Options, predict
 from dualsr_jax.scene.large_scene import MEMORY_GB
 
 _WEIGHTS = flags.DEFINE_string(
-    "weights", None, "Folder of the trained network, or its file, *.safetensors."
+    "weights", None, "Trained network: folder of training, *.safetensors file, or shipped name."
 )
 _HALF = flags.DEFINE_string(
-    "half_weights", None, "Folder of the network of half the scale, for the fine stage at x4, x8."
+    "half_weights", None, "The same of half the scale, for the fine stage at x4 and x8."
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "File to write, its suffix chooses the format; a folder for several scenes."
@@ -90,16 +90,11 @@ def main(inputs: Sequence[str]) -> None:
     pairs = _pairs(inputs, _OUTPUT.value, _FORMAT.value)
     if len(pairs) > 1 and (_UNCERTAINTY.value or _REPORT.value):
         raise ValueError("--uncertainty and --report are for one scene at a time")
-    weights = Weights(
-        Path(_WEIGHTS.value).expanduser(),
-        Path(_HALF.value).expanduser() if _HALF.value else None,
-        int(_ENSEMBLE.value),
-        _PRECISION.value,
-    )
+    weights = Weights(_WEIGHTS.value, _HALF.value, int(_ENSEMBLE.value), _PRECISION.value)
     scale = weights.networks.model.scale
     if _SCALE.value not in (None, scale):
         raise ValueError(
-            f"--scale={_SCALE.value}, but {str(weights.folder)!r} holds a network of scale {scale}"
+            f"--scale={_SCALE.value}, but {_WEIGHTS.value!r} holds a network of scale {scale}"
         )
     options = Options(
         _KEY.value,

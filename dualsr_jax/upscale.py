@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from jaxtyping import Float
@@ -21,13 +22,14 @@ from jaxtyping import Float
 from dualsr_jax.ensemble import ensemble, views
 from dualsr_jax.fine_stage import back_project
 from dualsr_jax.io.metadata import Metadata
-from dualsr_jax.io.weights import read_weights, write_weights
+from dualsr_jax.io.weights import SUFFIX, find_weights, read_weights, write_weights
 from dualsr_jax.models.coarse import CoarSR, network_settings
 from dualsr_jax.ops.degrade import Degradation, degrade, image_keys
 from dualsr_jax.scene.arrays import upscale_array, upscale_labelled
 from dualsr_jax.scene.large_scene import MEMORY_GB
 
 Cube = Float[np.ndarray, "H W L"]
+STORAGES = ("float32", "bfloat16")  # of weights in a file
 _OVERSHOOT = 0.25  # more than bicubic reduction of values in [0, 1] can give
 Resized = Float[np.ndarray, "_ _ L"]
 
@@ -140,6 +142,16 @@ class DualSR:
                 f"scale {self.model.scale}: half of it is needed"
             )
 
+    def guided_by(self, half: "DualSR") -> "DualSR":
+        """The same with a network of half the scale for the fine stage.
+
+        Raises:
+            ValueError: if it has one already, or the other is not of half the scale.
+        """
+        if self.half_model is not None:
+            raise ValueError("the weights hold both networks: no half_weights go with them")
+        return dataclasses.replace(self, half_model=half.model, half_variables=half.variables)
+
     @property
     def ratio(self) -> int:
         """Pixels of the result per pixel of the fine stage's guide."""
@@ -224,19 +236,23 @@ class DualSR:
         band_chunk: int | None = 8,
         precision: str = "float32",
     ) -> "DualSR":
-        """Both stages from a file of `save_pretrained`.
+        """Both stages from a file of `save_pretrained`, or from one that ships with the package.
 
         Args:
-            weights: the file, `*.safetensors`. Folders of training are read by `restore_dualsr`.
+            weights: the file, `*.safetensors`, or the name of shipped weights, such as
+                "cave_x4_small". Folders of training are read by `restore_dualsr`.
             ensemble: members of the self-ensemble.
             band_chunk: bands at once, bounds the memory; None: all.
             precision: "float32" or "bfloat16", of convolutions and products.
 
         Raises:
-            FileNotFoundError: if there is no such file.
+            FileNotFoundError: if there is no such file or name.
             ValueError: if it is damaged or of something else.
         """
-        arrays, about = read_weights(Path(weights))
+        path = find_weights(weights)
+        if path is None:
+            raise ValueError(f"{os.fspath(weights)!r} is a folder: restore_dualsr reads those")
+        arrays, about = read_weights(path)
         fields: dict[str, Any] = {"ensemble": ensemble}
         for field, variables in (("model", "variables"), ("half_model", "half_variables")):
             if field in about:
@@ -244,7 +260,7 @@ class DualSR:
                     **json.loads(about[field]), band_chunk=band_chunk, precision=precision
                 )
                 found = {
-                    tuple(name.split("/")[1:]): array
+                    tuple(name.split("/")[1:]): np.asarray(array, np.float32)
                     for name, array in arrays.items()
                     if name.startswith(f"{field}/")
                 }
@@ -264,15 +280,29 @@ class DualSR:
         }
 
     def save_pretrained(
-        self, weights: str | os.PathLike[str], about: Mapping[str, str] | None = None
+        self,
+        weights: str | os.PathLike[str],
+        about: Mapping[str, str] | None = None,
+        *,
+        storage: str = "float32",
     ) -> None:
         """Writes both networks as one file, for `from_pretrained`.
 
         Args:
             weights: the file to write, `*.safetensors`; replaced if it exists.
             about: text by name to keep with them, such as data and licence.
+            storage: "float32", or "bfloat16", which takes half the space and rounds the weights
+                to 8 bits; they are float32 again when they are read.
+
+        Raises:
+            ValueError: for another storage, or a file of another suffix.
         """
+        if storage not in STORAGES:
+            raise ValueError(f"unknown storage {storage!r}: expected one of {STORAGES}")
+        if Path(weights).suffix != SUFFIX:
+            raise ValueError(f"{os.fspath(weights)!r}: a file of weights is called *{SUFFIX}")
         settings = {"model": json.dumps(network_settings(self.model))}
         if self.half_model is not None:
             settings["half_model"] = json.dumps(network_settings(self.half_model))
-        write_weights(Path(weights), self.arrays(), {**(about or {}), **settings})
+        arrays = {name: array.astype(jnp.dtype(storage)) for name, array in self.arrays().items()}
+        write_weights(Path(weights), arrays, {**(about or {}), **settings})

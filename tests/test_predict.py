@@ -104,8 +104,6 @@ def test_one_file_of_weights(weights, tmp_path):
         Weights(path, ensemble=8).networks.variables,
         weights.networks.variables,
     )
-    with pytest.raises(ValueError, match="holds both networks: no half_weights go with it"):
-        _ = Weights(path, tmp_path).networks
 
 
 def finished_tiles(folder):

@@ -35,7 +35,7 @@ LAYERS = [
     ["training.parallel", "training.checkpoint"],
     ["training.loop", "prediction"],
     ["self_check"],
-    ["train", "evaluate", "prepare", "predict", "export"],
+    ["train", "evaluate", "prepare", "predict", "export", "convert"],
 ]
 MODULES = sorted((ROOT / "dualsr_jax").rglob("*.py"))
 

@@ -1,11 +1,10 @@
-import pickle
-
 import jax
 import numpy as np
 import pytest
 from conftest import with_prefix
 
 from dualsr_jax.compat.torch_params import from_torch, load_pth, to_torch
+from dualsr_jax.convert import convert
 from dualsr_jax.models.coarse import CoarSR
 
 
@@ -71,6 +70,9 @@ def test_pth_file(published, tmp_path):
     model, variables = load_pth(tmp_path / "weights.pth")
     assert model.neighbours == "released"
     jax.tree.map(np.testing.assert_array_equal, variables, from_torch(published)[1])
+    converted = convert(str(tmp_path / "weights.pth"), None, tmp_path / "weights.safetensors")
+    assert converted.model.neighbours == "released"
+    jax.tree.map(np.testing.assert_array_equal, converted.variables, variables)
 
 
 class Payload:
@@ -82,6 +84,6 @@ def test_pth_file_is_never_executed(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch", reason="reading .pth files needs PyTorch")
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Payload()}, tmp_path / "evil.pth")
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(ValueError, match="is damaged, or holds more than arrays and is not run"):
         load_pth(tmp_path / "evil.pth")
     assert not (tmp_path / "executed").exists()

@@ -4,9 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from dualsr_jax.io.weights import read_weights, write_weights
+from dualsr_jax import restore_dualsr
+from dualsr_jax.convert import convert
+from dualsr_jax.io.weights import read_weights, shipped, weights_hash, write_weights
 from dualsr_jax.models.coarse import CoarSR
-from dualsr_jax.upscale import DualSR
+from dualsr_jax.upscale import STORAGES, DualSR
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,78 @@ def test_weights_come_back(dualsr, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again.half_variables, dualsr.half_variables)
     assert read_weights(path)[1]["data"] == "made up"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x4.safetensors"]
+
+
+def test_bfloat16_takes_half_the_space(dualsr, tmp_path):
+    paths = [tmp_path / f"{storage}.safetensors" for storage in STORAGES]
+    for path, storage in zip(paths, STORAGES, strict=True):
+        dualsr.save_pretrained(path, storage=storage)
+    whole, half = ({n: a.nbytes for n, a in read_weights(path)[0].items()} for path in paths)
+    assert {name: size // 2 for name, size in whole.items()} == half
+    again = DualSR.from_pretrained(paths[1])
+    for ours, exact in zip(
+        jax.tree.leaves(again.variables), jax.tree.leaves(dualsr.variables), strict=True
+    ):
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, exact, rtol=2**-8)
+    # The hash that results name is that of the weights as they are used, however stored.
+    assert read_weights(paths[1])[1]["sha256"] == weights_hash(again.arrays())
+    with pytest.raises(ValueError, match=r"unknown storage 'int8': expected one of \('float32'"):
+        dualsr.save_pretrained(tmp_path / "x.safetensors", storage="int8")
+    with pytest.raises(ValueError, match=r"x4\.npz': a file of weights is called \*\.safetensors"):
+        dualsr.save_pretrained(tmp_path / "x4.npz")
+
+
+def test_shipped_weights_are_found_by_name(dualsr, tmp_path, monkeypatch):
+    monkeypatch.setattr("dualsr_jax.io.weights._SHIPPED", tmp_path)
+    dualsr.save_pretrained(tmp_path / "made_up_x4.safetensors")
+    again = restore_dualsr("made_up_x4", iterations=3, ensemble=8)
+    assert (again.iterations, again.ensemble) == (3, 8)
+    jax.tree.map(np.testing.assert_array_equal, again.variables, dualsr.variables)
+    with pytest.raises(FileNotFoundError, match=r"nor do weights .*: made_up_x4 do; 'made_up_x4' "):
+        DualSR.from_pretrained("made_upx4")
+    with pytest.raises(ValueError, match="hold both networks: no half_weights go with them"):
+        restore_dualsr("made_up_x4", "made_up_x4")
+    with pytest.raises(ValueError, match="is a folder: restore_dualsr reads those"):
+        DualSR.from_pretrained(tmp_path)
+
+
+def test_two_files_become_one(dualsr, tmp_path):
+    """The networks of two files in one, as the command writes it; and what it refuses."""
+    alone = DualSR(dualsr.model, dualsr.variables)
+    half = DualSR(dualsr.half_model, dualsr.half_variables)
+    places = [str(tmp_path / f"{name}.safetensors") for name in ("x4", "x2")]
+    for network, place in zip((alone, half), places, strict=True):
+        network.save_pretrained(place)
+    output = tmp_path / "both.safetensors"
+    convert(*places, output, about=["licence=research use"])
+    again = restore_dualsr(output)
+    jax.tree.map(np.testing.assert_array_equal, again.variables, dualsr.variables)
+    jax.tree.map(np.testing.assert_array_equal, again.half_variables, dualsr.half_variables)
+    assert read_weights(output)[1]["licence"] == "research use"
+    with pytest.raises(ValueError, match=r"both\.safetensors' exists: .* add --overwrite"):
+        convert(*places, output)
+    with pytest.raises(ValueError, match="half-scale network has scale 4"):
+        convert(places[0], places[0], tmp_path / "c.safetensors")
+    with pytest.raises(ValueError, match="--about=licence: expected name=text"):
+        convert(places[0], None, tmp_path / "c.safetensors", about=["licence"])
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .* for --output"):
+        convert(places[0], None, tmp_path / "none" / "c.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"no file of weights .*none\.safetensors"):
+        convert(str(tmp_path / "none.safetensors"), None, tmp_path / "c.safetensors")
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_weights(name):
+    """Each has a card that names its hash, and restores a constant cube to about itself."""
+    path = shipped()[name]
+    about = read_weights(path)[1]
+    card = path.with_suffix(".md").read_text()
+    assert about["sha256"] in card
+    dualsr = DualSR.from_pretrained(name)
+    assert f"_x{dualsr.model.scale}" in name
+    lr = np.full((8, 8, 31), 0.4, np.float32)
+    np.testing.assert_allclose(dualsr(lr).fine, 0.4, atol=0.02)
 
 
 def test_one_network_alone(dualsr, tmp_path):

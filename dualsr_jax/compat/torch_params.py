@@ -6,6 +6,7 @@ is installed, with `weights_only=True`, so that nothing in the file is ever exec
 """
 
 import os
+import pickle
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -182,14 +183,20 @@ def load_pth(
         As `from_torch`.
 
     Raises:
-        ValueError: if the file holds no weights of the network.
-        ImportError: if torch is not installed.
+        ValueError: if the file holds no weights of the network, or torch is not installed.
+        FileNotFoundError: if there is no such file.
     """
     try:
         import torch
     except ImportError as error:
-        raise ImportError("reading .pth files needs PyTorch: pip install torch") from error
-    content = torch.load(path, map_location="cpu", weights_only=True)
+        raise ValueError("reading .pth files needs PyTorch: pip install torch") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{os.fspath(path)!r} is damaged, or holds more than arrays and is not run: expected "
+            "a state_dict"
+        ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -3,26 +3,69 @@
 Contract: arrays by name, and text by name that says what they are. Nothing in the file is run when
 it is read. A SHA-256 of names, types, shapes and values stands in the file and is checked, so that
 a damaged file is refused. Source of the format: https://github.com/huggingface/safetensors.
+
+Files that ship with the package lie in `dualsr_jax/pretrained`, each with a model card beside it,
+and are found by their names.
 """
 
+import difflib
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import safetensors
 from safetensors.numpy import save_file
 
 from dualsr_jax.io.atomic import replacing
 
+SUFFIX = ".safetensors"
 _HASH = "sha256"
+_SHIPPED = Path(__file__).parents[1] / "pretrained"
+
+
+def shipped() -> dict[str, Path]:
+    """The files that ship with the package, by name."""
+    return {path.stem: path for path in sorted(_SHIPPED.glob(f"*{SUFFIX}"))}
+
+
+def find_weights(weights: str | os.PathLike[str]) -> Path | None:
+    """The file of weights that is meant, None if it is no file but a folder of training.
+
+    Args:
+        weights: path of a file, `*.safetensors`, or name of one that ships with the package. A
+            folder of that name comes first.
+
+    Raises:
+        FileNotFoundError: if it is none of these.
+    """
+    path, files = Path(weights).expanduser(), shipped()
+    if path.suffix == SUFFIX or path.is_file():
+        return path
+    if path.is_dir():
+        return None
+    if str(weights) in files:
+        return files[str(weights)]
+    near = difflib.get_close_matches(str(weights), files, n=1)
+    raise FileNotFoundError(
+        f"there is no folder of training and no file {str(path)!r}, nor do weights of this name "
+        f"ship with the package: {', '.join(files) or 'none'} do"
+        + (f"; {near[0]!r} was meant?" if near else "")
+    )
 
 
 def weights_hash(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of arrays with their names, types and shapes, whatever their order."""
+    """SHA-256 of arrays with their names, types and shapes, whatever their order.
+
+    Values in bfloat16 count as the float32 that they become when they are used.
+    """
     found = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
+        if array.dtype == jnp.bfloat16:
+            array = array.astype(np.float32)
         found.update(f"{name} {array.dtype} {array.shape}\n".encode())
         found.update(array.tobytes())
     return found.hexdigest()

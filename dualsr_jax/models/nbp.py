@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 
 MIN_BANDS = 5
 GROUP_SIZES = (1, 3, 3)
+MODES = ("paper", "released")
 
 
 def neighbour_table(
@@ -38,7 +39,7 @@ def neighbour_table(
             f"a cube of {num_bands} bands is too small: each band is guided by 4 others, "
             f"so at least {MIN_BANDS} bands are needed"
         )
-    if mode not in ("paper", "released"):
+    if mode not in MODES:
         raise ValueError(f"unknown neighbours {mode!r}: expected 'paper' or 'released'")
     xp = jnp if export.is_symbolic_dim(num_bands) else np
     i = xp.arange(num_bands)[:, None]

@@ -7,6 +7,7 @@ numbers. A tile whose worker dies is given to another; a tile computed twice is 
 
 import dataclasses
 import functools
+import os
 import threading
 import uuid
 from collections.abc import Callable, Sequence
@@ -31,14 +32,14 @@ class Weights:
     """Where networks are restored from.
 
     Attributes:
-        folder: of the network's training; or the file of both networks, `*.safetensors`.
-        half_folder: of the network of half the scale, or None.
+        place: of the network, see `restore_dualsr`.
+        half_place: of the network of half the scale, or None.
         ensemble: members of the self-ensemble.
         precision: "float32" or "bfloat16".
     """
 
-    folder: Path
-    half_folder: Path | None = None
+    place: str | os.PathLike[str]
+    half_place: str | os.PathLike[str] | None = None
     ensemble: int = 1
     precision: str = "float32"
 
@@ -50,19 +51,13 @@ class Weights:
             FileNotFoundError: if there are none.
             ValueError: if the second is not of half the scale.
         """
-        if self.folder.suffix == ".safetensors":
-            if self.half_folder is not None:
-                raise ValueError(
-                    f"{str(self.folder)!r} holds both networks: no half_weights go with it"
-                )
-            dualsr = DualSR.from_pretrained(self.folder, precision=self.precision)
-        else:
-            dualsr = restore_dualsr(self.folder, self.half_folder, precision=self.precision)
-        return dataclasses.replace(dualsr, ensemble=self.ensemble)
+        return restore_dualsr(
+            self.place, self.half_place, ensemble=self.ensemble, precision=self.precision
+        )
 
     def __reduce__(self) -> tuple:
         """Without the networks themselves."""
-        return Weights, (self.folder, self.half_folder, self.ensemble, self.precision)
+        return Weights, (self.place, self.half_place, self.ensemble, self.precision)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,7 @@ import orbax.checkpoint as ocp
 from flax import traverse_util
 from orbax.checkpoint import checkpoint_managers
 
+from dualsr_jax.io.weights import find_weights
 from dualsr_jax.models.coarse import CoarSR, network_settings
 from dualsr_jax.training import processes
 from dualsr_jax.training.optimizer import averaged_params
@@ -314,8 +315,8 @@ def warm_start(params: Any, workdir: Path) -> Any:
 
 
 def restore_dualsr(
-    workdir: str | os.PathLike[str],
-    half_scale_workdir: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str],
+    half_weights: str | os.PathLike[str] | None = None,
     *,
     which: str = "latest",
     iterations: int = 1,
@@ -323,27 +324,33 @@ def restore_dualsr(
     band_chunk: int | None = 8,
     precision: str = "float32",
 ) -> DualSR:
-    """Both stages from the workdirs of training.
+    """Both stages, from wherever they lie.
 
     Args:
-        workdir: of the network.
-        half_scale_workdir: of the network of half the scale, or None.
-        which: "latest" or "best" checkpoint.
+        weights: folder of the network's training; or its file, `*.safetensors`, which may hold
+            both networks; or the name of one that ships with the package.
+        half_weights: the same of the network of half the scale; None: none, or in the file.
+        which: "latest" or "best" checkpoint, of folders.
         iterations: of the fine stage.
         ensemble: members of the self-ensemble: 1 (none), 8 or 16.
         band_chunk: bands at once, bounds the memory; None: all.
         precision: "float32" or "bfloat16", whatever the networks were trained in.
 
     Raises:
-        FileNotFoundError: if there is no checkpoint.
-        ValueError: if the second network is not of half the scale, or the ensemble is unknown.
+        FileNotFoundError: if there is no such folder, file or name, or no checkpoint.
+        ValueError: if the second network is not of half the scale, or the file holds both
+            already; if a file is damaged, or the ensemble unknown.
     """
     how: dict[str, Any] = {"band_chunk": band_chunk, "precision": precision}
-    with Checkpoints(Path(workdir), read_only=True) as checkpoints:
-        model, variables, _ = checkpoints.restore_network(which)
-    half_model, half_variables = None, None
-    if half_scale_workdir is not None:
-        with Checkpoints(Path(half_scale_workdir), read_only=True) as checkpoints:
-            half_model, half_variables, _ = checkpoints.restore_network(which)
-        half_model = half_model.clone(**how)
-    return DualSR(model.clone(**how), variables, half_model, half_variables, iterations, ensemble)
+
+    def restore(place: str | os.PathLike[str]) -> DualSR:
+        if find_weights(place):
+            return DualSR.from_pretrained(place, **how)
+        with Checkpoints(Path(place).expanduser(), read_only=True) as checkpoints:
+            model, variables, _ = checkpoints.restore_network(which)
+        return DualSR(model.clone(**how), variables)
+
+    dualsr = restore(weights)
+    if half_weights is not None:
+        dualsr = dualsr.guided_by(restore(half_weights))
+    return dataclasses.replace(dualsr, iterations=iterations, ensemble=ensemble)
