@@ -66,9 +66,9 @@ def score(name: str, data: str, output: Path) -> dict[str, dict[str, float]]:
     workdir = output / name
     results = workdir / "evaluation" / "results.json"
     if not results.exists():
-        flags = [f"--config.{k}={v}" for k, v in (BASE | VARIANTS[name]).items() if v != "none"]
-        flags += ["--config", f"configs/cave.py:{SCALE}", "--workdir", str(workdir)]
-        flags += [f"--config.data.path={data}"]
+        flags = ["--config", f"configs/cave.py:{SCALE}", "--workdir", str(workdir)]
+        settings = {"data.path": data} | BASE | VARIANTS[name]
+        flags += [f"--config.{k}={v}" for k, v in settings.items() if v != "none"]
         for command in ("train", "evaluate"):
             subprocess.run([sys.executable, "-m", f"dualsr_jax.{command}", *flags], check=True)
     means: dict[str, dict[str, float]] = json.loads(results.read_text())["mean"]
