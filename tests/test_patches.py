@@ -28,6 +28,14 @@ def take(patches, count, first_step=0, **share):
     return list(itertools.islice(patches.batches(first_step, **share), count))
 
 
+@pytest.mark.parametrize("first_step", [0, 130])
+def test_batches_of_one(scenes, first_step):
+    patches = sampler(scenes, batch_size=1)
+    batches = take(patches, 2, first_step)
+    assert_same(batches, take(patches, first_step + 2)[first_step:])
+    assert [len(batch["sample"]) for batch in batches] == [1, 1]
+
+
 def assert_same(batches, others):
     for a, b in zip(batches, others, strict=True):
         assert a.keys() == b.keys()

@@ -21,6 +21,7 @@ from dualsr_jax.data.images import Images
 from dualsr_jax.ops.augment import NUM_VARIANTS
 
 Batch = dict[str, np.ndarray]
+_EPOCHS = 2**24  # more than any run has; without end, grain's number of samples overflows
 
 
 class PatchSampler:
@@ -78,7 +79,7 @@ class PatchSampler:
     def batches(
         self, first_step: int = 0, *, process_index: int = 0, process_count: int = 1
     ) -> Iterator[Batch]:
-        """The batches from a step on, without end, drawn ahead by a few threads.
+        """The batches from a step on, for more epochs than any run has, drawn ahead by threads.
 
         Args:
             first_step: counted from 0 over all epochs.
@@ -94,7 +95,7 @@ class PatchSampler:
             grain.MapDataset.range(self.samples_per_epoch)
             .map_with_index(self._draw)
             .shuffle(seed=self._seed)[:whole_batches]
-            .repeat()[process_index::process_count]
+            .repeat(_EPOCHS)[process_index::process_count]
             .batch(self._batch_size // process_count)[first_step:]
         )
         threads = min(4, os.cpu_count() or 1)
