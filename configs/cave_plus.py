@@ -15,17 +15,22 @@ large one has not been trained yet.
 from ml_collections import ConfigDict, config_dict
 
 
-def get_config(scale: str = "4") -> ConfigDict:
-    """The config for a scale factor."""
-    if scale not in ("2", "3", "4", "8"):
-        raise ValueError(f"unknown scale {scale!r}: expected configs/cave.py:2, :3, :4 or :8")
+def get_config(variant: str = "4") -> ConfigDict:
+    """The config for a scale factor, such as "4", or "4-small"."""
+    scale, _, size = variant.partition("-")
+    if scale not in ("2", "3", "4", "8") or size not in ("", "small"):
+        raise ValueError(
+            f"unknown scale {variant!r}: expected configs/cave_plus.py:2, :3, :4 or :8, or with "
+            "-small, such as configs/cave_plus.py:4-small"
+        )
+    small = size == "small"
     c = ConfigDict()
     c.seed = 0
     c.protocol = "dualsr"  # normalisation, crop, clipping and metrics; or "sspsr"
 
     c.model = ConfigDict()
     c.model.scale = int(scale)
-    c.model.features = 64  # channels
+    c.model.features = 32 if small else 64  # channels
     c.model.num_asfm = 2  # fusion modules in sequence
     c.model.num_blocks = 2  # residual blocks a body
     c.model.norm = config_dict.placeholder(str)  # none, or "batch" as released
@@ -54,24 +59,24 @@ def get_config(scale: str = "4") -> ConfigDict:
     c.train = ConfigDict()
     c.train.update_every = "band"  # one optimiser step a band, as published; or "image"
     c.train.through_time = False  # gradients through the FCF state; needs update_every = "image"
-    c.train.epochs = 200.0
-    c.train.batch_size = 64  # samples, over all devices
-    c.train.lr_patch = 32  # pixels a side of an LR patch
+    c.train.epochs = 1.0 if small else 200.0
+    c.train.batch_size = 4 if small else 64  # samples, over all devices
+    c.train.lr_patch = 16 if small else 32  # pixels a side of an LR patch
     c.train.patches_per_image = 24  # an epoch, at each resize scale
     c.train.fixed_patches = False  # True: the same patches in every epoch, as released
     c.train.resize_scales = (1.0, 0.75, 0.5)
     c.train.window_bands = config_dict.placeholder(int)  # bands of a sample; none: all
-    c.train.learning_rate = 1e-4
-    c.train.schedule = "halve"  # or "cosine", down to 0 at the end
+    c.train.learning_rate = 1e-3 if small else 5e-4
+    c.train.schedule = "cosine"  # down to 0 at the end; or "halve"
     c.train.halve_every_epochs = 30.0
     c.train.warmup_epochs = 0.0  # in which the learning rate rises from 0
     c.train.clip_norm = config_dict.placeholder(float)  # longest gradient; none: any
-    c.train.ema_decay = config_dict.placeholder(float)  # an update; evaluates the moving average
+    c.train.ema_decay = 0.999  # an update; evaluates the moving average
     c.train.sam_weight = (
         0.0  # of the spectral angle (rad) in the loss; needs update_every = "image"
     )
     c.train.warm_start = config_dict.placeholder(str)  # workdir of another network to begin from
-    c.train.save_every_epochs = 1.0
+    c.train.save_every_epochs = 0.05 if small else 1.0
     c.train.log_every_steps = 10
 
     c.evaluate = ConfigDict()

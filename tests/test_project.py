@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 
 import jax
 import numpy as np
@@ -101,6 +102,7 @@ def load(path):
 # One scale of each is traced; the networks of others are made and counted in test_models.
 CONFIGS = {
     ("cave", "4"): 31,
+    ("cave_plus", "4-small"): 31,
     ("harvard", "8"): 31,
     ("remote_sensing", "chikusei-4"): 128,
     ("indian_pines", None): 200,
@@ -122,6 +124,7 @@ def open_config(name, argument):
     [
         *CONFIGS,
         *(("cave", s) for s in "238"),
+        *(("cave_plus", s) for s in ("2", "2-small", "3", "4", "8", "8-small")),
         *(("harvard", s) for s in "24"),
         ("remote_sensing", "pavia_centre-8"),
     ],
@@ -133,7 +136,7 @@ def test_configs(name, argument):
     with pytest.raises(AttributeError):
         config.train.lerning_rate = 1.0
     if argument is not None:
-        assert config.model.scale == int(argument.split("-")[-1])
+        assert config.model.scale == int(re.search(r"\d+", argument)[0])
     CoarSR(**config.model)
     Degradation(**config.degradation)
     assert config.protocol in PROTOCOLS
@@ -173,10 +176,14 @@ def test_the_remote_sensing_config_refuses_others(argument):
         load(ROOT / "configs" / "remote_sensing.py").get_config(argument)
 
 
-@pytest.mark.parametrize("name", ["cave", "harvard"])
-def test_configs_refuse_other_scales(name):
-    with pytest.raises(ValueError, match=f"unknown scale '5': expected configs/{name}.py:2"):
-        load(ROOT / "configs" / f"{name}.py").get_config("5")
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [("cave", "5"), ("harvard", "5"), ("cave_plus", "5-small"), ("cave_plus", "4-tiny")],
+)
+def test_configs_refuse_other_scales(name, argument):
+    message = f"unknown scale '{argument}': expected configs/{name}.py:2"
+    with pytest.raises(ValueError, match=message):
+        load(ROOT / "configs" / f"{name}.py").get_config(argument)
 
 
 def flatten(config, prefix=""):
