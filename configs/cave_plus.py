@@ -30,7 +30,7 @@ def get_config(variant: str = "4") -> ConfigDict:
 
     c.model = ConfigDict()
     c.model.scale = int(scale)
-    c.model.features = 32 if small else 64  # channels
+    c.model.features = 24 if small else 64  # channels
     c.model.num_asfm = 2  # fusion modules in sequence
     c.model.num_blocks = 2  # residual blocks a body
     c.model.norm = config_dict.placeholder(str)  # none, or "batch" as released
@@ -59,7 +59,7 @@ def get_config(variant: str = "4") -> ConfigDict:
     c.train = ConfigDict()
     c.train.update_every = "band"  # one optimiser step a band, as published; or "image"
     c.train.through_time = False  # gradients through the FCF state; needs update_every = "image"
-    c.train.epochs = 1.0 if small else 200.0
+    c.train.epochs = 1.4 if small else 200.0
     c.train.batch_size = 4 if small else 64  # samples, over all devices
     c.train.lr_patch = 16 if small else 32  # pixels a side of an LR patch
     c.train.patches_per_image = 24  # an epoch, at each resize scale
@@ -69,7 +69,7 @@ def get_config(variant: str = "4") -> ConfigDict:
     c.train.learning_rate = 1e-3 if small else 5e-4
     c.train.schedule = "cosine"  # down to 0 at the end; or "halve"
     c.train.halve_every_epochs = 30.0
-    c.train.warmup_epochs = 0.0  # in which the learning rate rises from 0
+    c.train.warmup_epochs = 0.01 if small else 0.5  # in which the learning rate rises from 0
     c.train.clip_norm = config_dict.placeholder(float)  # longest gradient; none: any
     c.train.ema_decay = 0.999  # an update; evaluates the moving average
     c.train.sam_weight = (
