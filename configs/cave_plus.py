@@ -59,7 +59,7 @@ def get_config(variant: str = "4") -> ConfigDict:
     c.train = ConfigDict()
     c.train.update_every = "band"  # one optimiser step a band, as published; or "image"
     c.train.through_time = False  # gradients through the FCF state; needs update_every = "image"
-    c.train.epochs = 1.4 if small else 200.0
+    c.train.epochs = 1.2 if small else 200.0
     c.train.batch_size = 4 if small else 64  # samples, over all devices
     c.train.lr_patch = 16 if small else 32  # pixels a side of an LR patch
     c.train.patches_per_image = 24  # an epoch, at each resize scale
