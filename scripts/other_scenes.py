@@ -1,0 +1,58 @@
+"""Scores trained weights on scenes of any camera: reduces each, restores it and compares.
+
+    python scripts/other_scenes.py --weights cave_x4_small scene.hdr other.mat
+
+The usable bands of a scene, normalised by the rules of `predict`, are the reference; it is reduced
+by MATLAB bicubic and restored by bicubic, CoarSR and DualSR. Metrics are those of the protocol
+`dualsr`, with the scene's own peak. Pixels without data are filled before, and count.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from dualsr_jax.evaluate import METHODS, evaluate_scene
+from dualsr_jax.io.readers import open_cube
+from dualsr_jax.ops.degrade import Degradation
+from dualsr_jax.scene.preprocessing import prepare, read_normalised, scan
+from dualsr_jax.training.checkpoint import restore_dualsr
+from dualsr_jax.upscale import reference_and_lr
+
+
+def reference(path: Path) -> np.ndarray:
+    """The usable bands of a scene `[H, W, K]`, float32, the peak is 1."""
+    with open_cube(path) as scene:
+        preparation = prepare(scan(scene), scene.dtype, scene.metadata)
+        height, width, _ = scene.shape
+        bands, _ = read_normalised(scene, slice(0, height), slice(0, width), preparation)
+    return np.moveaxis(bands, 0, -1).clip(0, 1)
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("scenes", nargs="+", type=Path)
+    parser.add_argument("--weights", default="cave_x4_small", help="folder, file or shipped name")
+    parser.add_argument("--half_weights", help="the same of the network of half the scale")
+    parser.add_argument("--ensemble", type=int, default=1, choices=(1, 8, 16))
+    options = parser.parse_args()
+    dualsr = restore_dualsr(options.weights, options.half_weights, ensemble=options.ensemble)
+    scale = dualsr.model.scale
+    print(f"| x{scale} | size | " + " | ".join(METHODS) + " |")
+    print("| --- " * (2 + len(METHODS)) + "|")
+    for path in options.scenes:
+        hr, lr = reference_and_lr(
+            reference(path), scale, degradation=Degradation(), name=path.stem, seed=0
+        )
+        scores = evaluate_scene(dualsr, hr, lr, "dualsr")[1]["scores"]
+        cells = (
+            "{psnr_db:.3f} / {ssim:.4f} / {sam_deg:.3f}".format(**scores[method])
+            for method in METHODS
+        )
+        size = "x".join(map(str, hr.shape))
+        print(f"| {path.stem} | {size} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
