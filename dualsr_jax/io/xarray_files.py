@@ -19,6 +19,7 @@ import numpy as np
 from dualsr_jax.io.atomic import replacing
 from dualsr_jax.io.base import CubeReader, CubeWriter, check_size, choose, damage_told
 from dualsr_jax.io.extras import geo
+from dualsr_jax.io.hdf5_texts import MOST_SMALL, check_texts
 from dualsr_jax.io.metadata import (
     Metadata,
     from_variables,
@@ -41,7 +42,6 @@ _DECODING: dict[str, Any] = {
     "cache": False,
 }
 _MOST_ATTRIBUTE_BYTES = 60_000  # of HDF5
-_MOST_SMALL = 2**20  # numbers of a variable beside the cube
 
 
 class _Variable:
@@ -68,6 +68,8 @@ def open_netcdf(path: Path, key: str | None = None) -> CubeReader:
     with damage_told(path):
         if h5py.is_hdf5(path):
             geo("h5netcdf")
+            with h5py.File(path, "r") as file:
+                check_texts(file)
             groups = xarray.open_groups(path, engine="h5netcdf", **_DECODING)
         else:
             groups = {"/": xarray.open_dataset(path, engine="scipy", **_DECODING)}
@@ -144,7 +146,7 @@ def _metadata(
     found: dict[str, Any] = {"tags": "{}"}
     for path, variable in variables.items():
         name = variable_name(path.rpartition("/")[2])
-        if name in (None, "tags") or variable.size > _MOST_SMALL:
+        if name in (None, "tags") or variable.size > MOST_SMALL:
             continue
         values = variable.values
         text = values.dtype.kind in "OSTU"
