@@ -63,6 +63,25 @@ def views(members: int) -> tuple[View, ...]:
     return tuple(sorted(ways, key=lambda view: view.reverse_bands))[:members]
 
 
+def count_member(
+    mean: Cube, squares: Cube | None, member: Cube, count: int
+) -> tuple[Cube, Cube | None]:
+    """Welford's sums: as exact in float32 as the members, whatever their level.
+
+    Args:
+        mean: of the members so far; zero before the first.
+        squares: their squared deviations from it, summed up; None: not wanted.
+        member: another one.
+        count: how many there are with it.
+
+    Returns:
+        The new mean and sum.
+    """
+    deviation = member - mean
+    mean = mean + deviation / count
+    return mean, None if squares is None else squares + deviation * (member - mean)
+
+
 def ensemble(
     run: Callable[[Cube], Cube], lr: Cube, members: int, *, spread: bool = False
 ) -> tuple[Cube, Cube | None]:
@@ -85,10 +104,5 @@ def ensemble(
     mean = run(lr)
     squares = 0 * mean if spread else None
     for count, view in enumerate(views(members)[1:], start=2):
-        member = view.undo(run(view.apply(lr)))
-        # Welford's sums: as exact in float32 as the members, whatever their level.
-        deviation = member - mean
-        mean = mean + deviation / count
-        if squares is not None:
-            squares = squares + deviation * (member - mean)
+        mean, squares = count_member(mean, squares, view.undo(run(view.apply(lr))), count)
     return mean, None if squares is None else (squares / members) ** 0.5

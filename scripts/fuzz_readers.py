@@ -3,10 +3,10 @@
     python scripts/fuzz_readers.py --seconds 600
 
 For each reader, batches of damaged files are read in a process of their own, with a limit on its
-address space and a time-out. Damage: bytes flipped, cut, put in, overwritten; numbers of headers
-replaced by lies. Allowed outcomes: success, ValueError, FileNotFoundError. Anything else, another
-exception, a crash, a hang, much memory, is reported with the file that caused it, which is kept.
-The exit status is 1 if there was any.
+address space and on the processor time of a file. Damage: bytes flipped, cut, put in, overwritten;
+numbers of headers replaced by lies. Allowed outcomes: success, ValueError, FileNotFoundError.
+Anything else, another exception, a crash, a hang, much memory, is reported with the file that
+caused it, which is kept. The exit status is 1 if there was any.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import random
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,8 +28,9 @@ import numpy as np
 import scipy.io
 
 CASES = 150  # of a batch
-BATCH_SECONDS = 300  # after which a batch hangs
+BATCH_SECONDS = 1800  # after which a batch that waits for something is ended
 CASE_SECONDS = 20  # of processor time, after which a case is reported
+HANG_SECONDS = 60  # of processor time, after which a case is ended
 SPARE_BYTES = 3 * 2**30  # of address space, beyond what the libraries take
 MOST_BYTES = 800 * 2**20  # of memory in use
 WHOLE_BYTES = 2**26  # cubes up to this size are read whole
@@ -151,6 +153,7 @@ def work(suffix: str, seeds: Path, current: Path, seed: int) -> None:
         files = sorted(file for file in current.rglob("*") if file.is_file())
         damage(rng.choice(files), rng)
         problem, begin = "", time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)  # its signal ends the process
         try:
             read(current / f"cube{suffix}")
             outcome = "read"
@@ -158,6 +161,7 @@ def work(suffix: str, seeds: Path, current: Path, seed: int) -> None:
             outcome = "refused"
         except BaseException:  # to be reported, whatever it is
             outcome, problem = "reported", traceback.format_exc(limit=-4)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         seconds = time.process_time() - begin
         now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         if seconds > CASE_SECONDS:
@@ -191,6 +195,8 @@ def fuzz(suffix: str, seconds: float, seed: int, findings: Path) -> int:
                     timeout=BATCH_SECONDS,
                 )
                 lines, how = batch.stdout, f"ended with status {batch.returncode}"
+                if batch.returncode == -signal.SIGPROF:
+                    how = f"hangs: took {HANG_SECONDS} s"
                 failed = batch.returncode != 0
                 if failed:
                     how += "\n" + batch.stderr.decode(errors="replace")[-2000:]

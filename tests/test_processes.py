@@ -1,11 +1,16 @@
 """Several devices and several processes train as one."""
 
 import contextlib
+import os
 import socket
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
+from conftest import ROOT
+from image_steps import trained
 from trainings import records, running, variables_of
 
 from dualsr_jax.training import processes
@@ -56,6 +61,60 @@ def test_two_devices_and_two_processes_equal_one_device(make_config, tmp_path):
         assert [r["step"] for r in log] == [1, 2, 3, 4, 5]
         for a, b in zip(records(tmp_path / "one"), log, strict=True):
             assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)
+
+
+def slurm(process, port):
+    """What `srun` tells a process."""
+    return {
+        "SLURM_JOB_ID": "4711",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "SLURM_PROCID": str(process),
+        "SLURM_LOCALID": str(process),
+        "JAX_COORDINATOR_PORT": str(port),  # else made from the job's number
+    }
+
+
+def test_two_processes_under_slurm_equal_one(tmp_path):
+    """With one update a step; with one a band, by the command: above."""
+    port, flag = free_port(), "--xla_force_host_platform_device_count="
+    flags = os.environ["XLA_FLAGS"].replace(f"{flag}2", f"{flag}1")
+    command = [sys.executable, str(ROOT / "tests" / "image_steps.py"), str(tmp_path / "two.npz")]
+    with contextlib.ExitStack() as stack:
+        runs = []
+        for process in (0, 1):
+            environment = {**os.environ, **slurm(process, port), "XLA_FLAGS": flags}
+            environment["PYTHONPATH"] = str(ROOT)
+            runs.append(stack.enter_context(subprocess.Popen(command, env=environment)))
+            stack.callback(runs[-1].kill)
+        one = trained()
+        assert [run.wait(timeout=240) for run in runs] == [0, 0]
+    with np.load(tmp_path / "two.npz") as two:
+        assert two["devices"] == 2
+        assert max(relative_differences(one, {name: two[name] for name in one})) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"SLURM_STEP_NODELIST": None}, ValueError, "finds neither SLURM .*srun sets SLURM_JOB_ID"),
+        ({"SLURM_NTASKS": "2(x3)"}, ValueError, r"cannot read the environment: .*2\(x3\)"),
+        ({}, TimeoutError, "process 1 waited 1 s for process 0 .* at localhost:1 "),
+    ],
+)
+def test_environments_in_which_processes_do_not_meet(monkeypatch, changes, error, message):
+    for name in ("KUBERNETES_SERVICE_HOST", "OMPI_MCA_orte_hnp_uri"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**slurm(1, port=1), **changes}.items():
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(error, match=message),
+        processes.joined(None, None, None, detect=True, timeout_s=1),
+    ):
+        pass
 
 
 def test_nobody_hangs_if_the_others_do_not_come():

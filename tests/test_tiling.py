@@ -7,7 +7,7 @@ import pytest
 from scenes import random_variables
 
 from dualsr_jax.models.coarse import CoarSR
-from dualsr_jax.ops import stencil
+from dualsr_jax.ops import resize
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.scene.tiling import check_window, choose_window, coarse_reach, halo, tiles
 
@@ -37,7 +37,7 @@ def test_the_halo_holds_what_the_fine_stage_reduces(scale, ratio):
     for row in range(9 * scale):
         fine[:] = 0
         fine[row, 4 * scale] = 1
-        reduced = np.flatnonzero(np.abs(stencil.reduce(fine, ratio)).max(1) > 1e-12)
+        reduced = np.flatnonzero(np.abs(resize.reduce(fine, ratio)).max(1) > 1e-12)
         seen |= {place // guide - row // scale for place in reduced}
     assert max(seen) == -min(seen) == beyond
 
@@ -81,18 +81,18 @@ def test_windows_are_chosen_for_the_least_work():
 
 @pytest.mark.parametrize("factor", [2, 3, 8])
 @pytest.mark.parametrize("size", [(7, 5), (1, 2)])
-def test_stencils_are_imresize(rng, factor, size):
+def test_resizing_by_whole_factors_is_imresize(rng, factor, size):
     small = rng.random((2, *size))
     large = rng.random((2, factor * size[0], factor * size[1]))
     for found, expected in (
-        (stencil.enlarge(small, factor), imresize(np.moveaxis(small, 0, -1).copy(), factor)),
-        (stencil.reduce(large, factor), imresize(np.moveaxis(large, 0, -1).copy(), 1 / factor)),
+        (resize.enlarge(small, factor), imresize(np.moveaxis(small, 0, -1).copy(), factor)),
+        (resize.reduce(large, factor), imresize(np.moveaxis(large, 0, -1).copy(), 1 / factor)),
         (
-            np.asarray(stencil.enlarge(jnp.asarray(small, jnp.float32), factor)),
+            np.asarray(resize.enlarge(jnp.asarray(small, jnp.float32), factor)),
             imresize(np.moveaxis(small, 0, -1).copy(), factor),
         ),
     ):
         tolerance = 1e-13 if found.dtype == np.float64 else 1e-6
         np.testing.assert_allclose(np.moveaxis(found, 0, -1), expected, atol=tolerance)
     with pytest.raises(ValueError, match="cannot be reduced 2 times: crop them first"):
-        stencil.reduce(np.zeros((3, 4)), 2)
+        resize.reduce(np.zeros((3, 4)), 2)

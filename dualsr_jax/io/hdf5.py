@@ -10,9 +10,9 @@ import numpy as np
 
 from dualsr_jax.io.atomic import replacing
 from dualsr_jax.io.base import BadFileError, CubeReader, CubeWriter, check_size, choose, damage_told
+from dualsr_jax.io.hdf5_texts import MOST_SMALL, check_texts
 from dualsr_jax.io.metadata import Metadata, from_variables, to_variables, variable_name
 
-MOST_SMALL = 2**20  # numbers of a dataset beside the cube
 _ROWS_COLUMNS_BANDS = (0, 1, 2)
 
 
@@ -26,6 +26,7 @@ def open_hdf5(path: Path, key: str | None = None) -> CubeReader:
     with damage_told(path):
         file = h5py.File(path, "r")
         try:
+            check_texts(file)
             found = datasets(file)
             chosen = choose(path, {name: d.shape for name, d in found.items()}, key)
             cube = checked(path, found[chosen])

@@ -17,7 +17,8 @@ import scipy.io
 from dualsr_jax.io.atomic import replacing
 from dualsr_jax.io.base import CubeReader, CubeWriter, check_size, choose, damage_told
 from dualsr_jax.io.envi_header import to_metadata
-from dualsr_jax.io.hdf5 import MOST_SMALL, checked, datasets, small
+from dualsr_jax.io.hdf5 import checked, datasets, small
+from dualsr_jax.io.hdf5_texts import MOST_SMALL, check_texts
 from dualsr_jax.io.mat5 import check_mat5
 from dualsr_jax.io.metadata import Metadata, from_variables, to_variables, variable_name
 
@@ -50,6 +51,7 @@ def open_mat(path: Path, key: str | None = None) -> CubeReader:
             return _open_5(path, key)
         file = h5py.File(path, "r")
         try:
+            check_texts(file)
             found = datasets(file)
             shapes = {name: dataset.shape[::-1] for name, dataset in found.items()}
             chosen = choose(path, shapes, key)

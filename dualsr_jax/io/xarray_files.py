@@ -17,8 +17,10 @@ import h5py
 import numpy as np
 
 from dualsr_jax.io.atomic import replacing
+from dualsr_jax.io.axes import rows_columns_bands
 from dualsr_jax.io.base import CubeReader, CubeWriter, check_size, choose, damage_told
 from dualsr_jax.io.extras import geo
+from dualsr_jax.io.hdf5_texts import MOST_SMALL, check_texts
 from dualsr_jax.io.metadata import (
     Metadata,
     from_variables,
@@ -27,10 +29,6 @@ from dualsr_jax.io.metadata import (
     variable_name,
 )
 
-_X = ("x", "lon", "longitude", "column", "columns", "col", "cols", "sample", "samples",
-      "crosstrack", "easting", "pixel", "pixels")  # fmt: skip
-_Y = ("y", "lat", "latitude", "row", "rows", "line", "lines", "downtrack", "northing",
-      "scan", "scans")  # fmt: skip
 _DIMENSIONS = ("band", "y", "x")
 _AXES = (1, 2, 0)
 _CHUNK = (16, 256, 256)
@@ -41,7 +39,6 @@ _DECODING: dict[str, Any] = {
     "cache": False,
 }
 _MOST_ATTRIBUTE_BYTES = 60_000  # of HDF5
-_MOST_SMALL = 2**20  # numbers of a variable beside the cube
 
 
 class _Variable:
@@ -68,6 +65,8 @@ def open_netcdf(path: Path, key: str | None = None) -> CubeReader:
     with damage_told(path):
         if h5py.is_hdf5(path):
             geo("h5netcdf")
+            with h5py.File(path, "r") as file:
+                check_texts(file)
             groups = xarray.open_groups(path, engine="h5netcdf", **_DECODING)
         else:
             groups = {"/": xarray.open_dataset(path, engine="scipy", **_DECODING)}
@@ -109,7 +108,11 @@ def _open(path: Path, groups: Mapping[str, Any], key: str | None, size: int) -> 
             for group, dataset in groups.items()
             for name, variable in dataset.variables.items()
         }
-        axes = {name: _axes(variable) for name, variable in variables.items() if variable.ndim == 3}
+        axes = {
+            name: rows_columns_bands(variable.dims) or (0, 1, 2)
+            for name, variable in variables.items()
+            if variable.ndim == 3
+        }
         shapes = {
             name: tuple(v.shape[a] for a in axes[name]) if v.ndim == 3 else tuple(v.shape)
             for name, v in variables.items()
@@ -127,16 +130,6 @@ def _open(path: Path, groups: Mapping[str, Any], key: str | None, size: int) -> 
         raise
 
 
-def _axes(variable: Any) -> tuple[int, int, int]:
-    """Which axes are rows, columns and bands: by name, else they are in this order."""
-    names = [str(name).lower() for name in variable.dims]
-    x = [k for k, name in enumerate(names) if name in _X]
-    y = [k for k, name in enumerate(names) if name in _Y]
-    if len(x) != 1 or len(y) != 1:
-        return (0, 1, 2)
-    return (y[0], x[0], 3 - x[0] - y[0])
-
-
 def _metadata(
     cube: Any, axes: tuple[int, int, int], variables: Mapping[str, Any], tags: Mapping[str, Any]
 ) -> Metadata:
@@ -144,7 +137,7 @@ def _metadata(
     found: dict[str, Any] = {"tags": "{}"}
     for path, variable in variables.items():
         name = variable_name(path.rpartition("/")[2])
-        if name in (None, "tags") or variable.size > _MOST_SMALL:
+        if name in (None, "tags") or variable.size > MOST_SMALL:
             continue
         values = variable.values
         text = values.dtype.kind in "OSTU"

@@ -3,21 +3,27 @@
 Contract: `imresize(cube, scale)` equals MATLAB's `imresize(cube, scale, 'bicubic')` with
 antialiasing. Resizing is linear and separable, so it is two small matrices, `A X B^T`, which
 makes it jit-able, differentiable and exact at the borders (`jax.image.resize` is not: it
-normalises the kernel over the image, MATLAB repeats the edge pixels by reflection). Where a length
-is symbolic, as in an export, no matrix can be made, and its middle rows slide over the signal.
+normalises the kernel over the image, MATLAB repeats the edge pixels by reflection).
+
+By whole factors all pixels have the same few weights: `enlarge` and `reduce` slide them over images
+whose height and width come last, for windows of large scenes, and where a size is symbolic, as in
+an export, so that no matrix can be made. A pixel of the enlarged image depends on two pixels of the
+image on either side, one of the reduced image on two blocks of `factor` pixels.
 
 Source: R. Keys, "Cubic convolution interpolation for digital image processing", 1981, a = -0.5.
 """
 
 import functools
 import math
-from typing import overload
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export
 from jaxtyping import Float
+
+REACH = 2  # small pixels on either side that a large or small pixel depends on
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
@@ -26,6 +32,13 @@ def _cubic(x: np.ndarray) -> np.ndarray:
     near = 1.5 * x**3 - 2.5 * x**2 + 1.0
     far = -0.5 * x**3 + 2.5 * x**2 - 4.0 * x + 2.0
     return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
+
+
+def _reflected(index: Any, length: Any) -> Any:
+    """Where samples are found that lie beyond the ends of a signal: 1 2 .. n n .. 2 1."""
+    module = np if isinstance(index, np.ndarray) else jnp
+    period = module.mod(index, 2 * length)
+    return module.where(period < length, period, 2 * length - 1 - period)
 
 
 @functools.lru_cache(maxsize=64)
@@ -56,42 +69,111 @@ def resize_matrix(length: int, scale: float) -> Float[np.ndarray, "out {length}"
     weight = stretch * _cubic(stretch * (centre[:, None] - index))
     weight /= weight.sum(axis=1, keepdims=True)
 
-    period = np.mod(index.astype(np.int64) - 1, 2 * length)  # reflect: 1 2 .. n n .. 2 1
-    source = np.where(period < length, period, 2 * length - 1 - period)
+    source = _reflected(index.astype(np.int64) - 1, length)
     matrix = np.zeros((out_length, length))
     np.add.at(matrix, (np.arange(out_length)[:, None], source), weight)
     matrix.setflags(write=False)
     return matrix
 
 
-def _resize_unknown_length(signal: jax.Array, scale: float) -> jax.Array:
-    """`resize_matrix(length, scale) @ signal` along the first axis, without the matrix.
+@functools.cache
+def _enlarging_weights(factor: int) -> np.ndarray:
+    """`[factor, 5]`: of the five pixels around a pixel, for each pixel that it becomes."""
+    centre = 2 * REACH
+    matrix = resize_matrix(2 * centre + 1, float(factor))
+    return matrix[centre * factor : (centre + 1) * factor, centre - REACH : centre + REACH + 1]
 
-    For a whole enlargement or reduction: a low-resolution pixel and the pixels in it form a cell,
-    the kernel sees two cells to either side of its own, and all cells have the same weights.
-    """
-    enlarge, reduce = (round(scale), 1) if scale >= 1 else (1, round(1 / scale))
-    if not math.isclose(enlarge / reduce, scale):
-        raise ValueError(
-            f"cannot resize an image of symbolic size by {scale}: expected a whole number or one "
-            "over it"
-        )
-    weights = resize_matrix(5 * reduce, enlarge / reduce)[2 * enlarge : 3 * enlarge]
-    length = signal.shape[0]
-    period = jnp.mod(jnp.arange(-2 * reduce, length + 2 * reduce), 2 * length)
-    source = jnp.where(period < length, period, 2 * length - 1 - period)
-    num_cells = length // reduce
-    cells = signal[source].reshape(num_cells + 4, reduce, *signal.shape[1:])
-    resized = sum(
-        jnp.einsum(
-            "pc,qc...->qp...",
-            weights[:, k * reduce : (k + 1) * reduce].astype(signal.dtype),
-            cells[k : k + num_cells],
-            precision=jax.lax.Precision.HIGHEST,
-        )
-        for k in range(5)
+
+@functools.cache
+def _reducing_weights(factor: int) -> np.ndarray:
+    """`[5, factor]`: of the pixels of the five blocks around one that becomes a pixel."""
+    centre = 2 * REACH
+    row = resize_matrix((2 * centre + 1) * factor, 1 / factor)[centre]
+    return row.reshape(-1, factor)[centre - REACH : centre + REACH + 1]
+
+
+def _padded(images: Any, width: int) -> Any:
+    """Along the last axis, whose length may be symbolic."""
+    length = images.shape[-1]
+    module = np if isinstance(images, np.ndarray) else jnp
+    return images[..., _reflected(module.arange(-width, length + width), length)]
+
+
+def _enlarge_rows(images: Any, factor: int) -> Any:
+    """Along the last axis."""
+    module = np if isinstance(images, np.ndarray) else jnp
+    weights, padded, length = _enlarging_weights(factor), _padded(images, REACH), images.shape[-1]
+    phases = [
+        sum(float(w) * padded[..., k : k + length] for k, w in enumerate(taps) if w)
+        for taps in weights
+    ]
+    return module.stack(phases, -1).reshape(*images.shape[:-1], length * factor)
+
+
+def _reduce_rows(images: Any, factor: int) -> Any:
+    """Along the last axis."""
+    weights, length = _reducing_weights(factor), images.shape[-1] // factor
+    padded = _padded(images, REACH * factor)
+    blocks = padded.reshape(*images.shape[:-1], length + 2 * REACH, factor)
+    return sum(
+        float(w) * blocks[..., k : k + length, t]
+        for k, taps in enumerate(weights)
+        for t, w in enumerate(taps)
+        if w
     )
-    return jnp.reshape(resized, (num_cells * enlarge, *signal.shape[1:]))
+
+
+@overload
+def enlarge(images: Float[np.ndarray, "*n h w"], factor: int) -> Float[np.ndarray, "*n H W"]: ...
+
+
+@overload
+def enlarge(images: Float[jax.Array, "*n h w"], factor: int) -> Float[jax.Array, "*n H W"]: ...
+
+
+def enlarge(
+    images: Float[jax.Array | np.ndarray, "*n h w"], factor: int
+) -> Float[jax.Array | np.ndarray, "*n H W"]:
+    """Enlarges images.
+
+    Args:
+        images: `[..., h, w]`, floating point, any range.
+        factor: 1 or more.
+
+    Returns:
+        `[..., h * factor, w * factor]`, of the same type.
+    """
+    columns_first = _enlarge_rows(images, factor).swapaxes(-1, -2)
+    return _enlarge_rows(columns_first, factor).swapaxes(-1, -2)
+
+
+@overload
+def reduce(images: Float[np.ndarray, "*n H W"], factor: int) -> Float[np.ndarray, "*n h w"]: ...
+
+
+@overload
+def reduce(images: Float[jax.Array, "*n H W"], factor: int) -> Float[jax.Array, "*n h w"]: ...
+
+
+def reduce(
+    images: Float[jax.Array | np.ndarray, "*n H W"], factor: int
+) -> Float[jax.Array | np.ndarray, "*n h w"]:
+    """Reduces images, with antialiasing.
+
+    Args:
+        images: `[..., H, W]`, floating point, any range.
+        factor: divides both sides.
+
+    Returns:
+        `[..., H / factor, W / factor]`, of the same type.
+
+    Raises:
+        ValueError: if a side is not a multiple of the factor.
+    """
+    if images.shape[-2] % factor or images.shape[-1] % factor:
+        raise ValueError(f"images {images.shape} cannot be reduced {factor} times: crop them first")
+    columns_first = _reduce_rows(images, factor).swapaxes(-1, -2)
+    return _reduce_rows(columns_first, factor).swapaxes(-1, -2)
 
 
 @overload
@@ -129,10 +211,16 @@ def imresize(
     if cube.ndim < 3:
         raise ValueError(f"imresize needs a cube [..., H, W, L], got shape {cube.shape}")
     if any(export.is_symbolic_dim(length) for length in cube.shape[-3:-1]):
-        for axis in (-3, -2):
-            resized = _resize_unknown_length(jnp.moveaxis(cube, axis, 0), scale)
-            cube = jnp.moveaxis(resized, 0, axis)
-        return cube
+        times = scale if scale >= 1 else 1 / scale
+        factor = round(times)
+        if not math.isclose(factor, times):
+            raise ValueError(
+                f"cannot resize an image of symbolic size by {scale}: expected a whole number or "
+                "one over it"
+            )
+        images = jnp.moveaxis(cube, -1, -3)
+        images = enlarge(images, factor) if scale >= 1 else reduce(images, factor)
+        return jnp.moveaxis(images, -3, -1)
     rows = resize_matrix(cube.shape[-3], float(scale))
     columns = resize_matrix(cube.shape[-2], float(scale))
     if isinstance(cube, np.ndarray):

@@ -1,9 +1,9 @@
 """Quality without ground truth: what can be said of a result when there is no reference.
 
-Contract: cubes are arrays or readers (`shape`, `read(rows, columns, bands)`), stored values as in
-their file; only windows of them are in memory, so that they may be of any size. Intensity is the
-stored value divided by `peak`; a pixel with a NaN or nodata value in any of the good bands is
-masked and counts nowhere, nor does one whose reduction sees a masked pixel, in any of the results.
+Contract: cubes are arrays or readers, stored values as in their file; only windows of them are in
+memory, so that they may be of any size. Intensity is the stored value divided by `peak`; a pixel
+with a NaN or nodata value in any of the good bands is masked and counts nowhere, nor does one whose
+reduction sees a masked pixel, in any of the results.
 
 The consistency of a result is how well it reduces, by MATLAB's bicubic, to the image it was made
 of (PSNR of the whole cube and mean spectral angle, as in `metrics`). It is necessary, not
@@ -15,7 +15,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,26 +23,11 @@ from jaxtyping import Bool, Float, Shaped
 
 from dualsr_jax.ops.resize import imresize, resize_matrix
 from dualsr_jax.ops.spectral_angle import spectral_angle_rad
+from dualsr_jax.scene.preprocessing import Reader
 
 BICUBIC = "Bicubic"
 _HALO = 6  # LR pixels beyond a window that its enlargement and reduction see: 2 + 2, and spare
 VALUES_AT_ONCE = 2**24  # of one enlarged window
-
-
-@runtime_checkable
-class Reader(Protocol):
-    """What is needed of a cube on disk; `io.readers.CubeReader` is one."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """`(H, W, L)`."""
-        ...
-
-    def read(
-        self, rows: slice, columns: slice, bands: Sequence[int] | slice | None = None
-    ) -> Shaped[np.ndarray, "h w l"]:
-        """A window of stored values."""
-        ...
 
 
 Cube = Reader | Shaped[np.ndarray, "_ _ _"]  # [H, W, L]

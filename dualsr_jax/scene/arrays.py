@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from dualsr_jax.io.axes import rows_columns_bands
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.scene.assembly import Assembly, check_dtype
 from dualsr_jax.scene.large_scene import MEMORY_GB, Scene, choose_tiling
@@ -20,8 +21,6 @@ from dualsr_jax.scene.windows import Networks
 
 Cube = Shaped[np.ndarray, "_ _ L"]
 
-_ROWS = ("y", "row", "rows", "line", "lines", "lat", "latitude", "northing")
-_COLUMNS = ("x", "column", "columns", "col", "sample", "samples", "lon", "longitude", "easting")
 _KEPT_ENCODING = ("_FillValue", "missing_value", "scale_factor", "add_offset", "grid_mapping")
 
 
@@ -97,21 +96,6 @@ def upscale_array(
     return result
 
 
-def _axes(dims: Sequence[str]) -> tuple[int, int, int]:
-    """Which dimensions are rows, columns and bands."""
-    found = [
-        [axis for axis, name in enumerate(dims) if str(name).lower() in names]
-        for names in (_ROWS, _COLUMNS)
-    ]
-    if len(dims) != 3 or [len(axes) for axes in found] != [1, 1]:
-        raise ValueError(
-            f"dimensions {tuple(dims)} are not those of a cube: expected three, one of them named "
-            "'y' and one 'x', in any order"
-        )
-    rows, columns = found[0][0], found[1][0]
-    return rows, columns, 3 - rows - columns
-
-
 def _finer(values: np.ndarray, axis: int, factor: int) -> np.ndarray:
     """Centres of pixels `factor` times smaller, from centres: linear, also beyond the ends."""
     length = values.shape[axis]
@@ -175,7 +159,12 @@ def upscale_labelled(
     Raises:
         ValueError: if the dimensions are others, or as `upscale_array`.
     """
-    axes = _axes(cube.dims)
+    axes = rows_columns_bands(cube.dims)
+    if axes is None:
+        raise ValueError(
+            f"dimensions {tuple(cube.dims)} are not those of a cube: expected three, one of them "
+            "named 'y' and one 'x', in any order"
+        )
     metadata = _metadata(cube, cube.dims[axes[2]], nodata)
     factor = networks.model.scale
     stored = np.asarray(cube.data).transpose(axes)

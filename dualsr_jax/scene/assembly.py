@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from dualsr_jax.ops import stencil
+from dualsr_jax.ops import resize
 from dualsr_jax.scene import preprocessing, stored_values
 from dualsr_jax.scene.large_scene import COARSE, RESIDUAL, SPREAD, Scene
 from dualsr_jax.scene.overlap import Behind, ahead
@@ -36,7 +36,7 @@ class _Piece(NamedTuple):
 
 def _grown(rows: slice, height: int) -> slice:
     """Rows with those that bicubic enlargement sees besides."""
-    return slice(max(rows.start - stencil.REACH, 0), min(rows.stop + stencil.REACH, height))
+    return slice(max(rows.start - resize.REACH, 0), min(rows.stop + resize.REACH, height))
 
 
 def check_dtype(preparation: Preparation, nodata: float | None, dtype: np.dtype) -> None:
@@ -83,7 +83,7 @@ class Assembly:
 
     def _fine(self, piece: _Piece) -> Float[np.ndarray, "k _ _"]:
         seen = _grown(piece.rows, self._scene.source.shape[0])
-        correction = stencil.enlarge(
+        correction = resize.enlarge(
             self._layer(RESIDUAL, piece._replace(rows=seen)), self._scene.networks.ratio
         )
         correction *= np.float32(self.gain)
@@ -108,7 +108,7 @@ class Assembly:
         stored = preprocessing.read_stored(
             scene.source, seen, slice(0, width), scene.preparation, band
         )
-        enlarged = stencil.enlarge(stored, scene.scale)
+        enlarged = resize.enlarge(stored, scene.scale)
         return enlarged[(rows.start - seen.start) * scene.scale :][
             : (rows.stop - rows.start) * scene.scale
         ]

@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from dualsr_jax.io.raw import RawArray
 from dualsr_jax.scene.tiling import Tile
 
 _STORED = np.dtype("<f4")
@@ -150,13 +151,13 @@ class FileParts:
                 row.start - rows.start : row.stop - rows.start,
                 column.start - columns.start : column.stop - columns.start,
             ]
-            with self._path(index, layer).open("rb") as file:
-                for k in range(bands.start, bands.stop):
-                    file.seek(_STORED.itemsize * ((k * height + row.start - top) * width))
-                    strip = np.fromfile(file, _STORED, (row.stop - row.start) * width)
-                    here[k - bands.start] = strip.reshape(-1, width)[
-                        :, column.start - left : column.stop - left
-                    ]
+            with self._path(index, layer).open("rb", buffering=0) as file:
+                stored = RawArray(file, self._shape(index, layer), _STORED)
+                here[:] = stored[
+                    bands,
+                    slice(row.start - top, row.stop - top),
+                    slice(column.start - left, column.stop - left),
+                ]
         return window
 
 

@@ -28,12 +28,22 @@ _STRIP_BYTES = 64 * 2**20
 
 
 @runtime_checkable
-class Source(Protocol):
-    """What a scene is read from: a file, or an array."""
+class Reader(Protocol):
+    """A cube of which windows can be read; whatever its size, they are all that is in memory."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """`(H, W, L)`."""
+
+    def read(
+        self, rows: slice, columns: slice, bands: Sequence[int] | slice | None = None
+    ) -> Shaped[np.ndarray, "h w l"]:
+        """A window, as stored."""
+
+
+@runtime_checkable
+class Source(Reader, Protocol):
+    """What a scene is read from: a file, or an array."""
 
     @property
     def dtype(self) -> np.dtype:
@@ -42,11 +52,6 @@ class Source(Protocol):
     @property
     def metadata(self) -> Metadata:
         """What is said beside them."""
-
-    def read(
-        self, rows: slice, columns: slice, bands: Sequence[int] | slice | None = None
-    ) -> Shaped[np.ndarray, "h w l"]:
-        """A window, as stored."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import math
 
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.models.layers import UPSAMPLING_STEPS
-from dualsr_jax.ops import stencil
+from dualsr_jax.ops import resize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ def coarse_reach(model: CoarSR) -> int:
     reach = 1  # of the last convolution, in pixels of the result
     for step in reversed(UPSAMPLING_STEPS[model.scale]):
         reach = math.ceil(reach / step) + 1
-    return max(reach + 1 + model.num_asfm * asfm + 1, stencil.REACH)
+    return max(reach + 1 + model.num_asfm * asfm + 1, resize.REACH)
 
 
 def halo(model: CoarSR, half_model: CoarSR | None = None) -> int:
@@ -60,7 +60,7 @@ def halo(model: CoarSR, half_model: CoarSR | None = None) -> int:
         half_model: of half the scale, which guides the fine stage; None: the LR scene does.
     """
     ratio = model.scale if half_model is None else 2
-    reduction = math.ceil((stencil.REACH - 0.5) * ratio / model.scale)  # beyond the guide's pixel
+    reduction = math.ceil((resize.REACH - 0.5) * ratio / model.scale)  # beyond the guide's pixel
     guide = 0 if half_model is None else coarse_reach(half_model)
     return max(coarse_reach(model) + reduction, guide)
 

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from dualsr_jax.ensemble import views
+from dualsr_jax.ensemble import count_member, views
 from dualsr_jax.models import nbp
 from dualsr_jax.models.coarse import CoarSR
-from dualsr_jax.ops import stencil
+from dualsr_jax.ops import resize
 
 
 @runtime_checkable
@@ -91,7 +91,7 @@ def _restore(
     partitioned = jnp.moveaxis(images, 1, -1)[:, None]
     found = model.apply(variables, state, partitioned, first, method="bands")
     state, residual = cast(tuple[jax.Array, jax.Array], found)
-    return state, stencil.enlarge(images[:, 0], model.scale) + residual[:, 0]
+    return state, resize.enlarge(images[:, 0], model.scale) + residual[:, 0]
 
 
 def _step(models: list[CoarSR], ratio: int) -> Callable[..., Any]:
@@ -102,7 +102,7 @@ def _step(models: list[CoarSR], ratio: int) -> Callable[..., Any]:
         ]
         coarse = found[0][1]
         guide = found[1][1] if len(models) == 2 else images[0][:, 0]
-        return [state for state, _ in found], (coarse, stencil.reduce(coarse, ratio), guide)
+        return [state for state, _ in found], (coarse, resize.reduce(coarse, ratio), guide)
 
     # The states are used up.
     return jax.pmap(step, in_axes=(None, 0, 0, None), donate_argnums=(1,))
@@ -139,7 +139,7 @@ class CoarseWindows:
         self._num_bands, self._chunk, self._ratio = num_bands, band_chunk, networks.ratio
         self._views, self._spread = views(members), spread
         self._step = _step(self._models, networks.ratio)
-        self._reduce = jax.jit(stencil.reduce, static_argnums=1)
+        self._reduce = jax.jit(resize.reduce, static_argnums=1)
 
     @property
     def devices(self) -> int:
@@ -168,8 +168,8 @@ class CoarseWindows:
         return Bands(bands, *(np.asarray(result)[:, :count] for result in results))
 
     def _averaged(self, cubes: np.ndarray) -> Iterator[Bands]:
-        """Means over the views; Welford's sums, as in `ensemble.ensemble`."""
-        mean: dict[str, np.ndarray] = {}
+        """Means over the views, and the spread if it is wanted."""
+        means: dict[str, np.ndarray] = {}
         squares: np.ndarray | None = None
         for number, view in enumerate(self._views, start=1):
             turned = _turned(view.apply, cubes)
@@ -179,21 +179,22 @@ class CoarseWindows:
                     bands = slice(self._num_bands - bands.stop, self._num_bands - bands.start)
                 for name in ("coarse", "guide"):
                     member = _turned(view.undo, getattr(part, name))
-                    if name not in mean:
+                    if name not in means:
                         shape = (*member.shape[:1], self._num_bands, *member.shape[2:])
-                        mean[name] = np.zeros(shape, np.float32)
+                        means[name] = np.zeros(shape, np.float32)
                         if name == "coarse" and self._spread:
                             squares = np.zeros(shape, np.float32)
-                    deviation = member - mean[name][:, bands]
-                    mean[name][:, bands] += deviation / number
-                    if name == "coarse" and squares is not None:
-                        squares[:, bands] += deviation * (member - mean[name][:, bands])
+                    sums = squares[:, bands] if name == "coarse" and squares is not None else None
+                    mean, sums = count_member(means[name][:, bands], sums, member, number)
+                    means[name][:, bands] = mean
+                    if squares is not None and sums is not None:
+                        squares[:, bands] = sums
         for start in range(0, self._num_bands, self._chunk):
             bands = slice(start, min(start + self._chunk, self._num_bands))
-            coarse = mean["coarse"][:, bands]
+            coarse = means["coarse"][:, bands]
             low = np.asarray(self._reduce(coarse, self._ratio))
             spread = None if squares is None else np.sqrt(squares[:, bands] / len(self._views))
-            yield Bands(bands, coarse, low, mean["guide"][:, bands], spread)
+            yield Bands(bands, coarse, low, means["guide"][:, bands], spread)
 
     def __call__(self, cubes: Float[np.ndarray, "D K h w"]) -> Iterator[Bands]:
         """Results of a batch of windows, one a local device, some bands at a time, in order.

@@ -139,10 +139,9 @@ class Checkpoints:
         policies = checkpoint_managers
         self._manager = ocp.CheckpointManager(
             self._folder,
+            # Orbax's own read_only only refuses to save, and warns at each reading.
             options=ocp.CheckpointManagerOptions(
-                read_only=read_only,
                 create=not read_only,
-                save_interval_steps=0 if read_only else 1,
                 enable_async_checkpointing=False,
                 cleanup_tmp_directories=not read_only,
                 best_fn=_rank,

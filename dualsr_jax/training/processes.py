@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 from jax.experimental import multihost_utils
@@ -45,27 +45,30 @@ def joined(
         timeout_s: how long to wait for the others.
 
     Raises:
-        ValueError: if the arguments do not go together.
+        ValueError: if the arguments do not go together, or no such environment is found.
         TimeoutError: if not all processes came.
         OSError: if process 0 cannot listen at the coordinator's port.
     """
-    given = (coordinator, num_processes, process_id)
-    if coordinator is not None and num_processes is not None and process_id is not None:
-        if detect:
+    given, devices = (coordinator, num_processes, process_id), None
+    if detect:
+        if given != (None, None, None):
             raise ValueError("--distributed finds the processes by itself: drop --coordinator")
-        host, port = _address(coordinator, num_processes, process_id)
-        deadline = time.monotonic() + timeout_s
-        if process_id == 0:
-            _gather(port, num_processes, deadline, timeout_s)
-        else:
-            _report(host, port, process_id, deadline, timeout_s)
-    elif given != (None, None, None):
-        raise ValueError("--coordinator, --num_processes and --process_id go together: give all 3")
-    elif not detect:
+        coordinator, num_processes, process_id, devices = _detected(timeout_s)
+    elif given == (None, None, None):
         yield
         return
+    if coordinator is None or num_processes is None or process_id is None:
+        raise ValueError("--coordinator, --num_processes and --process_id go together: give all 3")
+    host, port = _address(coordinator, num_processes, process_id)
+    deadline = time.monotonic() + timeout_s
+    if process_id == 0:
+        _gather(port, num_processes, deadline, timeout_s)
+    else:
+        _report(host, port, process_id, deadline, timeout_s)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(*given, initialization_timeout=timeout_s)
+    jax.distributed.initialize(
+        coordinator, num_processes, process_id, devices, initialization_timeout=timeout_s
+    )
     try:
         yield
     except BaseException:
@@ -78,6 +81,25 @@ def _leave() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
+
+
+def _detected(timeout_s: int) -> tuple[str, int, int, Sequence[int] | None]:
+    """Address of process 0, how many there are, number of this one, and its devices."""
+    from jax._src.clusters import ClusterEnv  # what jax.distributed asks; it has no public name
+
+    try:
+        coordinator, num_processes, process_id, devices = (
+            ClusterEnv.auto_detect_unset_distributed_params(None, None, None, None, None, timeout_s)
+        )
+    except ValueError as error:  # a variable that is no number
+        raise ValueError(f"--distributed cannot read the environment: {error}") from error
+    if coordinator is None or num_processes is None or process_id is None:
+        raise ValueError(
+            "--distributed finds neither SLURM (srun sets SLURM_JOB_ID, SLURM_STEP_NODELIST, "
+            "SLURM_NTASKS, SLURM_PROCID, SLURM_LOCALID), nor Open MPI, nor a TPU pod: start the "
+            "processes with srun or mpirun, or give --coordinator, --num_processes, --process_id"
+        )
+    return coordinator, num_processes, process_id, devices
 
 
 def _address(coordinator: str, num_processes: int, process_id: int) -> tuple[str, int]:

@@ -1,0 +1,166 @@
+"""Checks the references to texts in an HDF5 file before the HDF5 library follows them.
+
+Texts and lists of any length lie in heaps of their own; where they belong, in a dataset or in an
+attribute, is a reference: length, address of a heap, number in it. The library makes room for the
+length that a reference declares, up to 4 GB for a text, before it looks for it, and at an object
+without a length in a heap it never ends. Here every reference in a dataset beside the cube, and in
+an attribute, must be to a text that is there and as long. Layout: "HDF5 File Format
+Specification", version 3.0, III.E (global heap), IV.A.2.m (attribute message).
+"""
+
+import itertools
+import math
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import h5py
+
+MOST_SMALL = 2**20  # numbers of a dataset beside the cube
+_LARGE = 2**16  # bytes of a dataset in which no attributes are looked for
+_PIECE = 2**24
+_MOST_MESSAGE = 2**17  # bytes of an attribute with its header
+_VARIABLE_LENGTH = 9  # class of a data type
+_ATTRIBUTE_SIZES = 6  # bytes: of the name, of the data type, of the shape
+_HEAP_HEADER = 16
+
+
+def check_texts(file: h5py.File) -> None:
+    """Checks all references of an open file.
+
+    Raises:
+        ValueError: if one is to no text, or declares another length.
+    """
+    descriptor = os.open(file.filename, os.O_RDONLY)
+    try:
+        references = _References(descriptor, file)
+        names: set[bytes] = set()
+        large: list[tuple[int, int]] = []
+
+        def look(_: str, item: Any) -> None:
+            names.update(name.encode() for name in item.attrs)
+            if not isinstance(item, h5py.Dataset) or item.size is None:
+                return
+            if not _of_texts(item):
+                if item.id.get_storage_size() > _LARGE:
+                    large.extend(_places(item))
+            elif item.size <= MOST_SMALL and not item.id.get_create_plist().get_nfilters():
+                for place, size in _places(item):
+                    references.check(os.pread(descriptor, size, place))
+
+        look("/", file)
+        file.visititems(look)
+        for start, stop in _between(large, os.fstat(descriptor).st_size):
+            for begin in range(start, stop, _PIECE):
+                length = min(_PIECE + _MOST_MESSAGE, stop - begin)
+                references.check_attributes(os.pread(descriptor, length, begin), names)
+    finally:
+        os.close(descriptor)
+
+
+def _of_texts(dataset: h5py.Dataset) -> bool:
+    kind = dataset.id.get_type()
+    return isinstance(kind, h5py.h5t.TypeVlenID) or (
+        isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
+    )
+
+
+def _places(dataset: h5py.Dataset) -> list[tuple[int, int]]:
+    """Where the values lie in the file: begins and sizes, bytes."""
+    if dataset.chunks is not None:
+        found: list[tuple[int, int]] = []
+        dataset.id.chunk_iter(lambda chunk: found.append((chunk.byte_offset, chunk.size)))
+        return found
+    offset = dataset.id.get_offset()
+    return [] if offset is None else [(offset, dataset.id.get_storage_size())]
+
+
+def _between(places: list[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
+    """Begins and ends of what lies between places."""
+    position = 0
+    for start, size in sorted(places):
+        if position < start < end:
+            yield position, start
+        position = max(position, start + size)
+    if position < end:
+        yield position, end
+
+
+class _References:
+    """References in a file, and the heaps that they are to."""
+
+    def __init__(self, descriptor: int, file: h5py.File) -> None:
+        self._descriptor, self._base = descriptor, file.userblock_size
+        self._address, self._length = file.id.get_create_plist().get_sizes()
+        self._width = 4 + self._address + 4
+        self._heaps: dict[int, dict[int, int]] = {}
+
+    def check(self, content: bytes) -> None:
+        """Checks references that stand one after the other."""
+        for place in range(0, len(content) - self._width + 1, self._width):
+            length = _number(content, place, 4)
+            address = _number(content, place + 4, self._address)
+            index = _number(content, place + 4 + self._address, 4)
+            if address == 0:  # no text
+                continue
+            if address not in self._heaps:
+                self._heaps[address] = self._read_heap(self._base + address)
+            held = self._heaps[address].get(index)
+            if held is None or length > held:
+                raise ValueError(f"a text of length {length} is not in the heap at {address}")
+
+    def _read_heap(self, address: int) -> dict[int, int]:
+        """Bytes of the objects in a heap."""
+        header = self._read(address)
+        size = _number(header, 8, self._length)
+        if header[:5] != b"GCOL\x01" or size > os.fstat(self._descriptor).st_size - address:
+            raise ValueError(f"there is no heap of texts at {address}")
+        objects, place, end = {}, address + _HEAP_HEADER, address + size
+        while place + _HEAP_HEADER <= end:
+            header = self._read(place)
+            index, length = _number(header, 0, 2), _number(header, 8, self._length)
+            # Number 0 is what is free, and its length counts its header.
+            taken = length if index == 0 else _HEAP_HEADER + length + -length % 8
+            if not _HEAP_HEADER <= taken <= end - place:
+                raise ValueError(f"the heap of texts at {address} is damaged")
+            objects[index] = length
+            place += taken
+        return objects
+
+    def _read(self, place: int) -> bytes:
+        content = os.pread(self._descriptor, _HEAP_HEADER, min(place, 2**63 - 1))
+        if len(content) < _HEAP_HEADER:
+            raise ValueError(f"there is no heap of texts at {place}: the file ends before")
+        return content
+
+    def check_attributes(self, content: bytes, names: set[bytes]) -> None:
+        """Checks the references in attributes of these names, wherever they stand in the bytes."""
+        for name in names:
+            place = content.find(name + b"\0")
+            while place >= 0:
+                # Version 3 has a byte more, for the name's character set.
+                for version, before in ((1, 0), (2, 0), (3, 1)):
+                    start = place - before - _ATTRIBUTE_SIZES
+                    if start >= 2 and content[start - 2] == version:
+                        self._check_attribute(content, start, place, version)
+                place = content.find(name + b"\0", place + 1)
+
+    def _check_attribute(self, content: bytes, start: int, place: int, version: int) -> None:
+        """Checks what may be an attribute: sizes at `start`, name at `place`."""
+        sizes = [_number(content, start + 2 * k, 2) for k in range(3)]
+        if version == 1:
+            sizes = [size + -size % 8 for size in sizes]
+        _, kind, shape, values = itertools.accumulate(sizes, initial=place)
+        if values > len(content) or content[kind] & 0x0F != _VARIABLE_LENGTH:
+            return
+        if _number(content, kind + 4, 4) == self._width:  # else a name in other bytes
+            dimensions = shape + (8 if content[shape] == 1 else 4)
+            lengths = [
+                _number(content, dimensions + k * self._length, self._length)
+                for k in range(content[shape + 1])
+            ]
+            self.check(content[values : values + math.prod(lengths) * self._width])
+
+
+def _number(content: bytes, place: int, size: int) -> int:
+    return int.from_bytes(content[place : place + size], "little")

@@ -1,0 +1,48 @@
+"""Five training steps with one update a step, on this process's share of the batches.
+
+Run by `test_processes.py` in processes of their own, which JAX finds by the environment; less than
+a whole training, which takes 15 seconds a process.
+"""
+
+import sys
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.training import parallel, processes
+from dualsr_jax.training.optimizer import adam, learning_rate_schedule
+from dualsr_jax.training.step import create_state, make_train_step
+
+BATCH = 4
+
+
+def trained():
+    """Parameters by name, after the five steps."""
+    model = CoarSR(2, features=4, num_asfm=1, num_blocks=1)
+    schedule = learning_rate_schedule(1e-4, 1, 100)
+    optimizer = adam(schedule)
+    step = parallel.data_parallel(
+        make_train_step(model, optimizer, schedule, update="image", axis_name=parallel.AXIS)
+    )
+    state = parallel.replicate(create_state(model, optimizer, jax.random.key(0)))
+    share = BATCH // jax.process_count()
+    mine = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        batch = {
+            "hr": rng.random((BATCH, 8, 8, 6)).astype(np.float32),
+            "variant": np.arange(BATCH, dtype=np.int32),
+            "sample": BATCH * number + np.arange(BATCH),
+        }
+        state, _ = step(state, {name: values[mine] for name, values in batch.items()})
+    params = traverse_util.flatten_dict(state.params, sep="/")
+    return {name: np.asarray(value) for name, value in params.items()}
+
+
+if __name__ == "__main__":
+    with processes.joined(None, None, None, detect=True, timeout_s=120):
+        params = trained()
+        if processes.is_first():
+            np.savez(sys.argv[1], devices=jax.device_count(), **params)
