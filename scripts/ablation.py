@@ -69,8 +69,9 @@ def score(name: str, data: str, output: Path) -> dict[str, dict[str, float]]:
         flags = [f"--config.{k}={v}" for k, v in (BASE | VARIANTS[name]).items() if v != "none"]
         flags += ["--config", f"configs/cave.py:{SCALE}", "--workdir", str(workdir)]
         flags += [f"--config.data.path={data}"]
-        for command in ("train", "evaluate"):
-            subprocess.run([sys.executable, "-m", f"dualsr_jax.{command}", *flags], check=True)
+        for command, *more in (["train"], ["evaluate", "--nosave_cubes"]):
+            module = f"dualsr_jax.{command}"
+            subprocess.run([sys.executable, "-m", module, *flags, *more], check=True)
     means: dict[str, dict[str, float]] = json.loads(results.read_text())["mean"]
     return means
 

@@ -1,8 +1,8 @@
 """The figures and controls of a report's page, as Bokeh models.
 
 Contract: `build` makes them and ties them to the functions of `viewer.js`, by name; it knows the
-facts about a scene and nothing of its cubes. Bokeh is imported only here, and only when a page is
-made, for it comes with the extra `report`.
+facts about a scene and nothing of its cubes. Bokeh is imported when a page is made, for it comes
+with the extra `report`.
 """
 
 import dataclasses
@@ -140,7 +140,8 @@ class _Page:
             location=self.width / 2, dimension="height", line_color="#ffffff", line_width=2
         )
         swipe.add_layout(divider)
-        swipe.js_on_event("pan", self.on("swipe(cb_obj.x)"))
+        for event in ("panstart", "pan", "panend"):  # a quick move has nothing between its ends
+            swipe.js_on_event(event, self.on("swipe(cb_obj.x)"))
         for method in METHODS:
             self.image(method, colours, f"view_{method}")
         self.named.update(grey=grey, colours=colours, divider=divider)
@@ -184,7 +185,7 @@ class _Page:
             toolbar_location=None,
             tools="",
             y_axis_label=label,
-            min_border_left=62,  # of both plots, that their bands stand below each other
+            min_border_left=76,  # of both plots, that their bands stand below each other
             outline_line_color=None,
             **settings,
         )

@@ -34,6 +34,7 @@ Part = tuple[slice, slice]
 Shape = tuple[int, ...]
 WHOLE: Part = (slice(None), slice(None))
 Cube = Float[np.ndarray, "H W L"]
+CutCube = Float[np.ndarray, "_ _ L"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _note(largest_error: float) -> str:
     )
 
 
-def _cut(cubes: Mapping[str, Cube], part: Part, scene: str) -> dict[str, Cube]:
+def _cut(cubes: Mapping[str, Cube], part: Part, scene: str) -> dict[str, CutCube]:
     """A part of all cubes; ValueError if there is nothing in it."""
     rows, columns, _ = cubes["Reference"].shape
     if 0 in cubes["Reference"][part].shape:
