@@ -4,8 +4,9 @@
         --half_scale_workdir runs/cave_x2
     python -m dualsr_jax.evaluate --config configs/cave_plus.py:4-small --weights cave_x4_small
 
-Prints the table and writes `results.json`, `results.csv` and figures to `<workdir>/evaluation`, or
-to `runs/<name of the weights>/evaluation`.
+Prints the table and writes `results.json`, `results.csv`, figures and the cubes to
+`<workdir>/evaluation`, or to `runs/<name of the weights>/evaluation`; `python -m dualsr_jax.report`
+makes interactive pages of them.
 Normalisation, crop, clipping and metrics are those of the config's protocol (`protocols.py`).
 
     python -m dualsr_jax.evaluate --config configs/cave.py:8 --check
@@ -35,7 +36,9 @@ from dualsr_jax.io.weights import find_weights
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
+from dualsr_jax.prediction.work_folder import check_disk_space
 from dualsr_jax.protocols import get_protocol
+from dualsr_jax.reporting.evaluation import METHODS, RESULTS, bytes_of_cubes, file_name, write_cubes
 from dualsr_jax.self_check import check, compare, image_scores
 from dualsr_jax.training.checkpoint import check_model, restore_dualsr
 from dualsr_jax.training.loop import make_writable, open_parts
@@ -61,9 +64,10 @@ _CHECKPOINT = flags.DEFINE_enum(
     ["latest", "best"],
     "Which checkpoint; the best is chosen on data.validation, or on training patches without it.",
 )
-_SAVE_CUBES = flags.DEFINE_bool("save_cubes", False, "Also write the cubes, as .npy, float32.")
-
-METHODS = ("Bicubic", "CoarSR", "DualSR")
+_SAVE_CUBES = flags.DEFINE_bool(
+    "save_cubes", True, "Write the cubes as <scene>.npz, which the report needs."
+)
+_FIGURES = flags.DEFINE_enum("figures", "png", ["png", "pdf", "svg"], "Form of the figures.")
 
 
 def check_figures(settings: ConfigDict, scenes: list[Scene]) -> None:
@@ -143,11 +147,6 @@ def _write_csv(path: Path, records: Mapping[str, Any], protocol: str) -> None:
                 writer.writerow([image, method, *record["scores"][method].values()])
 
 
-def _file_name(scene: str) -> str:
-    """A scene's name as a file name: `a` stays, the part `a[:, 64:]` becomes `a_-_64-`."""
-    return scene.translate(str.maketrans("[:,", "_-_", "] "))
-
-
 def evaluate(
     config: ConfigDict,
     weights: str | os.PathLike[str],
@@ -155,7 +154,8 @@ def evaluate(
     *,
     output: Path | None = None,
     which: str = "latest",
-    save_cubes: bool = False,
+    save_cubes: bool = True,
+    figures: str = "png",
 ) -> dict[str, Any]:
     """Evaluates a trained network; the content of `results.json`.
 
@@ -165,10 +165,12 @@ def evaluate(
         half_weights: the same of half the scale.
         output: folder to write to; None: `evaluation` in the workdir, in `runs/<name>` for others.
         which: "latest" or "best" checkpoint.
-        save_cubes: whether to write the super-resolved cubes too.
+        save_cubes: whether to write the cubes, which the report needs.
+        figures: their form, "png", "pdf" or "svg".
 
     Raises:
-        ValueError: for bad settings or data, or a checkpoint of another network.
+        ValueError: for bad settings or data, a checkpoint of another network, or too little room
+            for the cubes; nothing is computed before that is known.
         FileNotFoundError: if there is no checkpoint or no data.
     """
     settings, protocol = config.evaluate, config.protocol
@@ -191,6 +193,10 @@ def evaluate(
     make_writable(output, "output")
     scenes = list(parts["test"])
     check_figures(settings, scenes)
+    if save_cubes:
+        needed = bytes_of_cubes([scene.cube.shape for scene in scenes], dualsr.model.scale)
+        what = f"an evaluation of {len(scenes)} images with their cubes (--nosave_cubes: without)"
+        check_disk_space(output, needed, what)
 
     records: dict[str, Any] = {}
     for scene in tqdm(scenes, unit="image", desc=f"x{dualsr.model.scale}"):
@@ -202,32 +208,30 @@ def evaluate(
             seed=config.seed,
         )
         cubes, records[scene.name] = evaluate_scene(dualsr, hr, lr, protocol)
-        stem = _file_name(scene.name)
+        stem = file_name(scene.name)
         title = f"{scene.name}, x{dualsr.model.scale}"
         pixels = [
             (round(row * (hr.shape[0] - 1)), round(column * (hr.shape[1] - 1)))
             for row, column in settings.pixels
         ]
-        band_figure(output / f"{stem}_bands.png", hr, cubes, settings.bands, title)
-        spectra_figure(output / f"{stem}_spectra.png", hr, cubes, pixels, title)
+        band_figure(output / f"{stem}_bands.{figures}", hr, cubes, settings.bands, title)
+        spectra_figure(output / f"{stem}_spectra.{figures}", hr, cubes, pixels, title)
         if save_cubes:
-            for method in METHODS[1:]:
-                with replacing(output / f"{stem}_{method}.npy") as beside:
-                    np.save(beside, cubes[method], allow_pickle=False)
+            write_cubes(output, scene.name, reference=hr, lr=lr, results=cubes)
     results = {
         "scale": dualsr.model.scale,
         "protocol": protocol,
         "mean": mean_scores(records, protocol),
         "images": records,
     }
-    with replacing(output / "results.json") as beside:
+    with replacing(output / RESULTS) as beside:
         beside.write_text(json.dumps(results, indent=2) + "\n")
     _write_csv(output / "results.csv", records, protocol)
     print(table(records, protocol))
     verdict = compare(config, {image: r["scores"]["Bicubic"] for image, r in records.items()})
     if verdict.agrees is not None:
         print(verdict.text)
-    print(f"results, tables and figures: {output}")
+    print(f"results, tables, figures{' and cubes' if save_cubes else ''}: {output}")
     return results
 
 
@@ -252,6 +256,7 @@ def main() -> None:
         output=Path(_OUTPUT.value).expanduser() if _OUTPUT.value else None,
         which=_CHECKPOINT.value,
         save_cubes=_SAVE_CUBES.value,
+        figures=_FIGURES.value,
     )
 
 

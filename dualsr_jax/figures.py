@@ -16,7 +16,8 @@ Cube = Float[np.ndarray, "H W L"]
 
 def _save(figure: matplotlib.figure.Figure, path: Path) -> None:
     with replacing(path) as beside:
-        figure.savefig(beside, format=path.suffix[1:], dpi=110)
+        # 110 are enough on a screen; in PDF and SVG images are for print, and the rest is drawn.
+        figure.savefig(beside, format=path.suffix[1:], dpi=110 if path.suffix == ".png" else 300)
 
 
 def band_figure(

@@ -69,8 +69,9 @@ def score(name: str, data: str, output: Path) -> dict[str, dict[str, float]]:
         flags = ["--config", f"configs/cave.py:{SCALE}", "--workdir", str(workdir)]
         settings = {"data.path": data} | BASE | VARIANTS[name]
         flags += [f"--config.{k}={v}" for k, v in settings.items() if v != "none"]
-        for command in ("train", "evaluate"):
-            subprocess.run([sys.executable, "-m", f"dualsr_jax.{command}", *flags], check=True)
+        for command, *more in (["train"], ["evaluate", "--nosave_cubes"]):
+            module = f"dualsr_jax.{command}"
+            subprocess.run([sys.executable, "-m", module, *flags, *more], check=True)
     means: dict[str, dict[str, float]] = json.loads(results.read_text())["mean"]
     return means
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -12,10 +13,11 @@ import pytest
 from conftest import ROOT
 from trainings import records, variables_of
 
-from dualsr_jax import restore_dualsr
+from dualsr_jax import imresize, restore_dualsr
 from dualsr_jax.evaluate import evaluate
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.reporting.evaluation import read_cubes, read_evaluation
 from dualsr_jax.training.loop import train
 from dualsr_jax.upscale import DualSR, low_resolution
 
@@ -84,13 +86,12 @@ def test_evaluation(make_config, tmp_path, capsys, caplog):
     train(make_config("4", epochs=1 / 15, train__lr_patch=4), tmp_path / "x4")
     train(make_config("2", epochs=1 / 15), tmp_path / "x2")
     config = make_config("4")
-    results = evaluate(config, tmp_path / "x4", tmp_path / "x2", save_cubes=True)
+    results = evaluate(config, tmp_path / "x4", tmp_path / "x2")
     output = tmp_path / "x4" / "evaluation"
     assert sorted(path.name for path in output.iterdir()) == [
         "results.csv",
         "results.json",
-        "test_CoarSR.npy",
-        "test_DualSR.npy",
+        "test.npz",
         "test_bands.png",
         "test_spectra.png",
     ]
@@ -102,8 +103,11 @@ def test_evaluation(make_config, tmp_path, capsys, caplog):
     assert dualsr.ratio == 2
     result = dualsr(low_resolution(hr, 4))
     scores = results["images"]["test"]["scores"]
+    cubes = read_cubes(read_evaluation(tmp_path / "x4"), "test")
+    np.testing.assert_array_equal(cubes["Reference"], hr)
+    np.testing.assert_array_equal(cubes["Bicubic"], imresize(low_resolution(hr, 4), 4))
     for method, cube in (("CoarSR", result.coarse), ("DualSR", result.fine)):
-        saved = np.load(output / f"test_{method}.npy")
+        saved = cubes[method]
         np.testing.assert_allclose(saved, cube.clip(0, 1), atol=1e-5)
         assert scores[method]["psnr_db"] == pytest.approx(float(psnr_db(saved, hr)), abs=1e-4)
         assert results["mean"][method] == scores[method]
@@ -174,7 +178,7 @@ def test_protocols_clip_and_crop(make_config, tmp_path):
     assert list(sspsr) == ["mpsnr_db", "ssim", "sam_deg", "cc", "rmse", "ergas"]
 
 
-def test_bad_workdirs_and_checkpoints(make_config, tmp_path):
+def test_bad_workdirs_and_checkpoints(make_config, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"workdir '.*file/run' cannot be written .*--workdir"):
         train(make_config(), tmp_path / "file" / "run")
@@ -189,6 +193,15 @@ def test_bad_workdirs_and_checkpoints(make_config, tmp_path):
         evaluate(make_config(evaluate__bands=(1, 9)), tmp_path / "run")
     with pytest.raises(ValueError, match="unknown protocol 'x'"):
         evaluate(make_config(protocol="x"), tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 20))
+        with pytest.raises(
+            ValueError, match=r"1 images with their cubes \(--nosave_cubes: without"
+        ):
+            evaluate(make_config(), tmp_path / "run")
+        evaluate(make_config(), tmp_path / "run", save_cubes=False, figures="pdf")
+    written = sorted(path.name for path in (tmp_path / "run" / "evaluation").iterdir())
+    assert written == ["results.csv", "results.json", "test_bands.pdf", "test_spectra.pdf"]
 
 
 def test_bad_data_is_found_before_training(make_config, folder, tmp_path):

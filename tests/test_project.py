@@ -34,9 +34,9 @@ LAYERS = [
         "training.signals",
     ],
     ["training.parallel", "training.checkpoint"],
-    ["training.loop", "prediction"],
+    ["training.loop", "prediction", "reporting"],
     ["self_check"],
-    ["train", "evaluate", "prepare", "predict", "export", "convert"],
+    ["train", "evaluate", "prepare", "predict", "export", "convert", "report"],
 ]
 MODULES = sorted((ROOT / "dualsr_jax").rglob("*.py"))
 
@@ -53,7 +53,10 @@ def imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             names = {f"{node.module}.{alias.name}" for alias in node.names}
-            packages = {f"dualsr_jax.{p}" for p in ("models", "training", "scene", "prediction")}
+            packages = {
+                f"dualsr_jax.{p}"
+                for p in ("models", "training", "scene", "prediction", "reporting")
+            }
             yield from names if node.module in packages else {node.module}
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -1,14 +1,15 @@
-"""Packages of the extra `geo`: imported when they are needed, named when they are missing."""
+"""Packages of extras: imported when they are needed, named when they are missing."""
 
 import importlib
 from typing import Any
 
 
-def geo(module: str) -> Any:
-    """Imports a module of the extra `geo`.
+def optional(module: str, extra: str) -> Any:
+    """Imports a module of a package that only an extra of this one installs.
 
     Args:
         module: its name, as in an import statement.
+        extra: the extra's.
 
     Raises:
         ValueError: if it is not installed.
@@ -17,5 +18,10 @@ def geo(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ValueError(
-            f'this needs the package {module.split(".")[0]!r}: pip install "dualsr-jax[geo]"'
+            f'this needs the package {module.split(".")[0]!r}: pip install "dualsr-jax[{extra}]"'
         ) from error
+
+
+def geo(module: str) -> Any:
+    """Imports a module of the extra `geo`; see `optional`."""
+    return optional(module, "geo")

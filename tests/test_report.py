@@ -1,0 +1,406 @@
+"""The interactive page of a scene, in a real browser, and what the report refuses."""
+
+import base64
+import io
+import json
+import shutil
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from absl import flags
+from PIL import Image
+
+from dualsr_jax import report
+from dualsr_jax.ops.resize import imresize
+from dualsr_jax.report import write_report
+from dualsr_jax.reporting.embedding import ANGLE_LEVELS, LEVELS, ORDER, embed
+from dualsr_jax.reporting.evaluation import METHODS, read_cubes, read_evaluation, write_cubes
+from dualsr_jax.reporting.page import Options
+
+HALF = 0.5 / LEVELS + 1e-6  # largest error of a value in a page
+ODD = "b <i>&#[:, 4:]"  # a scene's name with all that HTML and files could stumble over
+HEIGHT, WIDTH, BANDS = 12, 16, 6
+FIRST = HEIGHT // 2, WIDTH // 2  # row and column of the pixel that is shown first
+
+
+def psnr(a, b):
+    return float(-10 * np.log10(np.mean((a.astype(np.float64) - b) ** 2)))
+
+
+def angles_deg(a, b):
+    """Independent of ours: the arccos of unit spectra, in float64."""
+    a, b = (x.astype(np.float64) / np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
+    return np.rad2deg(np.arccos((a * b).sum(-1).clip(-1, 1)))
+
+
+def make_evaluation(folder):
+    """An evaluation at x2 of two scenes, as `evaluate` leaves it; SSIM and SAM are made up."""
+    rng, images = np.random.default_rng(0), {}
+    folder.mkdir(parents=True)
+    for scene in ("a", ODD):
+        lr = rng.random((HEIGHT // 2, WIDTH // 2, BANDS)).astype(np.float32)
+        results = {"Bicubic": imresize(lr, 2)}
+        reference = results["Bicubic"] + rng.normal(0, 0.1, results["Bicubic"].shape)
+        reference = reference.clip(0, 1).astype(np.float32)
+        for method in METHODS[1:]:
+            results[method] = reference + rng.normal(0, 0.05, reference.shape).astype(np.float32)
+        write_cubes(folder, scene, reference=reference, lr=lr, results=results)
+        scores = {
+            method: {"psnr_db": psnr(cube, reference), "ssim": 0.9 + k / 100, "sam_deg": 5.0 - k}
+            for k, (method, cube) in enumerate(results.items())
+        }
+        images[scene] = {"scores": scores, "gains": [0.25], "seconds": 1.0}
+    content = {"scale": 2, "protocol": "dualsr", "mean": images["a"]["scores"], "images": images}
+    (folder / "results.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture
+def evaluation(tmp_path):
+    return make_evaluation(tmp_path / "evaluation")
+
+
+@pytest.fixture
+def chromium(tmp_path):
+    """A driver of Chromium that logs what goes wrong and what is asked of the network."""
+    paths = shutil.which("chromium"), shutil.which("chromedriver")
+    if None in paths:
+        pytest.skip("chromium and chromedriver are not installed: the page is not opened")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = paths[0]
+    for switch in (
+        *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
+        *("disable-background-networking", "disable-component-update", "disable-sync"),
+        *("disable-dev-shm-usage", "window-size=1400,1000", f"user-data-dir={tmp_path / 'user'}"),
+    ):
+        options.add_argument(f"--{switch}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(paths[1]))
+    yield driver
+    driver.quit()
+
+
+class Page:
+    """A page in the browser: what is shown, and what can be moved."""
+
+    def __init__(self, driver, path):
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        self.driver, self.hands = driver, ActionChains(driver, duration=20)
+        driver.get(path.as_uri())
+        self.wait("return document.body.dataset.state === 'ready'")
+
+    def wait(self, condition):
+        from selenium.webdriver.support.wait import WebDriverWait
+
+        WebDriverWait(self.driver, 60).until(lambda driver: driver.execute_script(condition))
+
+    def model(self, name, code):
+        """What code makes of the Bokeh model `m` of a name."""
+        get = f"const m = Bokeh.documents[0].get_model_by_name('{name}');"
+        return self.driver.execute_script(f"{get} return {code}")
+
+    def by_id(self, name):
+        return self.driver.find_element("id", name)
+
+    def within(self, selector):
+        """An element in any of Bokeh's shadow roots."""
+        return self.driver.execute_script(
+            """const find = (root) => root.querySelector(arguments[0]) ?? [...root
+            .querySelectorAll('*')].map((e) => e.shadowRoot && find(e.shadowRoot)).find((e) => e);
+            return find(document)""",
+            selector,
+        )
+
+    def data(self, view):
+        """The image that a view has to draw."""
+        image = "m.renderers[0].data_source.data.image[0]"
+        values = self.model(f"view_{view}", f"Array.from({image})")
+        return np.array(values).reshape(self.model(f"view_{view}", f"{image}.shape"))
+
+    def seen(self, view):
+        """The colours at the centres of an image's pixels, `[H, W, 3]`, from a picture of it."""
+        picture = Image.open(io.BytesIO(self.by_id(f"view-{view}").screenshot_as_png))
+        picture = np.asarray(picture.convert("RGB")).astype(int)
+        places = [
+            ((np.arange(count) + 0.5) * length / count).astype(int)
+            for count, length in zip((HEIGHT, WIDTH), picture.shape, strict=False)
+        ]
+        return picture[np.ix_(*places)]
+
+    def at(self, view, row, column):
+        """Puts the pointer on a pixel of a view that shows the whole image."""
+        element = self.by_id(f"view-{view}")
+        width, height = element.size["width"], element.size["height"]
+        x, y = ((column + 0.5) / WIDTH - 0.5) * width, ((row + 0.5) / HEIGHT - 0.5) * height
+        return self.hands.move_to_element_with_offset(element, round(x), round(y))
+
+    def leave(self):
+        """Takes the pointer, and with it the cross, off the views."""
+        self.hands.move_to_element(self.by_id("band")).perform()
+
+
+def assert_shown(page, view, expected, low, high, palette, atol=2 * HALF):
+    """Asserts that a view has the values to draw, and that they are seen, but under the mark."""
+    np.testing.assert_allclose(page.data(view), expected, atol=atol)
+    levels = (page.data(view) - low) / (high - low) * 256
+    under_mark = np.zeros((HEIGHT, WIDTH), bool)
+    under_mark[FIRST] = True
+    seen = page.seen(view)[~under_mark]
+    # A level may be rounded either way.
+    either = [palette[np.floor(levels + d).clip(0, 255).astype(int)] for d in (-0.01, 0.01)]
+    off = np.minimum(*(np.abs(seen - colours[~under_mark]).max(-1) for colours in either))
+    assert off.max() <= 1, f"{(off > 1).sum()} pixels of {view} have other colours"
+
+
+def test_the_page_in_chromium(chromium, evaluation):
+    write_report(evaluation, options=Options(wavelengths_nm=(400, 500)))
+    page = Page(chromium, evaluation / "report" / "a.html")
+    cubes = read_cubes(read_evaluation(evaluation), "a")
+    check_slider_and_images(page, cubes)
+    check_pixels(page, cubes)
+    check_swipe(page, cubes)
+    check_errors(page, cubes)
+    check_zoom(page)
+    check_tables(page, evaluation)
+    assert [entry for entry in chromium.get_log("browser") if entry["level"] != "INFO"] == []
+    messages = [
+        json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")
+    ]
+    requests = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    page_url = page.driver.current_url  # Chromium's own first page asks for much
+    urls = [r["request"]["url"] for r in requests if r["documentURL"] == page_url]
+    assert page_url in urls
+    assert [url for url in urls if not url.startswith(("file:", "data:", "blob:"))] == []
+    # A scene whose name is full of traps: no element is made of it, and the link finds its page.
+    page.by_id("scores").find_element("link text", ODD).click()
+    page.wait("return document.title.slice(0, 1) === 'b'")
+    assert chromium.title == f"{ODD}, super-resolved ×2"
+    assert chromium.execute_script("return document.querySelector('i:not([style])')") is None
+
+
+def check_slider_and_images(page, cubes):
+    grey = np.stack(3 * [np.arange(256)], -1)
+    handle = page.within(".noUi-handle")
+    band = BANDS // 2
+    for keys, moved in (("", 0), ("\ue014\ue014", 2), ("\ue012", -1)):  # arrows right and left
+        handle.send_keys(*keys) if keys else None
+        band += moved
+        assert page.by_id("band").text == f"Band {band} ({380 + 20 * band} nm)"
+        low, high = np.percentile(cubes["Reference"][..., band - 1], (0.2, 99.8))
+        for view, name in (("left", "Bicubic"), ("right", "DualSR")):
+            assert_shown(page, view, cubes[name][..., band - 1], low, high, grey)
+    select = page.within("select")
+    select.send_keys("Reference")
+    assert_shown(page, "left", cubes["Reference"][..., band - 1], low, high, grey)
+    select.send_keys("Bicubic")
+
+
+def check_pixels(page, cubes):
+    for view, pixel in ((None, FIRST), ("right", (3, 11)), ("CoarSR", (0, 0))):
+        if view is not None:
+            page.at(view, *pixel).click().perform()
+        assert page.by_id("pixel").text == f"row {pixel[0]}, column {pixel[1]}"
+        for name in ORDER:
+            drawn = page.model(
+                "view_spectra", f"Array.from(m.renderers[0].data_source.data.{name})"
+            )
+            np.testing.assert_allclose(drawn, cubes[name][pixel], atol=HALF)
+        for method in METHODS:
+            expected = angles_deg(cubes[method], cubes["Reference"])[pixel]
+            assert float(page.by_id(f"angle-{method}").text[:-1]) == pytest.approx(
+                expected, abs=0.011
+            )
+    page.at("left", *FIRST).click().perform()
+
+
+def check_swipe(page, cubes):
+    left, right = page.data("left"), page.data("right")
+    columns = np.arange(WIDTH)
+    np.testing.assert_array_equal(page.data("swipe"), np.where(columns < WIDTH // 2, left, right))
+    page.at("swipe", 2, WIDTH // 2).click_and_hold().perform()
+    page.at("swipe", 2, 3).release().perform()
+    edge = page.model("view_swipe", "m.center.find((m) => m.type === 'Span').location")
+    assert edge in (3, 4)  # its middle is between them
+    np.testing.assert_array_equal(page.data("swipe"), np.where(columns < edge, left, right))
+    np.testing.assert_array_equal(page.seen("swipe")[3, :2], page.seen("left")[3, :2])
+    np.testing.assert_array_equal(page.seen("swipe")[3, 6:], page.seen("right")[3, 6:])
+
+
+def check_errors(page, cubes):
+    from bokeh.palettes import Viridis256
+
+    palette = np.array([[int(c[k : k + 2], 16) for k in (1, 3, 5)] for c in Viridis256])
+    band = int(page.by_id("band").text.split()[1]) - 1
+    page.leave()
+    field = page.within("input[type=text]")
+    field.send_keys("\ue009a\ue000", "0.1", "\ue007")  # all of it is replaced, enter
+    for method in METHODS:
+        error = np.abs(cubes[method] - cubes["Reference"])[..., band]
+        assert_shown(page, method, error, 0, 0.1, palette)
+    page.within(".bk-btn:nth-child(2)").click()
+    limit = page.model("view_DualSR", "m.renderers[0].glyph.color_mapper.high")
+    angles = angles_deg(cubes["Bicubic"], cubes["Reference"])
+    assert limit == pytest.approx(np.percentile(angles, 99), rel=0.06)
+    for method in METHODS:
+        expected = angles_deg(cubes[method], cubes["Reference"])
+        assert_shown(page, method, expected, 0, limit, palette, atol=0.006)
+
+
+def check_zoom(page):
+    from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+
+    before = page.model("view_left", "[m.x_range.start, m.x_range.end, m.y_range.end]")
+    assert before == [0, WIDTH, 0]
+    seen = page.seen("right")
+    origin = ScrollOrigin.from_element(page.by_id("view-left"))
+    page.hands.scroll_from_origin(origin, 0, -200).perform()
+    start, end, top = page.model("view_left", "[m.x_range.start, m.x_range.end, m.y_range.end]")
+    assert 0 < start < WIDTH / 2 < end < WIDTH
+    assert top > 0
+    assert (page.seen("right") != seen).any()
+    page.within("button[type=button]:only-child").click()
+    page.leave()
+    np.testing.assert_array_equal(page.seen("right"), seen)
+
+
+def check_tables(page, evaluation):
+    results = json.loads((evaluation / "results.json").read_text())
+    rows = page.by_id("scores").find_elements("css selector", "tbody tr")
+    records = {name: record["scores"] for name, record in results["images"].items()}
+    for row, (name, scores) in zip(
+        rows, [*records.items(), ("mean", results["mean"])], strict=True
+    ):
+        cells = [
+            f"{scores[method][metric]:.{digits}f}"
+            for metric, digits in (("psnr_db", 3), ("ssim", 4), ("sam_deg", 3))
+            for method in METHODS
+        ]
+        assert row.text.removeprefix(name).split() == cells
+        best = [e.text for e in row.find_elements("class name", "best")]
+        assert best[1:] == [cells[5], cells[8]]  # the last of the made-up figures
+
+
+def test_the_text_of_cubes_can_be_read_again(rng):
+    shape = 5, 4, 3
+    cubes = {name: rng.uniform(-0.2, 1.3, shape).astype(np.float32) for name in ORDER}
+    angles = rng.uniform(0, 180, (3, *shape[:2])).astype(np.float32)
+    angles[:, 0, 0] = 180, 0, 180
+    embedding = embed(cubes, angles)
+    planes = np.frombuffer(zlib.decompress(base64.b64decode(embedding.text)), np.uint8)
+    low, high = planes.reshape(2, -1).astype(int)
+    folded = low + 256 * high
+    differences = np.where(folded % 2, -(folded + 1) // 2, folded // 2)
+    values = differences[: 4 * cubes["Bicubic"].size].reshape(4, 3, 5, 4)
+    values[0] = values[0].cumsum(1).cumsum(2)
+    values = values.cumsum(1).cumsum(0)
+    worst = 0
+    for name, integers in zip(ORDER, values, strict=True):
+        error = np.abs(np.moveaxis(integers, 0, -1) / LEVELS - cubes[name]).max()
+        worst = max(worst, error)
+    assert embedding.largest_error == pytest.approx(worst, abs=1e-6)
+    assert worst <= HALF
+    degrees = differences[values.size :].reshape(3, 5, 4).cumsum(0) / ANGLE_LEVELS
+    np.testing.assert_allclose(degrees, angles, atol=0.5 / ANGLE_LEVELS + 1e-4)
+    cubes["DualSR"][0, 0, 0] = 9
+    with pytest.raises(ValueError, match=r"values of up to 9, expected about \[0, 1\]"):
+        embed(cubes, angles)
+
+
+def test_a_part_and_one_page(evaluation, tmp_path, capsys):
+    options = Options("A title", (slice(2, 10), slice(None, 8)))
+    path = tmp_path / "new" / "page.html"
+    assert write_report(tmp_path, scenes=["a"], output=path, options=options) == [path]
+    page = path.read_text()
+    assert "<title>A title</title>" in page
+    assert "rows 2 to 9, columns 0 to 7 of 12 × 16 × 6" in page
+    assert f"{path}: {path.stat().st_size / 1e6:.1f} MB" in capsys.readouterr().out
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: "{", "is not the result of an evaluation: Expecting property name"),
+        (lambda r: "[]", "expected an object, got list"),
+        (lambda r: '{"mean": 1}', "images, protocol, scale is missing"),
+        (lambda r: json.dumps(r | {"scale": "2"}), "the scale is '2'"),
+        (lambda r: json.dumps(r | {"protocol": "x"}), "unknown protocol 'x'"),
+        (lambda r: json.dumps(r | {"images": {}}), "there are no images"),
+        (
+            lambda r: json.dumps(r | {"images": {"a": {"gains": []}}}),
+            "'a' has no number for psnr_db",
+        ),
+        (lambda r: json.dumps(r | {"mean": {"Bicubic": {}}}), "the mean has no number for psnr_db"),
+    ],
+)
+def test_bad_results(evaluation, change, message):
+    path = evaluation / "results.json"
+    path.write_text(change(json.loads(path.read_text())))
+    with pytest.raises(ValueError, match=message):
+        read_evaluation(evaluation)
+
+
+def test_bad_cubes(evaluation, tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"no evaluation in .*run python -m dualsr_jax\.eva"
+    ):
+        write_report(tmp_path / "nothing")
+    with np.load(evaluation / "a.npz") as archive:
+        cubes = dict(archive)
+    for name, cube, message in (
+        ("lr", cubes["lr"][1:], r"expected lr to be finite float32 of shape \(6, 8, 6\), got"),
+        ("DualSR", cubes["DualSR"] * np.nan, "expected DualSR to be finite"),
+        ("CoarSR", cubes["CoarSR"] + 0.1, "not of the evaluation in results.json: psnr_db of Coa"),
+    ):
+        np.savez(evaluation / "a.npz", **(cubes | {name: cube}))
+        with pytest.raises(ValueError, match=message):
+            write_report(evaluation, scenes=["a"])
+    (evaluation / "a.npz").write_bytes((evaluation / "a.npz").read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"a\.npz.* damaged"):
+        write_report(evaluation, scenes=["a"])
+    (evaluation / "a.npz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no cubes of 'a' .*without --nosave_cubes"):
+        write_report(evaluation)
+    assert not list((evaluation / "report").iterdir())
+
+
+def test_bad_settings(evaluation, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="the evaluation has no 'c', but a, b"):
+        write_report(evaluation, scenes=["a", "c"])
+    with pytest.raises(ValueError, match="is one page, the evaluation has 2 scenes"):
+        write_report(evaluation, output=tmp_path / "page.html")
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"the output '.*file/x' cannot be written"):
+        write_report(evaluation, output=tmp_path / "file" / "x")
+    with pytest.raises(ValueError, match="--part holds no pixels of 'a', which has 12x16"):
+        write_report(evaluation, options=Options(part=(slice(20, 30), slice(None))))
+    with pytest.raises(
+        ValueError, match=r"would have \d.\d MB, more than 1: .*--part=0:\d+,0:\d+,"
+    ):
+        write_report(evaluation, options=Options(max_mb=1))
+    monkeypatch.setitem(sys.modules, "bokeh.embed", None)
+    with pytest.raises(ValueError, match=r"needs the package 'bokeh': pip install .*\[report\]"):
+        write_report(evaluation)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "one folder is needed"),
+        (["x", "--part=1,2"], "--part=1,2: expected slices of rows and columns"),
+        (["x", "--wavelengths=400"], "--wavelengths=400: expected those of the first and last"),
+        (["x", "--wavelengths=nan,700"], "--wavelengths=nan,700: expected"),
+        (["x"], "there is no evaluation in 'x'"),
+    ],
+)
+def test_the_command(arguments, message):
+    given = flags.FlagValues()
+    report.define_flags(given)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        report.main(given(["report", *arguments])[1:], given)
