@@ -138,11 +138,29 @@ def table(records: Mapping[str, Any], protocol: str) -> str:
     return "\n".join(lines)
 
 
-def _write_csv(path: Path, records: Mapping[str, Any], protocol: str) -> None:
-    with replacing(path) as beside, beside.open("w", newline="") as file:
+def _draw(
+    stem: Path,
+    form: str,
+    hr: np.ndarray,
+    cubes: Mapping[str, np.ndarray],
+    settings: ConfigDict,
+    title: str,
+) -> None:
+    """Draws the bands and the pixels of an image that the settings name."""
+    height, width, _ = hr.shape
+    pixels = [(round(y * (height - 1)), round(x * (width - 1))) for y, x in settings.pixels]
+    band_figure(stem.with_name(f"{stem.name}_bands.{form}"), hr, cubes, settings.bands, title)
+    spectra_figure(stem.with_name(f"{stem.name}_spectra.{form}"), hr, cubes, pixels, title)
+
+
+def _write(output: Path, results: Mapping[str, Any]) -> None:
+    """Writes `results.json` and `results.csv`."""
+    with replacing(output / RESULTS) as beside:
+        beside.write_text(json.dumps(results, indent=2) + "\n")
+    with replacing(output / "results.csv") as beside, beside.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "method", *get_protocol(protocol).metrics])
-        for image, record in records.items():
+        writer.writerow(["image", "method", *get_protocol(results["protocol"]).metrics])
+        for image, record in results["images"].items():
             for method in METHODS:
                 writer.writerow([image, method, *record["scores"][method].values()])
 
@@ -208,14 +226,8 @@ def evaluate(
             seed=config.seed,
         )
         cubes, records[scene.name] = evaluate_scene(dualsr, hr, lr, protocol)
-        stem = file_name(scene.name)
-        title = f"{scene.name}, x{dualsr.model.scale}"
-        pixels = [
-            (round(row * (hr.shape[0] - 1)), round(column * (hr.shape[1] - 1)))
-            for row, column in settings.pixels
-        ]
-        band_figure(output / f"{stem}_bands.{figures}", hr, cubes, settings.bands, title)
-        spectra_figure(output / f"{stem}_spectra.{figures}", hr, cubes, pixels, title)
+        stem, title = file_name(scene.name), f"{scene.name}, x{dualsr.model.scale}"
+        _draw(output / stem, figures, hr, cubes, settings, title)
         if save_cubes:
             write_cubes(output, scene.name, reference=hr, lr=lr, results=cubes)
     results = {
@@ -224,9 +236,7 @@ def evaluate(
         "mean": mean_scores(records, protocol),
         "images": records,
     }
-    with replacing(output / RESULTS) as beside:
-        beside.write_text(json.dumps(results, indent=2) + "\n")
-    _write_csv(output / "results.csv", records, protocol)
+    _write(output, results)
     print(table(records, protocol))
     verdict = compare(config, {image: r["scores"]["Bicubic"] for image, r in records.items()})
     if verdict.agrees is not None:
