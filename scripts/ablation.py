@@ -2,7 +2,7 @@
 
     python scripts/ablation.py --data FOLDER --output runs/ablation [--only base,released ...]
 
-Training and held-out scenes are those of the split `held_out`, all of them training scenes of the
+Training and held-out scenes are those of `cave_held_out.txt`, all of them training scenes of the
 publication: no test scene is looked at. Prints a table; runs that are finished are not made again,
 so that two of these can share the work, each with its own `--only`.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 SCALE = 4
 BASE = {
-    "data.split": "held_out",
+    "data.split": "scripts/cave_held_out.txt",
     "model.features": "16",
     "train.batch_size": "4",
     "train.lr_patch": "16",

@@ -114,7 +114,7 @@ def test_killed_and_started_again(scene, weights, tmp_path):
     whole, killed = tmp_path / "whole.hdr", tmp_path / "killed.hdr"
     options = Options(tile=TILE, dtype=np.dtype(np.float32))
     predict(scene, whole, weights, options)
-    arguments = ["--weights", str(weights.folder), "--tile=27x27", "--dtype=float32"]
+    arguments = ["--weights", str(weights.place), "--tile=27x27", "--dtype=float32"]
     process = subprocess.Popen(
         [sys.executable, "-m", "dualsr_jax.predict", *arguments, str(scene), "--output", killed],
         cwd=conftest.ROOT,
@@ -172,7 +172,7 @@ def test_refused_before_any_work(scene, weights, tmp_path, monkeypatch):
 def test_errors_on_the_command_line(scene, weights, tmp_path):
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "dualsr_jax.predict", "--weights", str(weights.folder)),
+            *(sys.executable, "-m", "dualsr_jax.predict", "--weights", str(weights.place)),
             *("--scale=4", str(scene), "--output", str(tmp_path / "made.tif")),
         ],
         cwd=conftest.ROOT,

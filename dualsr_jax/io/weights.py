@@ -17,7 +17,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import safetensors
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from dualsr_jax.io.atomic import replacing
 
@@ -32,25 +32,25 @@ def shipped() -> dict[str, Path]:
 
 
 def find_weights(weights: str | os.PathLike[str]) -> Path | None:
-    """The file of weights that is meant, None if it is no file but a folder of training.
+    """The file of weights that is meant, None if a folder of training is.
 
     Args:
-        weights: path of a file, `*.safetensors`, or name of one that ships with the package. A
-            folder of that name comes first.
+        weights: path of a file, `*.safetensors`, or of a folder; or the name of a file that ships
+            with the package, where there is no folder of that name.
 
     Raises:
-        FileNotFoundError: if it is none of these.
+        FileNotFoundError: if it is a name, of neither.
     """
     path, files = Path(weights).expanduser(), shipped()
     if path.suffix == SUFFIX or path.is_file():
         return path
-    if path.is_dir():
+    if path.is_dir() or len(path.parts) > 1:
         return None
     if str(weights) in files:
         return files[str(weights)]
     near = difflib.get_close_matches(str(weights), files, n=1)
     raise FileNotFoundError(
-        f"there is no folder of training and no file {str(path)!r}, nor do weights of this name "
+        f"there is no folder of training {str(path)!r}, nor do weights of this name "
         f"ship with the package: {', '.join(files) or 'none'} do"
         + (f"; {near[0]!r} was meant?" if near else "")
     )
@@ -81,7 +81,8 @@ def write_weights(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[s
     """
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with replacing(path) as beside:
-        save_file(whole, beside, metadata={**about, _HASH: weights_hash(whole)})
+        # Not by save_file, which makes files that nobody else may read.
+        beside.write_bytes(save(whole, metadata={**about, _HASH: weights_hash(whole)}))
 
 
 def read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
