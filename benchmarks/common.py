@@ -16,8 +16,25 @@ import numpy as np
 
 from dualsr_jax import CoarSR
 from dualsr_jax.models.coarse import PRECISIONS
+from dualsr_jax.models.layers import UPSAMPLING_STEPS
 
-MULTIPLY_ADDS = {2: 2.57e6, 3: 2.76e6, 4: 3.17e6, 8: 5.55e6}  # an LR pixel and band, 64 features
+
+def multiply_adds(options: argparse.Namespace, *, as_published: bool = False) -> int:
+    """Multiplications of all convolutions, of an LR pixel and all bands.
+
+    Args:
+        options: of `parser`.
+        as_published: with both last convolutions of the tail, which ours and the best of PyTorch's
+            make as one of fewer products (`layers.Tail`).
+    """
+    c = options.features
+    total, pixels = 590 * c**2 + 63 * c, 1
+    *steps, r = UPSAMPLING_STEPS[options.scale]
+    for step in steps:
+        total += pixels * 9 * c**2 * step**2
+        pixels *= step**2
+    total += pixels * r**2 * (9 * c**2 + 9 * c if as_published else 81 * c)
+    return total * options.bands
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -99,7 +116,8 @@ def report(
     options: argparse.Namespace,
     results: Mapping[str, tuple[float, list[float]]],
     *,
-    flop: float,
+    passes: int,
+    pixels: int,
     samples: int,
     ours: Mapping[str, Compiled],
     peers: Mapping[str, list[str]],
@@ -109,7 +127,8 @@ def report(
     Args:
         options: of `parser`.
         results: of `side_by_side`.
-        flop: floating-point operations of the convolutions of one run.
+        passes: through the network in one run: 1, or 3 with gradients.
+        pixels: LR pixels of all images of one run.
         samples: images of one run.
         ours: our cases.
         peers: our cases to the cases they are compared with.
@@ -118,6 +137,8 @@ def report(
     rows = []
     for name, (first, rounds) in results.items():
         seconds = statistics.median(rounds)
+        macs = multiply_adds(options, as_published="as published" in name)
+        flop = 2 * passes * pixels * macs
         rows.append(
             {
                 "case": name,

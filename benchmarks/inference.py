@@ -47,13 +47,15 @@ def main() -> None:
             cases[name] = torch_peer.finished(lambda run=run: torch.no_grad()(run)(*images))
         exact = model.clone(precision="float32").apply
         ours = np.asarray(jax.jit(exact)(variables, lr, bicubic))
-        theirs = cases["torch, as published"]().cpu().numpy()
-        common.check_same(ours, np.moveaxis(theirs, 1, -1))
+        for forward in (peer.published, peer.best):
+            theirs = torch.no_grad()(forward)(*images).cpu().numpy()
+            common.check_same(ours, np.moveaxis(theirs, 1, -1))
     results = common.side_by_side(cases, o.repeats)
     common.report(
         o,
         results,
-        flop=2 * common.MULTIPLY_ADDS[o.scale] * (o.features / 64) ** 2 * o.bands * o.lr_image**2,
+        passes=1,
+        pixels=o.lr_image**2,
         samples=1,
         ours={"ours": compiled},
         peers={"ours": [name for name in cases if name != "ours"]},

@@ -5,7 +5,8 @@ Two forms, of the same numbers:
 - `published`: as the published code computes: band by band, eager, float32, channels first, the
   mixed unit as 3-D convolutions, weight normalisation anew in every call.
 - `best`: what we could make of PyTorch: all bands as one batch, or chunks of them, channels last,
-  2-D convolutions, only FCF band by band; to be given to `torch.compile`.
+  2-D convolutions, only FCF band by band, the tail with fewer products; to be given to
+  `torch.compile`.
 
 Needs torch. Written from the equations (docs/deviations.md), with the published names of weights.
 """
@@ -18,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from dualsr_jax.models.layers import UPSAMPLING_STEPS
 from dualsr_jax.models.nbp import neighbour_table
 
 GROUPS = ("one", "two", "three")
@@ -113,20 +115,41 @@ class Peer(nn.Module):
 
     def tail(self, x: torch.Tensor) -> torch.Tensor:
         """Sub-pixel upsampling and the last convolution."""
-        for k, r in enumerate({2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}[self.scale]):
+        for k, r in enumerate(UPSAMPLING_STEPS[self.scale]):
             x = F.pixel_shuffle(self.conv(f"tail.0.{2 * k}", x), r)
         return self.conv("tail.1", x)
 
-    def published_bands(
-        self, lr: torch.Tensor, mixed_unit: Callable | None = None
+    def tail_by_taps(self, x: torch.Tensor) -> torch.Tensor:
+        """The same, the last two convolutions as one with an output a tap, as ours does."""
+        *steps, r = UPSAMPLING_STEPS[self.scale]
+        for k, step in enumerate(steps):
+            x = F.pixel_shuffle(self.conv(f"tail.0.{2 * k}", x), step)
+        (kernel, bias), (taps, shift) = (
+            self.kernel(f"tail.0.{2 * len(steps)}"),
+            self.kernel("tail.1"),
+        )
+        flat = torch.cat([kernel.flatten(1), bias[:, None]], 1).unflatten(0, (taps.shape[1], -1))
+        flat = torch.einsum("cpk,ct->tpk", flat, taps[0].flatten(1)).flatten(0, 1)
+        y = F.conv2d(x, flat[:, :-1].unflatten(1, kernel.shape[1:]), flat[:, -1], padding=1)
+        y = F.pad(F.pixel_shuffle(y, r), (1, 1, 1, 1))
+        h, w = y.shape[2] - 2, y.shape[3] - 2
+        parts = [y[:, 3 * i + j, i : i + h, j : j + w] for i in range(3) for j in range(3)]
+        return (torch.stack(parts).sum(0) + shift)[:, None]
+
+    def bands(
+        self, lr: torch.Tensor, mixed_unit: Callable, tail: Callable
     ) -> Iterator[torch.Tensor]:
         """Residuals `[B, 1, sh, sw]`, band by band; `lr` is `[B, L, h, w]`."""
         state = None
         for i, (a, b, c, e) in enumerate(neighbour_table(lr.shape[1], "paper").tolist()):
             images = [lr[:, [i]], lr[:, [a, i, b]], lr[:, [c, i, e]]]
-            d, head = self.features(images, mixed_unit or self.mixed_unit_3d)
+            d, head = self.features(images, mixed_unit)
             state = self.fcf(d, state)
-            yield self.tail(state + head)
+            yield tail(state + head)
+
+    def published_bands(self, lr: torch.Tensor) -> Iterator[torch.Tensor]:
+        """`bands` as published."""
+        return self.bands(lr, self.mixed_unit_3d, self.tail)
 
     def published(self, lr: torch.Tensor, bicubic: torch.Tensor) -> torch.Tensor:
         """`[B, L, sh, sw]` of `[B, L, h, w]`."""
@@ -164,7 +187,7 @@ class Peer(nn.Module):
             for d_i, from_d_i in zip(d.split(batch), from_d.split(batch), strict=True):
                 state = d_i if state is None else from_d_i + F.conv2d(state.detach(), from_state)
                 states.append(state)
-            residuals.append(self.tail(torch.cat(states) + head))
+            residuals.append(self.tail_by_taps(torch.cat(states) + head))
         residual = torch.cat(residuals)
         return bicubic + residual.reshape(num_bands, batch, *residual.shape[2:]).transpose(0, 1)
 
@@ -222,6 +245,6 @@ def accumulating_train_step(
 ) -> None:
     """One optimiser step, the gradients of the bands added up one after the other."""
     optimizer.zero_grad()
-    for i, residual in enumerate(peer.published_bands(lr, peer.mixed_unit_2d)):
+    for i, residual in enumerate(peer.bands(lr, peer.mixed_unit_2d, peer.tail_by_taps)):
         (F.l1_loss(residual[:, 0] + bicubic[:, i], hr[:, i]) / lr.shape[1]).backward()
     optimizer.step()

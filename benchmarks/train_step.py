@@ -3,7 +3,7 @@
     python benchmarks/train_step.py [--peer torch] [--update band]
 
 With `--peer torch`, PyTorch trains beside it from the same weights, in turns (`torch_peer.py`); its
-forward pass is checked to be the same. FLOP are those of the convolutions alone, three times the
+forward passes are checked to be the same. FLOP are those of the convolutions alone, three times the
 forward pass.
 """
 
@@ -50,11 +50,11 @@ def main() -> None:
             update = name.split()[-1]
             peers[name] = [peer for peer in theirs if peer.startswith(f"torch, {update}")]
     results = common.side_by_side(cases, o.repeats)
-    macs = common.MULTIPLY_ADDS[o.scale] * (o.features / 64) ** 2 * o.bands
     common.report(
         o,
         results,
-        flop=6 * macs * o.batch_size * o.lr_patch**2,
+        passes=3,
+        pixels=o.batch_size * o.lr_patch**2,
         samples=o.batch_size,
         ours=ours,
         peers=peers,
@@ -71,10 +71,11 @@ def torch_cases(o, model, variables, hr):
     bicubic = imresize(lr, o.scale)
     peer = torch_peer.Peer(to_torch(model, variables), o.scale).to(torch_peer.DEVICE)
     images = [torch_peer.bands_second(cube) for cube in (lr, bicubic, hr)]
-    with torch.no_grad():
-        expected = np.moveaxis(peer.published(*images[:2]).cpu().numpy(), 1, -1)
-    exact = model.clone(precision="float32").apply
-    common.check_same(np.asarray(jax.jit(exact)(variables, lr, bicubic)), expected)
+    exact = np.asarray(jax.jit(model.clone(precision="float32").apply)(variables, lr, bicubic))
+    for forward in (peer.published, peer.best):
+        with torch.no_grad():
+            theirs = np.moveaxis(forward(*images[:2]).cpu().numpy(), 1, -1)
+        common.check_same(exact, theirs)
     optimizer = torch.optim.Adam(peer.parameters(), 1e-4)
 
     def whole(forward):

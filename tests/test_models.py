@@ -101,6 +101,27 @@ def test_pixel_shuffle_order(rng):
         np.testing.assert_array_equal(y[:, i::3, j::3, c], x[..., c * 9 + i * 3 + j])
 
 
+@pytest.mark.parametrize("scale", [2, 3, 8])
+def test_tail_is_upsampling_then_a_convolution(rng, scale):
+    x = normal(rng, 2, 4, 5, 6)
+    variables = randomised(layers.Tail(scale).init(jax.random.key(0), x))
+    expected = x
+
+    def conv(name, x):
+        p = variables["params"][name]["wn"]
+        kernel = p["v"] * (p["g"] / jnp.sqrt((p["v"] ** 2).sum((0, 1, 2)))).reshape(1, 1, 1, -1)
+        layout = ("NHWC", "HWIO", "NHWC")
+        y = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+        return y + p["bias"].reshape(1, 1, 1, -1)
+
+    for index, r in enumerate(layers.UPSAMPLING_STEPS[scale]):
+        expected = layers.pixel_shuffle(conv(f"up_{index}", expected), r)
+    expected = conv("out", expected)[..., 0]
+    np.testing.assert_allclose(
+        layers.Tail(scale).apply(variables, x), expected, atol=1e-6 * np.abs(expected).max()
+    )
+
+
 def test_batch_norm_follows_pytorch(rng):
     x = 3 + 2 * normal(rng, 2, 4, 4, 3)
     module = layers.BatchNorm()

@@ -179,8 +179,28 @@ def pixel_shuffle(x: Float[jax.Array, "N H W K"], r: int) -> Float[jax.Array, "N
     return x.transpose(0, 1, 4, 2, 5, 3).reshape(n, h * r, w * r, channels // r**2)
 
 
+class ConvWeights(nn.Module):
+    """The kernel and bias of a `Conv` of this name, without applying them.
+
+    Attributes:
+        shape: kernel shape, `[kh, kw, C_in, C_out]`.
+    """
+
+    shape: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self) -> tuple[jax.Array, jax.Array]:
+        """Returns the effective kernel, of `shape`, and the bias `[C_out]`."""
+        return WeightNorm(self.shape, name="wn")()
+
+
 class Tail(nn.Module):
     """Sub-pixel upsampling, then one image a band.
+
+    Nothing but linear maps follows the last upsampling convolution, so that its `C r r` channels
+    are never made. The image is a sum over the nine taps t of the last kernel,
+    sum_t <out_t, up(x)> shifted by t, and <out_t, up(x)> is itself a convolution of x, to `9 r r`
+    channels. It is exact, at the borders too, for what is shifted in is zero in both forms.
 
     Attributes:
         scale: a key of `UPSAMPLING_STEPS`.
@@ -194,6 +214,27 @@ class Tail(nn.Module):
     def __call__(self, x: Features) -> Float[jax.Array, "N sH sW"]:
         """Turns features into enlarged images."""
         features = x.shape[-1]
-        for index, r in enumerate(UPSAMPLING_STEPS[self.scale]):
-            x = pixel_shuffle(Conv(features * r**2, dtype=self.dtype, name=f"up_{index}")(x), r)
-        return Conv(1, dtype=self.dtype, name="out")(x)[..., 0]
+        *steps, r = UPSAMPLING_STEPS[self.scale]
+        for index, step in enumerate(steps):
+            x = Conv(features * step**2, dtype=self.dtype, name=f"up_{index}")(x)
+            x = pixel_shuffle(x, step)
+        shape = (3, 3, features, features * r**2)
+        kernel, bias = ConvWeights(shape, name=f"up_{len(steps)}")()
+        taps, shift = ConvWeights((3, 3, features, 1), name="out")()
+
+        def through_taps(a: jax.Array) -> jax.Array:
+            # [..., C r r] -> [..., 9 r r]
+            a = a.reshape(*a.shape[:-1], features, r**2)
+            through = jnp.einsum(
+                "...cp,tc->...tp", a, taps.reshape(9, features), precision="highest"
+            )
+            return through.reshape(*a.shape[:-2], 9 * r**2)
+
+        y = conv2d(x.astype(self.dtype), through_taps(kernel).astype(self.dtype))
+        y = add_bias(y.astype(x.dtype), through_taps(bias))
+        n, h, w, _ = y.shape
+        y = y.reshape(n, h, w, 3, 3, r, r).transpose(3, 4, 0, 1, 5, 2, 6)
+        y = y.reshape(3, 3, n, h * r, w * r)
+        y = jnp.pad(y, ((0, 0),) * 3 + ((1, 1),) * 2)
+        shifted = [y[i, j, :, i : i + h * r, j : j + w * r] for i in range(3) for j in range(3)]
+        return sum(shifted[1:], shifted[0]) + shift[0]

@@ -12,6 +12,7 @@ masked in any usable band do not count in the gain.
 import contextlib
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -47,17 +48,18 @@ def _bytes_per_pixel(
 ) -> int:
     """Memory that a tile takes, for each LR pixel of its window: host and device together."""
     model, floats = networks.model, 4
-    guide, maps = model.scale // networks.ratio, feature_maps(model.scale)
+    guide, maps = model.scale // networks.ratio, feature_maps(model)
     # As stored; ready for the network, this tile and the next.
     cube = num_bands * (2 * itemsize + 2 * floats)
     state = floats * model.features * (1 if networks.half_model is None else 2)
     if networks.half_model is not None:
-        maps = max(maps, feature_maps(networks.half_model.scale))
+        maps = max(maps, feature_maps(networks.half_model))
     results = 4 * floats * (model.scale**2 + 2 * guide**2 + 5)
     ensemble = 0
     if networks.ensemble > 1:
         ensemble = floats * num_bands * (model.scale**2 * (2 if spread else 1) + guide**2 + 1)
-    return cube + state + ensemble + band_chunk * (floats * model.features * maps + results)
+    maps_bytes = math.ceil(floats * model.features * maps)
+    return cube + state + ensemble + band_chunk * (maps_bytes + results)
 
 
 def choose_tiling(

@@ -76,12 +76,14 @@ def device_count() -> int:
     return jax.local_device_count()
 
 
-def feature_maps(scale: int) -> int:
+def feature_maps(model: CoarSR) -> float:
     """Feature maps of one band that XLA holds at a time, counted at LR size.
 
-    Measured with `memory_analysis` on CPUs: 27 at scales 2 and 3, 34 at 4, 136 at 8.
+    Measured with `memory_analysis` on CPUs: with 64 features 28 at scales 2 to 4 and 36 at 8, with
+    24 features 30 and 52, with 4 features 29 at scale 2, 74 at 4 and 292 at 8: of the tail, which
+    has 9 maps a result pixel (`layers.Tail`) whatever the features.
     """
-    return max(28, 2 * scale**2 + 8)
+    return max(30, 18 * model.scale**2 / model.features + model.scale**2 / 4 + 2)
 
 
 def _restore(
