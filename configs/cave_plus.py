@@ -36,6 +36,7 @@ def get_config(variant: str = "4") -> ConfigDict:
     c.model.num_blocks = 2  # residual blocks a body
     c.model.norm = config_dict.placeholder(str)  # none, or "batch" as released
     c.model.neighbours = "paper"  # or "released"
+    c.model.bidirectional = False  # True: FCF over the bands in reverse too
     c.model.band_chunk = config_dict.placeholder(int)  # bands at once; none: all
     c.model.remat = False  # True: each chunk's features are computed twice, less memory
     c.model.precision = "float32"  # or "bfloat16", of convolutions and products

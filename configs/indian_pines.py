@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
     c.model.num_blocks = 1  # residual blocks a body
     c.model.norm = config_dict.placeholder(str)  # none, or "batch" as released
     c.model.neighbours = "paper"  # or "released"
+    c.model.bidirectional = False  # True: FCF over the bands in reverse too
     c.model.band_chunk = config_dict.placeholder(int)  # bands at once; none: all
     c.model.remat = False  # True: each chunk's features are computed twice, less memory
     c.model.precision = "float32"  # or "bfloat16", of convolutions and products

@@ -32,6 +32,7 @@ VARIANTS: dict[str, dict[str, str]] = {
     "base": {},
     "rate_1e-3": {"train.learning_rate": "1e-3"},
     "released": {"model.neighbours": "released"},
+    "bidirectional": {"model.bidirectional": "True"},
     "norm_batch": {"model.norm": "batch"},
     "no_average": {"train.ema_decay": "none"},
     "halving": {

@@ -49,9 +49,9 @@ def random_variables(model, seed):
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-def small_networks(scale, half=False, **more):
+def small_networks(scale, half=False, bidirectional=False, **more):
     def made(scale, seed):
-        model = CoarSR(scale, **SMALL)
+        model = CoarSR(scale, bidirectional=bidirectional, **SMALL)
         return model, random_variables(model, seed)
 
     guide = made(scale // 2, 1) if half else (None, None)

@@ -100,6 +100,23 @@ def test_golden_gradient_of_all_bands(golden, through_time, how):
         np.testing.assert_allclose(ours[key], expected, atol=2e-5, err_msg=key)
 
 
+def test_gradient_of_a_bidirectional_network_in_chunks():
+    model, _, _, state, batch = tiny(bidirectional=True)
+    lr, bicubic, hr = make_images(batch, 2, degradation=Degradation())
+
+    def loss(params):
+        return jnp.abs(model.apply({"params": params}, lr, bicubic, train=True) - hr).mean()
+
+    expected = jax.jit(jax.grad(loss))(state.params)
+    descent = optax.sgd(1.0)
+    update = make_update(model.clone(band_chunk=4), descent, update="image")
+    start = TrainState(np.int32(0), state.params, {}, descent.init(state.params))
+    after, _, _ = jax.jit(update)(start, lr, bicubic, hr)
+    gradient = jax.tree.map(jnp.subtract, state.params, after.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), gradient, expected)
+    assert np.abs(gradient["fcf_reverse"]["wn"]["v"]).max() > 1e-4
+
+
 def test_rematerialisation_keeps_less():
     model, _, _, state, batch = tiny(band_chunk=1)
     lr, bicubic, _ = make_images(batch, 2, degradation=Degradation())
@@ -150,9 +167,12 @@ def test_two_devices_equal_one():  # with an update a band: test_processes
         np.testing.assert_allclose(metrics_two[name], value, rtol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize(("update", "norm"), [("band", "batch"), ("image", None)])
-def test_training_lowers_the_loss(norm, update):
-    model, optimizer, schedule, state, batch = tiny(norm=norm)
+@pytest.mark.parametrize(
+    ("update", "settings"),
+    [("band", {"norm": "batch"}), ("band", {"bidirectional": True}), ("image", {})],
+)
+def test_training_lowers_the_loss(update, settings):
+    model, optimizer, schedule, state, batch = tiny(**settings)
     step = jax.jit(make_train_step(model, optimizer, schedule, update=update))
     losses = []
     for _ in range(8 if update == "band" else 30):
@@ -160,7 +180,7 @@ def test_training_lowers_the_loss(norm, update):
         losses.append(float(metrics["loss"]))
     assert losses[-1] < 0.97 * losses[0]
     assert int(state.step) == len(losses)
-    assert bool(state.batch_stats) == (norm == "batch")
+    assert bool(state.batch_stats) == ("norm" in settings)
 
 
 def test_the_learning_rate_halves_after_epochs_of_updates():

@@ -48,12 +48,13 @@ def _bytes_per_pixel(
 ) -> int:
     """Memory that a tile takes, for each LR pixel of its window: host and device together."""
     model, floats = networks.model, 4
-    guide, maps = model.scale // networks.ratio, feature_maps(model)
+    models = [model] if networks.half_model is None else [model, networks.half_model]
+    guide, maps = model.scale // networks.ratio, max(map(feature_maps, models))
     # As stored; ready for the network, this tile and the next.
     cube = num_bands * (2 * itemsize + 2 * floats)
-    state = floats * model.features * (1 if networks.half_model is None else 2)
-    if networks.half_model is not None:
-        maps = max(maps, feature_maps(networks.half_model))
+    # Between bands, and of FCF in reverse between all chunks of them.
+    chunks = -(-num_bands // band_chunk)
+    state = sum(floats * m.features * (1 + chunks * m.bidirectional) for m in models)
     results = 4 * floats * (model.scale**2 + 2 * guide**2 + 5)
     ensemble = 0
     if networks.ensemble > 1:
@@ -87,14 +88,19 @@ def choose_tiling(
     height, width, num_bands = shape
     margin = tiling.halo(networks.model, networks.half_model)
     memory = int(memory_gb * 1e9)
-    least = _bytes_per_pixel(networks, num_bands, itemsize, 1, spread)
+    per_pixel = {
+        band_chunk: _bytes_per_pixel(networks, num_bands, itemsize, band_chunk, spread)
+        for band_chunk in range(1, min(_MOST_BANDS, num_bands) + 1)
+    }
+    least = min(per_pixel, key=lambda band_chunk: per_pixel[band_chunk])
     if window is None:
         devices = device_count()
-        window = tiling.choose_window(height, width, margin, memory // least, devices)
+        pixels = memory // per_pixel[least]
+        window = tiling.choose_window(height, width, margin, pixels, devices)
     window = tiling.check_window(window, height, width, margin)
-    a_band = _bytes_per_pixel(networks, num_bands, itemsize, 2, spread) - least
-    more = (memory // (window[0] * window[1]) - least) // a_band
-    return Tiling(window, int(np.clip(1 + more, 1, min(_MOST_BANDS, num_bands))))
+    memory_of_pixel = memory // (window[0] * window[1])
+    fitting = [band_chunk for band_chunk, size in per_pixel.items() if size <= memory_of_pixel]
+    return Tiling(window, max(fitting, default=least))
 
 
 class _AngleSums:

@@ -288,7 +288,8 @@ class Checkpoints:
 def warm_start(params: Any, workdir: Path) -> Any:
     """New parameters, with those of another network in place of all of the same name and shape.
 
-    The published networks of different scales differ in their upsampling alone.
+    The published networks of different scales differ in their upsampling alone; FCF in reverse may
+    be new too.
 
     Args:
         params: of a new network.
@@ -303,7 +304,7 @@ def warm_start(params: Any, workdir: Path) -> Any:
     stored = traverse_util.flatten_dict(variables["params"])
     ours = traverse_util.flatten_dict(params)
     common = {k for k, v in ours.items() if k in stored and stored[k].shape == v.shape}
-    missing = sorted({".".join(path[:1]) for path in ours.keys() - common} - {"tail"})
+    missing = sorted({path[0] for path in ours.keys() - common} - {"tail", "fcf_reverse"})
     if missing:
         raise ValueError(
             f"train.warm_start={str(workdir)!r} holds another network (features={other.features}, "

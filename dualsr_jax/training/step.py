@@ -165,7 +165,7 @@ def make_update(
 
         def one_chunk(carry, bands):
             state, fcf_state, total = carry
-            partitioned, bicubic_i, hr_i, first, weight = bands
+            partitioned, bicubic_i, hr_i, first, following, weight = bands
 
             def loss_of(params: Any) -> tuple[jax.Array, tuple]:
                 (new_fcf_state, residual), new = model.apply(
@@ -173,6 +173,7 @@ def make_update(
                     fcf_state,
                     partitioned,
                     first,
+                    following,
                     train=True,
                     mutable=["batch_stats"],
                     method="bands",
@@ -190,11 +191,25 @@ def make_update(
                 state = dataclasses.replace(state, batch_stats=batch_stats)
             return (state, fcf_state, total), (loss, sr)
 
+        partitioned = nbp.partition(lr, nbp.neighbour_table(num_bands, model.neighbours))[index]
+        following = None
+        if model.bidirectional:  # its states are of the parameters before this batch
+            last = jnp.asarray(index == num_bands - 1)
+
+            def look_back(fcf_state, bands):
+                variables = {"params": state.params}
+                return model.apply(variables, fcf_state, *bands, method="reverse_state"), fcf_state
+
+            _, states = jax.lax.scan(
+                look_back, model.initial_state(lr), (partitioned, last), reverse=True
+            )
+            following = states, last
         xs = (
-            nbp.partition(lr, nbp.neighbour_table(num_bands, model.neighbours))[index],
+            partitioned,
             jnp.moveaxis(bicubic, -1, 0)[index],
             jnp.moveaxis(hr, -1, 0)[index],
             jnp.asarray(index == 0),
+            following,
             jnp.asarray(weight, hr.dtype),
         )
         total = None if update == "band" else jax.tree.map(jnp.zeros_like, state.params)
