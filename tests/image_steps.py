@@ -39,7 +39,7 @@ def trained():
             "variant": np.arange(BATCH, dtype=np.int32),
             "sample": BATCH * number + np.arange(BATCH),
         }
-        state, _ = step(state, {name: values[mine] for name, values in batch.items()})
+        state, _ = step(state, [{name: values[mine] for name, values in batch.items()}])
     params = traverse_util.flatten_dict(state.params, sep="/")
     return {name: np.asarray(value) for name, value in params.items()}
 

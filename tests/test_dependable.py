@@ -42,6 +42,20 @@ def test_kill_and_resume_change_nothing(make_config, tmp_path, update):
         assert a["loss"] == b["loss"]
 
 
+def test_several_steps_a_dispatch_change_nothing(make_config, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    train(make_config(epochs=5 / 15), one)
+    train(make_config(epochs=1 / 15), two)
+    several = {"train__steps_per_dispatch": 2, "train__log_every_steps": 3}
+    train(make_config(epochs=5 / 15, train__save_every_epochs=1 / 15, **several), two)
+    assert steps_saved(two) == [2, 4, 5]
+    assert [r["step"] for r in records(two)] == [1, 2, 4, 5]
+    mean = np.mean([r["loss"] for r in records(one)[2:4]])
+    assert records(two)[2]["loss"] == pytest.approx(mean, rel=1e-4)
+    (_, a, _), (_, b, _) = (variables_of(w) for w in (one, two))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), a, b)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_a_second_run_is_refused(make_config, tmp_path, number):
     config = make_config(epochs=10_000, train__save_every_epochs=5_000)

@@ -160,11 +160,11 @@ def test_two_devices_equal_one():  # with an update a band: test_processes
     one, two = state, parallel.replicate(state)
     for _ in range(2):
         one, metrics_one = alone(one, batch)
-        two, metrics_two = shared(two, batch)
+        two, metrics_two = shared(two, [batch])
     # Adam divides by the gradient's size, so rounding in near-zero gradients is amplified.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), one.params, two.params)
     for name, value in metrics_one.items():
-        np.testing.assert_allclose(metrics_two[name], value, rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(metrics_two[name], [value], rtol=1e-4, err_msg=name)
 
 
 @pytest.mark.parametrize(

@@ -62,9 +62,9 @@ class TrainingLog:
             self._lines.close()
             self._board.close()
 
-    def advance(self) -> None:
-        """Counts one step on the bar."""
-        self._bar.update()
+    def advance(self, steps: int) -> None:
+        """Counts steps on the bar."""
+        self._bar.update(steps)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Adds a record of scalars.

@@ -145,6 +145,10 @@ def train(config: ConfigDict, workdir: Path) -> int:
 
 def _train(config: ConfigDict, workdir: Path) -> int:
     settings = config.train
+    log_every = settings.log_every_steps
+    for name in ("steps_per_dispatch", "log_every_steps"):
+        if settings[name] < 1:
+            raise ValueError(f"train.{name}={settings[name]} must be 1 or more")
     model = CoarSR(**config.model)
     degradation = Degradation(**config.degradation)
     parts = open_parts(config)
@@ -167,7 +171,9 @@ def _train(config: ConfigDict, workdir: Path) -> int:
     )
     # The one place where durations become steps.
     last_step = max(1, round(settings.epochs * sampler.steps_per_epoch))
-    save_every = max(1, math.ceil(settings.save_every_epochs * sampler.steps_per_epoch))
+    at_once = settings.steps_per_dispatch
+    save_every = max(1, math.ceil(settings.save_every_epochs * sampler.steps_per_epoch / at_once))
+    save_every *= at_once
     updates = updates_per_batch(settings.update_every, sampler.num_bands)
     schedule = optimizers.learning_rate_schedule(
         settings.learning_rate,
@@ -213,21 +219,23 @@ def _train(config: ConfigDict, workdir: Path) -> int:
             since_save: list[float] = []
             since_log: list[_Record] = []
             started = time.perf_counter()
-            for step in range(first_step + 1, last_step + 1):
-                batch = next(batches)
-                state, metrics = step_fn(state, batch)
+            while step < last_step and not stopped_by:
+                before, step = step, min(step + at_once - step % at_once, last_step)
+                drawn = [next(batches) for _ in range(before, step)]
+                state, metrics = step_fn(state, drawn)
                 # Processes stop together, one step after the signal, so as never to wait for it.
                 stopped_by, asked = int(asked), parallel.maximum(signals.received)
                 # One step runs and one waits: the device never idles, the bar is not ahead of it.
                 jax.block_until_ready([record.metrics for record in since_log[-1:]])
-                since_log.append(_Record(step, metrics, batch["sample"]))
-                log.advance()
+                since_log.append(_Record(before, metrics, [batch["sample"] for batch in drawn]))
+                log.advance(step - before)
                 saving = step % save_every == 0 or step == last_step or stopped_by > 0
-                if not (saving or step % settings.log_every_steps == 0):
+                if not saving and step // log_every == before // log_every:
                     continue  # metrics stay on the device
                 values = _mean(since_log, sampler)
-                samples = len(since_log) * settings.batch_size
-                since_save += [values["psnr_db"]] * len(since_log)
+                steps = step - since_log[0].before
+                samples = steps * settings.batch_size
+                since_save += [values["psnr_db"]] * steps
                 values["samples_per_s"] = samples / (time.perf_counter() - started)
                 if saving:
                     psnr = float(np.mean(since_save))
@@ -246,8 +254,6 @@ def _train(config: ConfigDict, workdir: Path) -> int:
                     checkpoints.save(state, model, run_settings, psnr_db=psnr)
                     since_save = []
                 since_log, started = [], time.perf_counter()
-                if stopped_by:
-                    break
     if stopped_by and first:
         name = signal.Signals(stopped_by).name
         print(
@@ -258,23 +264,28 @@ def _train(config: ConfigDict, workdir: Path) -> int:
 
 
 class _Record(NamedTuple):
-    """What a step leaves behind: metrics, still on the device, and the samples of its batch."""
+    """What the steps of a dispatch leave behind: metrics, still on the device, and samples."""
 
-    step: int
+    before: int  # steps made before them
     metrics: dict[str, jax.Array]
-    samples: np.ndarray
+    samples: list[np.ndarray]
 
 
 def _mean(records: list[_Record], sampler: PatchSampler) -> dict[str, float]:
     fetched = jax.device_get([record.metrics for record in records])
     for record, metrics in zip(records, fetched, strict=True):
-        if not math.isfinite(metrics["loss"]):
-            scenes = sorted({sampler.scene_name(int(sample)) for sample in record.samples})
-            raise FloatingPointError(
-                f"the loss is {metrics['loss']} at step {record.step}, in a batch of "
-                f"{', '.join(scenes)}: lower train.learning_rate; the last checkpoint is kept"
-            )
-    return {name: float(np.mean([m[name] for m in fetched])) for name in fetched[0]}
+        for number, loss in enumerate(metrics["loss"]):
+            if not math.isfinite(loss):
+                samples = record.samples[number]
+                scenes = sorted({sampler.scene_name(int(sample)) for sample in samples})
+                raise FloatingPointError(
+                    f"the loss is {loss} at step {record.before + number + 1}, in a batch of "
+                    f"{', '.join(scenes)}: lower train.learning_rate; the last checkpoint is kept"
+                )
+    return {
+        name: float(np.concatenate([metrics[name] for metrics in fetched]).mean())
+        for name in fetched[0]
+    }
 
 
 def _summary(

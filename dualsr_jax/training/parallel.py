@@ -5,7 +5,7 @@ among them, over those of all processes. Gradients, statistics and metrics are a
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -60,21 +60,32 @@ def replicate(state: TrainState) -> TrainState:
 
 def data_parallel(
     step: Callable[[TrainState, Mapping[str, jax.Array]], tuple[TrainState, Metrics]],
-) -> Callable[[TrainState, Mapping[str, np.ndarray]], tuple[TrainState, Metrics]]:
-    """Runs a step that averages over `AXIS` on all devices.
+) -> Callable[[TrainState, Sequence[Mapping[str, np.ndarray]]], tuple[TrainState, Metrics]]:
+    """Runs steps that average over `AXIS` on all devices.
 
     Args:
         step: a step of `make_train_step(..., axis_name=AXIS)`.
 
     Returns:
-        The same function of this process's share of a batch. The state given to it is used up.
+        The same function of this process's shares of consecutive batches, all of which are sent to
+        the devices at once; metrics are arrays of one value a batch. The state given to it is used
+        up. Each number of batches is compiled for itself.
     """
     devices = jax.local_device_count()
-    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,))
+    mapped = jax.pmap(
+        lambda state, batches: jax.lax.scan(step, state, batches),
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=None,
+        donate_argnums=(0,),
+    )
 
-    def run(state: TrainState, batch: Mapping[str, np.ndarray]) -> tuple[TrainState, Metrics]:
+    def run(
+        state: TrainState, batches: Sequence[Mapping[str, np.ndarray]]
+    ) -> tuple[TrainState, Metrics]:
         shards = {
-            name: array.reshape(devices, -1, *array.shape[1:]) for name, array in batch.items()
+            name: np.stack([b[name].reshape(devices, -1, *b[name].shape[1:]) for b in batches], 1)
+            for name in batches[0]
         }
         return mapped(state, shards)
 
