@@ -68,7 +68,7 @@ def get_config(scale: str = "4") -> ConfigDict:
     c.train.sam_weight = (
         0.0  # of the spectral angle (rad) in the loss; needs update_every = "image"
     )
-    c.train.warm_start = config_dict.placeholder(str)  # workdir of another network to begin from
+    c.train.warm_start = config_dict.placeholder(str)  # weights to begin from
     c.train.save_every_epochs = 1.0
     c.train.steps_per_dispatch = 1  # sent to the devices at once; more: for very short steps
     c.train.log_every_steps = 10

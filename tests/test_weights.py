@@ -8,6 +8,7 @@ from dualsr_jax import restore_dualsr
 from dualsr_jax.convert import convert
 from dualsr_jax.io.weights import read_weights, shipped, weights_hash, write_weights
 from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.training.checkpoint import warm_start
 from dualsr_jax.upscale import STORAGES, DualSR
 
 
@@ -60,6 +61,18 @@ def test_bfloat16_takes_half_the_space(dualsr, tmp_path):
         dualsr.save_pretrained(tmp_path / "x.safetensors", storage="int8")
     with pytest.raises(ValueError, match=r"x4\.npz': a file of weights is called \*\.safetensors"):
         dualsr.save_pretrained(tmp_path / "x4.npz")
+
+
+def test_a_warm_start_from_weights_in_a_file(dualsr, tmp_path):
+    dualsr.save_pretrained(tmp_path / "x4.safetensors")
+    model = dualsr.model.clone(scale=8)
+    new = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 8, 8, 5), np.float32))
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), new["params"])
+    params, theirs = warm_start(zeros, str(tmp_path / "x4.safetensors")), dualsr.variables["params"]
+    for name in theirs.keys() - {"tail"}:
+        jax.tree.map(np.testing.assert_array_equal, params[name], theirs[name])
+    jax.tree.map(np.testing.assert_array_equal, params["tail"]["up_1"], theirs["tail"]["up_1"])
+    assert not np.any(params["tail"]["up_2"]["wn"]["v"])
 
 
 def test_shipped_weights_are_found_by_name(dualsr, tmp_path, monkeypatch):

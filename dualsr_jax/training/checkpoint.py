@@ -285,35 +285,6 @@ class Checkpoints:
         return model, jax.device_put(restored["variables"]), step
 
 
-def warm_start(params: Any, workdir: Path) -> Any:
-    """New parameters, with those of another network in place of all of the same name and shape.
-
-    The published networks of different scales differ in their upsampling alone; FCF in reverse may
-    be new too.
-
-    Args:
-        params: of a new network.
-        workdir: of training the other one.
-
-    Raises:
-        FileNotFoundError: if there is no checkpoint.
-        ValueError: if the two have no body in common.
-    """
-    with Checkpoints(workdir, read_only=True) as checkpoints:
-        other, variables, _ = checkpoints.restore_network()
-    stored = traverse_util.flatten_dict(variables["params"])
-    ours = traverse_util.flatten_dict(params)
-    common = {k for k, v in ours.items() if k in stored and stored[k].shape == v.shape}
-    missing = sorted({path[0] for path in ours.keys() - common} - {"tail", "fcf_reverse"})
-    if missing:
-        raise ValueError(
-            f"train.warm_start={str(workdir)!r} holds another network (features={other.features}, "
-            f"num_asfm={other.num_asfm}, num_blocks={other.num_blocks}, norm={other.norm!r}): "
-            f"{', '.join(missing)} do not fit"
-        )
-    return traverse_util.unflatten_dict({k: stored[k] if k in common else ours[k] for k in ours})
-
-
 def restore_dualsr(
     weights: str | os.PathLike[str],
     half_weights: str | os.PathLike[str] | None = None,
@@ -354,3 +325,31 @@ def restore_dualsr(
     if half_weights is not None:
         dualsr = dualsr.guided_by(restore(half_weights))
     return dataclasses.replace(dualsr, iterations=iterations, ensemble=ensemble)
+
+
+def warm_start(params: Any, weights: str) -> Any:
+    """New parameters, with those of another network in place of all of the same name and shape.
+
+    The published networks of different scales differ in their upsampling alone; FCF in reverse may
+    be new too.
+
+    Args:
+        params: of a new network.
+        weights: the other network, as for `restore_dualsr`.
+
+    Raises:
+        FileNotFoundError: if there is no such network.
+        ValueError: if the two have no body in common, or a file is damaged.
+    """
+    dualsr = restore_dualsr(weights)
+    other, stored = dualsr.model, traverse_util.flatten_dict(dualsr.variables["params"])
+    ours = traverse_util.flatten_dict(params)
+    common = {k for k, v in ours.items() if k in stored and stored[k].shape == v.shape}
+    missing = sorted({path[0] for path in ours.keys() - common} - {"tail", "fcf_reverse"})
+    if missing:
+        raise ValueError(
+            f"train.warm_start={weights!r} holds another network (features={other.features}, "
+            f"num_asfm={other.num_asfm}, num_blocks={other.num_blocks}, norm={other.norm!r}): "
+            f"{', '.join(missing)} do not fit"
+        )
+    return traverse_util.unflatten_dict({k: stored[k] if k in common else ours[k] for k in ours})

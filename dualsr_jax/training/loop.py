@@ -203,7 +203,7 @@ def _train(config: ConfigDict, workdir: Path) -> int:
 
     with StopSignals() as signals, Checkpoints(workdir) as checkpoints:
         if settings.warm_start and checkpoints.latest_step() is None:
-            params = warm_start(state.params, Path(settings.warm_start).expanduser())
+            params = warm_start(state.params, settings.warm_start)
             state = dataclasses.replace(state, params=params, opt_state=adam.init(params))
         state = parallel.replicate(checkpoints.restore(state, model, run_settings))
         first_step = step = int(state.step)
