@@ -1,6 +1,7 @@
 """Small scenes and networks for the tests of tiles."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dualsr_jax.io.metadata import Metadata
@@ -34,9 +35,10 @@ def smooth(rng, height, width, bands, dtype=np.float32, peak=1.0):
     return (x * peak).astype(dtype)
 
 
-def random_variables(model, seed):
+def random_variables(module, seed, *inputs):
     """Weights of about the initial size; compiling `init` takes as long as the network itself."""
-    shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 6, 6, 5), np.float32))
+    inputs = inputs or (np.zeros((1, 6, 6, 5), np.float32),)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):
@@ -44,7 +46,7 @@ def random_variables(model, seed):
         low, high = {"g": (0.4, 0.8), "gamma": (0.9, 1.1)}.get(names[-1], (-0.2, 0.2))
         if names[-4:-2] == ["tail", "out"]:  # residuals so small that the gain is below 1
             low, high = 0.1 * low, 0.1 * high
-        return rng.uniform(low, high, leaf.shape).astype(np.float32)
+        return jnp.asarray(rng.uniform(low, high, leaf.shape), jnp.float32)
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
 

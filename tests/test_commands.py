@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT
+from scenes import random_variables
 from trainings import records, variables_of
 
 from dualsr_jax import imresize, restore_dualsr
@@ -123,7 +124,7 @@ def test_evaluation(make_config, tmp_path, capsys, caplog):
 def test_fine_stage_without_half_scale_network(make_config, rng):
     model = CoarSR(3, features=4, num_asfm=1, num_blocks=1)
     lr = rng.random((6, 5, 6)).astype(np.float32)
-    dualsr = DualSR(model, model.init(jax.random.key(0), lr[None]), iterations=2)
+    dualsr = DualSR(model, random_variables(model, 0), iterations=2)
     result = dualsr(lr)
     assert result.fine.shape == result.coarse.shape == (18, 15, 6)
     assert result.gains.shape == (2,)

@@ -5,6 +5,7 @@ import pytest
 from conftest import with_prefix
 from flax import traverse_util
 from jax import lax
+from scenes import random_variables
 
 from dualsr_jax.compat.torch_params import from_torch
 from dualsr_jax.models import layers, nbp
@@ -18,12 +19,6 @@ FLOAT32_NOISE = 2e-6  # of sums of a few hundred terms around 1
 
 def normal(rng, *shape):
     return jnp.asarray(rng.normal(size=shape), jnp.float32)
-
-
-def randomised(variables, seed=0):
-    """Moves every gain, bias and gamma off its initial value, so that wrong wiring shows."""
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: x + 0.1 * normal(rng, *x.shape), variables)
 
 
 # --- NBP
@@ -104,7 +99,7 @@ def test_pixel_shuffle_order(rng):
 @pytest.mark.parametrize("scale", [2, 3, 8])
 def test_tail_is_upsampling_then_a_convolution(rng, scale):
     x = normal(rng, 2, 4, 5, 6)
-    variables = randomised(layers.Tail(scale).init(jax.random.key(0), x))
+    variables = random_variables(layers.Tail(scale), 0, x)
     expected = x
 
     def conv(name, x):
@@ -146,7 +141,7 @@ def test_batch_norm_follows_pytorch(rng):
 
 def test_fusion_is_three_convolutions_of_scaled_groups(rng):
     u = tuple(normal(rng, 2, 3, 3, 4) for _ in range(3))
-    variables = randomised(Fusion().init(jax.random.key(0), u))
+    variables = random_variables(Fusion(), 0, u)
     fused = Fusion().apply(variables, u)
     params = variables["params"]
     for k in range(3):
@@ -159,7 +154,7 @@ def test_fusion_is_three_convolutions_of_scaled_groups(rng):
 
 def test_mixed_unit_is_a_3d_convolution(rng):
     volume = normal(rng, 3, 2, 5, 4, 3)
-    variables = randomised(MixedUnit().init(jax.random.key(0), volume))
+    variables = random_variables(MixedUnit(), 0, volume)
     params = variables["params"]
 
     def conv3d(x, p, depth):
@@ -184,7 +179,7 @@ def test_fcf_scan_is_the_recurrence(rng):
     d = normal(rng, 4, 2, 3, 3, 5)
     first = jnp.arange(4) == 0
     state = normal(rng, 2, 3, 3, 5)  # never used: the first band starts anew
-    variables = randomised(FCF().init(jax.random.key(0), state, d, first))
+    variables = random_variables(FCF(), 0, state, d, first)
     last, states = FCF().apply(variables, state, d, first)
     p = variables["params"]
     v = p["wn"]["v"][0, 0]
@@ -199,7 +194,7 @@ def test_fcf_scan_is_the_recurrence(rng):
 
 def test_fcf_in_reverse(rng):
     d, state = normal(rng, 4, 2, 3, 3, 5), normal(rng, 2, 3, 3, 5)
-    variables = randomised(FCF().init(jax.random.key(0), state, d, jnp.arange(4) == 0))
+    variables = random_variables(FCF(), 0, state, d, jnp.arange(4) == 0)
     last, states = FCF().apply(variables, state, d, jnp.arange(4) == 3, reverse=True)
     expected, turned = FCF().apply(variables, state, d[::-1], jnp.arange(4) == 0)
     np.testing.assert_array_equal(states, turned[::-1])
@@ -258,7 +253,7 @@ def test_parameter_counts_and_sizes(scale, norm):
 def small():
     model = CoarSR(2, features=4, num_asfm=1, num_blocks=1)
     lr = jnp.asarray(np.random.default_rng(1).random((2, 6, 6, 8)), jnp.float32)
-    return model, randomised(model.init(jax.random.key(0), lr)), lr
+    return model, random_variables(model, 0, lr), lr
 
 
 def test_all_bands_at_once_equals_band_by_band(small):
@@ -275,7 +270,7 @@ def test_all_bands_at_once_equals_band_by_band(small):
 def test_a_bidirectional_network_takes_the_mean_of_both_directions(small):
     model, _, lr = small
     model = model.clone(bidirectional=True)
-    variables = randomised(model.init(jax.random.key(0), lr))
+    variables = random_variables(model, 0, lr)
     sr, sown = model.apply(variables, lr, mutable=["intermediates"])
     partitioned = nbp.partition(lr, nbp.neighbour_table(8))
     d, _ = model.apply(variables, partitioned, False, method="_features")
@@ -312,7 +307,7 @@ def test_band_chunk_bounds_the_memory():
 def test_a_band_depends_on_its_rows_and_on_nothing_else(small, neighbours, bidirectional):
     model, _, lr = small
     model = model.clone(neighbours=neighbours, bidirectional=bidirectional, band_chunk=3)
-    variables = randomised(model.init(jax.random.key(0), lr))
+    variables = random_variables(model, 0, lr)
     table = nbp.neighbour_table(8, neighbours)
     bicubic = jnp.zeros((2, 12, 12, 8))  # without the skip, which depends on the band alone
     jacobian = jax.jit(

@@ -58,7 +58,9 @@ def create_state(
 ) -> TrainState:
     """A new state; every shape in it is independent of the size of images and number of bands."""
     example = jnp.zeros((1, 8, 8, nbp.MIN_BANDS))
-    variables = jax.jit(model.init)(key, example)
+    # Drawn once: what optimising the program would save is less than what it costs.
+    init = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 1})
+    variables = init(key, example)
     params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
