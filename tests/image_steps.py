@@ -13,7 +13,7 @@ from flax import traverse_util
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.training import parallel, processes
 from dualsr_jax.training.optimizer import adam, learning_rate_schedule
-from dualsr_jax.training.step import TrainState, create_state, make_train_step
+from dualsr_jax.training.step import TrainState, make_train_step, state_shapes
 
 BATCH = 4
 
@@ -27,7 +27,7 @@ def trained():
         make_train_step(model, optimizer, schedule, update="image", axis_name=parallel.AXIS)
     )
     rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(lambda: create_state(model, optimizer, jax.random.key(0))).params
+    shapes = state_shapes(model, optimizer).params
     # Compiling a network's own beginning takes as long as its training step.
     params = jax.tree.map(lambda x: 0.1 * rng.standard_normal(x.shape, np.float32), shapes)
     state = parallel.replicate(TrainState(np.int32(0), params, {}, optimizer.init(params)))

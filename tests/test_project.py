@@ -14,7 +14,7 @@ from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.protocols import PROTOCOLS
 from dualsr_jax.training.optimizer import adam, learning_rate_schedule
-from dualsr_jax.training.step import create_state, make_train_step
+from dualsr_jax.training.step import make_train_step, state_shapes
 
 # Lowest first; a module may import from lower layers, and from its own package.
 LAYERS = [
@@ -166,7 +166,7 @@ def test_configs_dry_run(name, argument):
         "variant": jax.ShapeDtypeStruct((settings.batch_size,), np.int32),
         "sample": jax.ShapeDtypeStruct((settings.batch_size,), np.int64),
     }
-    state = jax.eval_shape(lambda: create_state(model, optimizer, jax.random.key(0)))
+    state = state_shapes(model, optimizer)
     after, metrics = jax.eval_shape(step, state, batch)
     same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), after, state)
     assert jax.tree.all(same)

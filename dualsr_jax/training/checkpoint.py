@@ -29,7 +29,7 @@ from dualsr_jax.io.weights import find_weights
 from dualsr_jax.models.coarse import CoarSR, network_settings
 from dualsr_jax.training import processes
 from dualsr_jax.training.optimizer import averaged_params
-from dualsr_jax.training.step import TrainState, create_state
+from dualsr_jax.training.step import TrainState, state_shapes
 from dualsr_jax.upscale import DualSR
 
 _METRIC = "psnr_db"
@@ -279,7 +279,7 @@ class Checkpoints:
         manager = self._manager
         step = manager.best_step() if which == "best" else manager.latest_step()
         model = CoarSR(**self._read(step, model=ocp.args.JsonRestore())["model"])
-        abstract = jax.eval_shape(lambda: create_state(model, optax.identity(), jax.random.key(0)))
+        abstract = state_shapes(model, optax.identity())
         blank = _blank(abstract.variables)
         restored = self._read(step, variables=ocp.args.StandardRestore(blank))
         return model, jax.device_put(restored["variables"]), step

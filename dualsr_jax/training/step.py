@@ -53,14 +53,10 @@ class TrainState:
         return {"params": self.params, **statistics}
 
 
-def create_state(
-    model: CoarSR, optimizer: optax.GradientTransformation, key: jax.Array
-) -> TrainState:
-    """A new state; every shape in it is independent of the size of images and number of bands."""
-    example = jnp.zeros((1, 8, 8, nbp.MIN_BANDS))
-    # Drawn once: what optimising the program would save is less than what it costs.
-    init = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 1})
-    variables = init(key, example)
+_EXAMPLE = np.zeros((1, 8, 8, nbp.MIN_BANDS), np.float32)  # no shape in a state depends on it
+
+
+def _beginning(variables: Any, optimizer: optax.GradientTransformation) -> TrainState:
     params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -68,6 +64,20 @@ def create_state(
         batch_stats=variables.get("batch_stats", {}),
         opt_state=optimizer.init(params),
     )
+
+
+def create_state(
+    model: CoarSR, optimizer: optax.GradientTransformation, key: jax.Array
+) -> TrainState:
+    """A new state; every shape in it is independent of the size of images and number of bands."""
+    # Run once: what optimising the program would save is less than what it costs.
+    init = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 1})
+    return _beginning(init(key, _EXAMPLE), optimizer)
+
+
+def state_shapes(model: CoarSR, optimizer: optax.GradientTransformation) -> TrainState:
+    """The shapes and types of `create_state`, without computing it."""
+    return jax.eval_shape(lambda: _beginning(model.init(jax.random.key(0), _EXAMPLE), optimizer))
 
 
 def make_images(
