@@ -62,7 +62,7 @@ def get_config(variant: str = "4") -> ConfigDict:
     c.train = ConfigDict()
     c.train.update_every = "band"  # one optimiser step a band, as published; or "image"
     c.train.through_time = False  # gradients through the FCF state; needs update_every = "image"
-    c.train.epochs = {"8": 0.7}.get(scale, 1.2) if small else 200.0
+    c.train.epochs = 1.2 if small else 200.0
     c.train.batch_size = 4 if small else 64  # samples, over all devices
     c.train.lr_patch = 16 if small else 32  # pixels a side of an LR patch
     c.train.patches_per_image = 24  # an epoch, at each resize scale
@@ -80,7 +80,7 @@ def get_config(variant: str = "4") -> ConfigDict:
     )
     c.train.warm_start = config_dict.placeholder(str)  # weights to begin from
     if variant == "8-small":
-        c.train.warm_start = "cave_x4_small"  # all but the upsampling
+        c.train.warm_start, c.train.epochs = "cave_x4_small", 0.7
     c.train.save_every_epochs = 0.05 if small else 1.0
     c.train.steps_per_dispatch = 1  # sent to the devices at once; more: for very short steps
     c.train.log_every_steps = 10

@@ -56,6 +56,12 @@ def test_several_steps_a_dispatch_change_nothing(make_config, tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), a, b)
 
 
+@pytest.mark.parametrize("name", ["steps_per_dispatch", "log_every_steps"])
+def test_no_steps_at_a_time(make_config, tmp_path, name):
+    with pytest.raises(ValueError, match=rf"train\.{name}=0 must be 1 or more"):
+        train(make_config(**{f"train__{name}": 0}), tmp_path)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_a_second_run_is_refused(make_config, tmp_path, number):
     config = make_config(epochs=10_000, train__save_every_epochs=5_000)

@@ -178,6 +178,8 @@ class CoarseWindows:
         for index in chunks[::-1]:
             last = index == self._num_bands - 1
             found.append((np.asarray(state), last))
+            if index[0] == 0:
+                break  # no bands come before
             images = cubes[:, self._tables[network][index]]
             state = self._look_back[network](self._variables[network], state, images, last)
         return found[::-1]

@@ -223,9 +223,9 @@ def _train(config: ConfigDict, workdir: Path) -> int:
                 before, step = step, min(step + at_once - step % at_once, last_step)
                 drawn = [next(batches) for _ in range(before, step)]
                 state, metrics = step_fn(state, drawn)
-                # Processes stop together, one step after the signal, so as never to wait for it.
+                # Processes stop together, a dispatch after the signal, so as never to wait for it.
                 stopped_by, asked = int(asked), parallel.maximum(signals.received)
-                # One step runs and one waits: the device never idles, the bar is not ahead of it.
+                # One dispatch runs, one waits: the device never idles, the bar is not ahead of it.
                 jax.block_until_ready([record.metrics for record in since_log[-1:]])
                 since_log.append(_Record(before, metrics, [batch["sample"] for batch in drawn]))
                 log.advance(step - before)

@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dualsr_jax.training.step import Metrics, TrainState
@@ -72,8 +73,13 @@ def data_parallel(
         up. Each number of batches is compiled for itself.
     """
     devices = jax.local_device_count()
+
+    def steps(state, batches):
+        stacked = jax.tree.map(lambda *of_batches: jnp.stack(of_batches), *batches)
+        return jax.lax.scan(step, state, stacked)
+
     mapped = jax.pmap(
-        lambda state, batches: jax.lax.scan(step, state, batches),
+        steps,
         axis_name=AXIS,
         in_axes=(None, 0),
         out_axes=None,
@@ -83,10 +89,10 @@ def data_parallel(
     def run(
         state: TrainState, batches: Sequence[Mapping[str, np.ndarray]]
     ) -> tuple[TrainState, Metrics]:
-        shards = {
-            name: np.stack([b[name].reshape(devices, -1, *b[name].shape[1:]) for b in batches], 1)
-            for name in batches[0]
-        }
+        shards = [
+            {name: a.reshape(devices, -1, *a.shape[1:]) for name, a in batch.items()}
+            for batch in batches
+        ]
         return mapped(state, shards)
 
     return run
