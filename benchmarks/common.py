@@ -38,14 +38,20 @@ def multiply_adds(options: argparse.Namespace, *, as_published: bool = False) ->
     return total * options.bands
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """The options of all benchmarks of the network."""
+def network_parser(description: str) -> argparse.ArgumentParser:
+    """The options that describe a network."""
     found = argparse.ArgumentParser(description=description)
     found.add_argument("--scale", type=int, default=4)
     found.add_argument("--features", type=int, default=64)
     found.add_argument("--bands", type=int, default=31)
     found.add_argument("--band_chunk", type=int, default=4, help="0: all bands at once")
     found.add_argument("--precision", choices=PRECISIONS, default="float32")
+    return found
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options of the benchmarks that time a network."""
+    found = network_parser(description)
     found.add_argument("--repeats", type=int, default=3)
     found.add_argument("--peer", choices=["torch"], help="measure PyTorch beside it")
     found.add_argument("--json", type=Path)

@@ -29,11 +29,13 @@ def main() -> None:
     rng = np.random.default_rng(0)
     side = o.lr_patch * o.scale
     hr = rng.random((o.batch_size, side, side, o.bands), dtype=np.float32)
-    batch = {
-        "hr": hr,
-        "variant": np.zeros(o.batch_size, np.int32),
-        "sample": np.arange(o.batch_size, dtype=np.int32),
-    }
+    batch = jax.device_put(
+        {
+            "hr": hr,
+            "variant": np.zeros(o.batch_size, np.int32),
+            "sample": np.arange(o.batch_size, dtype=np.int32),
+        }
+    )
     model = common.network(o)
     schedule = learning_rate_schedule(1e-4, 30, 100)
     optimizer = adam(schedule)

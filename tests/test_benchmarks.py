@@ -33,3 +33,17 @@ def test_benchmarks_run(tmp_path, name, options, cases):
     report = json.loads((tmp_path / "report.json").read_text())
     assert [row["case"] for row in report["rows"]] == cases
     assert all(row["median_s"] > 0 and row["gflop_per_s"] >= 0 for row in report["rows"])
+
+
+def test_memory_is_reported():
+    script = str(ROOT / "benchmarks" / "memory.py")
+    tiny = ("--features=4", "--bands=5", "--band_chunk=2", "--lr_patch=4", "--batch_size=1")
+    command = [sys.executable, script, *tiny, "--lr_image=8"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    _, *cases = done.stdout.splitlines()
+    assert [case.partition(":")[0] for case in cases] == [
+        "training, band",
+        "training, image",
+        "inference",
+    ]

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,7 +31,7 @@ def relative_differences(a, b):
     )
 
 
-def test_two_devices_and_two_processes_equal_one_device(make_config, tmp_path):
+def test_two_devices_and_two_processes_equal_one_device(make_config, tmp_path, capsys):
     config = make_config(epochs=5 / 15, train__save_every_epochs=3 / 15)  # 5 steps, 30 updates
     several = ("--coordinator", f"127.0.0.1:{free_port()}", "--num_processes", "2", "--process_id")
     with contextlib.ExitStack() as stack:
@@ -49,14 +51,25 @@ def test_two_devices_and_two_processes_equal_one_device(make_config, tmp_path):
     assert "on 2 cpu device(s) of 2 processes" in outputs[1][0]
     assert "CoarSR" not in outputs[2][0]  # process 1 is silent
     assert "step/s" not in outputs[2][1]
-    one, devices, several = (variables_of(tmp_path / w) for w in ("one", "devices", "processes"))
-    assert one[2] == devices[2] == several[2] == 5
-    for other in (devices, several):
+    # From step 3, which one device has made, on two. What it reads names no device.
+    shutil.copytree(tmp_path / "one", tmp_path / "moved")
+    shutil.rmtree(tmp_path / "moved" / "checkpoints" / "5")
+    stored = (tmp_path / "moved" / "checkpoints" / "3").rglob("_METADATA")
+    kinds = {
+        kind for file in stored for kind in re.findall(r'"value_type": "(.*?)"', file.read_text())
+    }
+    assert kinds == {"np.ndarray"}
+    train(config, tmp_path / "moved")
+    assert "steps 3 to 5 on 2 cpu device(s)" in capsys.readouterr().out
+    one = variables_of(tmp_path / "one")
+    for name in ("devices", "processes", "moved"):
+        other = variables_of(tmp_path / name)
+        assert one[2] == other[2] == 5
         # Adam's first steps are +-learning rate whatever the size of the gradient: a wrong mean
         # over the devices shows as 1e-4, rounding as 4e-8 (measured; 1e-6 is what is promised).
         differences = relative_differences(one[1]["params"], other[1]["params"])
         assert max(differences) < 1e-6
-    for name in ("devices", "processes"):
+    for name in ("devices", "processes", "moved"):
         log = records(tmp_path / name)
         assert [r["step"] for r in log] == [1, 2, 3, 4, 5]
         for a, b in zip(records(tmp_path / "one"), log, strict=True):

@@ -164,7 +164,7 @@ def test_configs_dry_run(name, argument):
     batch = {
         "hr": jax.ShapeDtypeStruct((settings.batch_size, side, side, bands), np.uint16),
         "variant": jax.ShapeDtypeStruct((settings.batch_size,), np.int32),
-        "sample": jax.ShapeDtypeStruct((settings.batch_size,), np.int64),
+        "sample": jax.ShapeDtypeStruct((settings.batch_size,), np.int32),
     }
     state = state_shapes(model, optimizer)
     after, metrics = jax.eval_shape(step, state, batch)

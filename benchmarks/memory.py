@@ -1,0 +1,110 @@
+"""Memory that the training step and inference take, as XLA assigns it, on any device.
+
+    python benchmarks/memory.py                  # the device of this machine
+    python benchmarks/memory.py --target h200    # a GPU: pip install "jax[cuda13]"
+    python benchmarks/memory.py --target v5e:2x2 # a TPU by its topology: pip install libtpu
+
+The device of a target need not be there: XLA compiles for it all the same, but cannot try its
+algorithms, so that a GPU's own compilation takes longer and its convolutions may ask for more.
+Figures are those of one device; batches are its share.
+"""
+
+import argparse
+import os
+from typing import Any
+
+import common
+import jax
+import jax.numpy as jnp
+import optax
+from jax.experimental import topologies
+
+from dualsr_jax.training.step import UPDATES, make_train_step, state_shapes
+
+# What XLA asks of a device that it cannot see, after the makers' data sheets.
+_GPU = """
+gpu_device_info {{
+  threads_per_block_limit: 1024 threads_per_warp: 32 threads_per_core_limit: 2048
+  shared_memory_per_block: 49152 shared_memory_per_block_optin: 232448
+  shared_memory_per_core: 233472 registers_per_core_limit: 65536
+  registers_per_block_limit: 65536 core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  l2_cache_size: 52428800 memory_bandwidth: {bandwidth} device_memory_size: {memory}
+  cuda_compute_capability {{ major: 9 }}
+}}
+platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 12 }} runtime_version {{ major: 13 }}
+device_description_str: "{name}"
+"""
+_GPUS = {
+    "h100": {"name": "NVIDIA H100", "bandwidth": 3350000000000, "memory": 80000000000},
+    "h200": {"name": "NVIDIA H200", "bandwidth": 4800000000000, "memory": 141000000000},
+}
+
+
+def device_of(target: str | None) -> Any:
+    """A device to compile for, which need not be there."""
+    if target is None:
+        return jax.devices()[0]
+    if target not in _GPUS:
+        return topologies.get_topology_desc(platform="tpu", topology_name=target).devices[0]
+    # No device: no driver to check, no algorithms to try.
+    os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
+    os.environ["XLA_FLAGS"] = " ".join(
+        [
+            os.environ.get("XLA_FLAGS", ""),
+            "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false",
+        ]
+    )
+    description = _GPU.format(**_GPUS[target])
+    return topologies.get_topology_desc(
+        platform="cuda", topology="1x1x1", target_config=description
+    ).devices[0]
+
+
+def cases_of(o: argparse.Namespace) -> dict[str, tuple[Any, ...]]:
+    """Functions and the shapes of their arguments, by name."""
+    model, optimizer, shape = common.network(o), optax.adam(1e-4), jax.ShapeDtypeStruct
+    side, batch = o.lr_patch * o.scale, (o.batch_size,)
+    patches = {
+        "hr": shape((*batch, side, side, o.bands), jnp.uint16),
+        "variant": shape(batch, jnp.int32),
+        "sample": shape(batch, jnp.uint32),
+    }
+    state = state_shapes(model, optimizer)
+    lr = shape((1, o.lr_image, o.lr_image, o.bands), jnp.float32)
+    steps = {
+        f"training, {update}": (
+            make_train_step(model, optimizer, optax.constant_schedule(1e-4), update=update),
+            state,
+            patches,
+        )
+        for update in UPDATES
+    }
+    return {**steps, "inference": (model.apply, state.variables, lr)}
+
+
+def main() -> None:
+    """Compiles all cases."""
+    parser = common.network_parser(__doc__.splitlines()[0])
+    parser.add_argument("--target", help="h100, h200, or a TPU's topology such as v5e:2x2")
+    parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument("--lr_patch", type=int, default=32)
+    parser.add_argument("--lr_image", type=int, default=128)
+    o = parser.parse_args()
+    device = device_of(o.target)
+    place = jax.sharding.SingleDeviceSharding(device)
+    print(f"{device.device_kind}, {o.precision}, band_chunk={o.band_chunk}")
+    for name, (function, *arguments) in cases_of(o).items():
+        placed = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), arguments
+        )
+        compiled = common.compile_for(function, *placed)
+        print(
+            f"{name}: temporaries {compiled.temporaries_gb:.2f} GB, "
+            f"compiled in {compiled.seconds:.0f} s",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
