@@ -31,8 +31,9 @@ def read(path):
 def spectral_agrees(path, cube, m):
     """What Spectral Python says of an ENVI file of ours."""
     image = spectral.io.envi.open(path)
-    with warnings.catch_warnings():  # NumPy 2.5 warns of how Spectral Python 0.25 sets shapes
-        warnings.filterwarnings("ignore", "Setting the shape on a NumPy", DeprecationWarning)
+    with warnings.catch_warnings():
+        # NumPy 2.5 warns of how Spectral Python 0.25 sets shapes and types.
+        warnings.filterwarnings("ignore", r"Setting the \w+ on a NumPy", DeprecationWarning)
         loaded = image.load(dtype=cube.dtype, scale=False)
     np.testing.assert_array_equal(loaded.squeeze(), cube)
     factor = 1e3 if m.wavelength_unit == "Micrometers" else 1.0
