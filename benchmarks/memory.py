@@ -78,7 +78,7 @@ def cases_of(o: argparse.Namespace) -> dict[str, tuple[Any, ...]]:
             state,
             patches,
         )
-        for update in UPDATES
+        for update in ([o.update] if o.update else UPDATES)
     }
     return {**steps, "inference": (model.apply, state.variables, lr)}
 
@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--target", help="h100, h200, or a TPU's topology such as v5e:2x2")
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--lr_patch", type=int, default=32)
+    parser.add_argument("--update", choices=UPDATES, help="only this one; default: both")
     parser.add_argument("--lr_image", type=int, default=128)
     o = parser.parse_args()
     device = device_of(o.target)

@@ -1,6 +1,7 @@
 """Strictness for the whole suite: two CPU devices, no implicit rank promotion, checked shapes."""
 
 import os
+import tempfile
 
 os.environ["XLA_FLAGS"] = (
     "--xla_force_host_platform_device_count=2"
@@ -9,11 +10,17 @@ os.environ["XLA_FLAGS"] = (
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+# Many tests, and the processes they start, train the same tiny network anew; it is compiled once.
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit what the first process sets
+    _CACHE = tempfile.TemporaryDirectory()
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
+    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**30)  # with one, JAX locks the folder
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+
 from jaxtyping import install_import_hook
 
 install_import_hook("dualsr_jax", "typecheck.check")
 
-import tempfile
 from pathlib import Path
 
 import jax
@@ -21,11 +28,6 @@ import numpy as np
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-# Many tests train the same tiny network anew; it is compiled once.
-_CACHE = tempfile.TemporaryDirectory()
-jax.config.update("jax_compilation_cache_dir", _CACHE.name)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,11 +6,11 @@ import subprocess
 import sys
 import time
 
-import conftest
 import jax
 import numpy as np
 import optax
 import pytest
+from conftest import ROOT
 from scenes import SMALL, smooth
 
 from dualsr_jax.io.metadata import Metadata
@@ -117,8 +117,7 @@ def test_killed_and_started_again(scene, weights, tmp_path):
     arguments = ["--weights", str(weights.place), "--tile=27x27", "--dtype=float32"]
     process = subprocess.Popen(
         [sys.executable, "-m", "dualsr_jax.predict", *arguments, str(scene), "--output", killed],
-        cwd=conftest.ROOT,
-        env={**os.environ, "JAX_COMPILATION_CACHE_DIR": conftest._CACHE.name},
+        cwd=ROOT,
         stderr=subprocess.PIPE,
     )
     folder = tmp_path / ".killed.hdr.parts"
@@ -175,7 +174,7 @@ def test_errors_on_the_command_line(scene, weights, tmp_path):
             *(sys.executable, "-m", "dualsr_jax.predict", "--weights", str(weights.place)),
             *("--scale=4", str(scene), "--output", str(tmp_path / "made.tif")),
         ],
-        cwd=conftest.ROOT,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
@@ -186,8 +185,6 @@ def test_errors_on_the_command_line(scene, weights, tmp_path):
 
 def test_one_two_and_dying_workers(scene, weights, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", conftest._CACHE.name)
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     predict(scene, tmp_path / "local.img", weights, Options(tile=TILE))
     update, pids = command.tqdm.update, []
 

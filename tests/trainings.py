@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-import conftest
+from conftest import ROOT
 
 from dualsr_jax.training.checkpoint import Checkpoints
 
@@ -24,14 +24,12 @@ def running(config, workdir, *flags, devices=2):
     count = "--xla_force_host_platform_device_count="
     environment = {
         "XLA_FLAGS": os.environ["XLA_FLAGS"].replace(f"{count}2", f"{count}{devices}"),
-        "JAX_COMPILATION_CACHE_DIR": conftest._CACHE.name,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
         "PYTHONUNBUFFERED": "1",
     }
     command = ["-m", "dualsr_jax.train", "--config", str(file), "--workdir", str(workdir)]
     process = subprocess.Popen(
         [sys.executable, *command, *flags],
-        cwd=conftest.ROOT,
+        cwd=ROOT,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

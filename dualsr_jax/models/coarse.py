@@ -46,7 +46,8 @@ class CoarSR(nn.Module):
         remat: whether training computes the features of each chunk of bands again in the backward
             pass instead of keeping them.
         precision: "float32" or "bfloat16", in which convolutions and products are made; parameters,
-            residual sums, FCF and the bicubic images are float32 in both.
+            residual sums, FCF and the bicubic images are float32 in both. What float32 means on
+            GPUs and TPUs is `jax_default_matmul_precision`'s to say.
 
     Raises:
         ValueError: when applied, if an attribute is not one of the values above, the cube has
