@@ -301,6 +301,17 @@ def test_what_a_format_cannot_hold(tmp_path):
         assert reader.metadata.nodata is None
 
 
+@pytest.mark.parametrize("suffix", [".hdr", ".tif", ".nc", ".zarr"])
+def test_text_that_is_no_coordinate_system_is_refused_before_the_work(tmp_path, suffix):
+    nowhere = Metadata(crs="by the GPS", transform=(1.0, 0, 5, 0, -1, 5))
+    with (
+        pytest.raises(ValueError, match=r"expected WKT, or a code such as .*, got 'by the GPS'"),
+        create_cube(tmp_path / f"a{suffix}", CUBE.shape, CUBE.dtype, nowhere),
+    ):
+        raise AssertionError
+    assert not list(tmp_path.iterdir())
+
+
 def test_band_images_that_are_none(tmp_path):
     Image.fromarray(CUBE[..., 0].astype(np.uint8)).save(tmp_path / "1.png")
     (tmp_path / "2.png").write_bytes(b"\x89PNG and nothing else")

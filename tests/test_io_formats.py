@@ -318,6 +318,24 @@ def test_units_that_are_no_lengths_stay_text(tmp_path, unit):
         assert reader.metadata.tags == {"wavelength units": unit, "wavelength": "{1, 2, 3}"}
 
 
+def test_geotiff_renames_tags_that_gdal_or_rasterio_takes_for_something_else(tmp_path):
+    tags = {"a=b": "c=d", "e:f": "g:h", "bidx": "5", "ns": "6", "i\0": "j\x01\nk\ud800", "l": "m"}
+    write(tmp_path / "a.tif", random_cube((2, 2, 3), "uint8"), Metadata(tags=tags))
+    with open_cube(tmp_path / "a.tif") as reader:
+        assert reader.metadata.tags == {
+            "a_b": "c=d", "e_f": "g:h", "bidx_": "5", "ns_": "6", "i_": "j_\nk_", "l": "m"
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", [".hdr", ".tif", ".nc", ".zarr"])
+def test_the_coordinate_system_may_be_a_code(tmp_path, suffix):
+    place = (30.0, 0.0, 4e5, 0.0, -30.0, 5e6)
+    metadata = Metadata(crs="EPSG:32633", transform=place)
+    write(tmp_path / f"a{suffix}", random_cube((2, 2, 3), "uint8"), metadata)
+    with open_cube(tmp_path / f"a{suffix}") as reader:
+        assert_same(reader.metadata, dataclasses.replace(metadata, crs=UTM))
+
+
 def test_variables_of_other_kinds_are_left_out():
     variables = to_variables(everything(6)) | {"bbl": np.ones(4), "nodata": "seven", "fwhm": "wide"}
     found = from_variables(variables, 6)

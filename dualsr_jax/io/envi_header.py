@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from dualsr_jax.io.crs import parse_crs
 from dualsr_jax.io.extras import geo
 from dualsr_jax.io.metadata import Metadata, in_unit, spectral
 
@@ -159,7 +160,7 @@ def from_metadata(metadata: Metadata) -> dict[str, str]:
     """The entries that say the same.
 
     Raises:
-        ValueError: if the transform is sheared, which no map info can say.
+        ValueError: if the transform is sheared, which no map info can say, or the crs is none.
     """
     m = metadata
     entries = {
@@ -222,7 +223,7 @@ def _map_info(crs: str | None, transform: Sequence[float]) -> dict[str, str]:
             "format, such as GeoTIFF"
         )
     entries, name, rest = {}, "Arbitrary", ["0", "North"]
-    if crs is not None:
+    if crs:
         entries = _named(crs)
         name, *_ = values(entries["map info"])
         rest = values(entries["map info"])[7:]
@@ -235,11 +236,10 @@ def _map_info(crs: str | None, transform: Sequence[float]) -> dict[str, str]:
 def _named(crs: str) -> dict[str, str]:
     """How GDAL writes a coordinate system in a header, around a map info of one pixel."""
     rasterio, memory = geo("rasterio"), geo("rasterio.io").MemoryFile
-    wkt = rasterio.crs.CRS.from_wkt(crs)
     north_up = rasterio.Affine(1, 0, 0, 0, -1, 1)
     with memory(ext=".img") as pixels:
         shape = {"width": 1, "height": 1, "count": 1, "dtype": "uint8"}
-        with pixels.open(driver="ENVI", crs=wkt, transform=north_up, **shape):
+        with pixels.open(driver="ENVI", crs=parse_crs(crs), transform=north_up, **shape):
             pass
         with pixels.open(driver="ENVI") as dataset:
             tags = dataset.tags(ns="ENVI")

@@ -2,14 +2,17 @@
 
 Contract: what GeoTIFF has no field for stands in tags of the bands, in the names of ENVI
 (`wavelength`, `wavelength_units`, `fwhm`, `bbl`) and in GDAL's domain IMAGERY
-(`CENTRAL_WAVELENGTH_UM`, `FWHM_UM`). The file is made from a plain one in the end, so that its
-bytes do not depend on the order in which the blocks came.
+(`CENTRAL_WAVELENGTH_UM`, `FWHM_UM`). Other tags keep their names, with `_` for what GDAL would take
+for something else. The file is made from a plain one in the end, so that its bytes do not depend on
+the order in which the blocks came.
 """
 
 import contextlib
+import dataclasses
+import re
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import numpy as np
 
 from dualsr_jax.io.atomic import replacing
 from dualsr_jax.io.base import BadFileError, CubeReader, CubeWriter, check_size, damage_told
+from dualsr_jax.io.crs import parse_crs
 from dualsr_jax.io.extras import geo
 from dualsr_jax.io.metadata import Metadata, in_unit, representable, spectral
 from dualsr_jax.io.raw import RawArray, staged
@@ -27,6 +31,8 @@ _TILE = 256
 _CACHE_BYTES = 2**28  # of unpacked tiles; GDAL's own choice is a share of the machine's memory
 _REFLECTANCE_SCALE = "reflectance_scale_factor"
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+_RESERVED = ("bidx", "ns")  # what rasterio calls its own arguments beside the tags
+_NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")  # in which GDAL stores tags
 
 
 class _Bands:
@@ -128,7 +134,7 @@ def create_geotiff(
     """Writes a tiled, packed GeoTIFF, a BigTIFF where that is safer.
 
     Raises:
-        ValueError: if GeoTIFF has no such data type.
+        ValueError: if GeoTIFF has no such data type, or the metadata's crs is none.
     """
     rasterio = geo("rasterio")
     if dtype.name not in _TYPES:
@@ -140,7 +146,7 @@ def create_geotiff(
         "width": width,
         "count": num_bands,
         "dtype": dtype.name,
-        "crs": metadata.crs,
+        "crs": parse_crs(metadata.crs) if metadata.crs else None,
         "transform": rasterio.Affine(*(metadata.transform or _IDENTITY)),
         "nodata": metadata.nodata if representable(metadata.nodata, dtype) else None,
         "tiled": True,
@@ -152,6 +158,7 @@ def create_geotiff(
         "bigtiff": "if_safer",
         "num_threads": "all_cpus",
     }
+    metadata = dataclasses.replace(metadata, tags=_storable(metadata.tags))
     with staged(path.parent) as file:
         array = RawArray(file, (num_bands, height, width), dtype)
         array.allocate()
@@ -166,6 +173,15 @@ def create_geotiff(
                         end = min(row + _TILE, height)
                         lines = array[k : k + 1, row:end, :]
                         dataset.write(lines[0], k + 1, window=((row, end), (0, width)))
+
+
+def _storable(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags under names that come back as they were written, and with text that is valid in XML."""
+    found = {}
+    for name, text in tags.items():
+        name = re.sub("[=:]", "_", _NO_XML.sub("_", name))  # GDAL ends names there
+        found[f"{name}_" if name in _RESERVED else name] = _NO_XML.sub("_", text)
+    return found
 
 
 def _describe(dataset: Any, m: Metadata) -> None:

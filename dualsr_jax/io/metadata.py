@@ -43,7 +43,7 @@ class Metadata:
     """Of a cube of L bands; None, or empty, where the file says nothing.
 
     Attributes:
-        crs: coordinate reference system, as WKT.
+        crs: coordinate reference system, as WKT; writers take codes (EPSG:32633) too.
         transform: `(a, b, c, d, e, f)`: `x = a column + b row + c`, `y = d column + e row + f`;
             column and row count from the outer corner of the first pixel.
         wavelengths: float64 `[L]`, nm.

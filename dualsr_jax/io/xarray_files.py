@@ -19,6 +19,7 @@ import numpy as np
 from dualsr_jax.io.atomic import replacing
 from dualsr_jax.io.axes import rows_columns_bands
 from dualsr_jax.io.base import CubeReader, CubeWriter, check_size, choose, damage_told
+from dualsr_jax.io.crs import parse_crs
 from dualsr_jax.io.extras import geo
 from dualsr_jax.io.hdf5_texts import MOST_SMALL, check_texts
 from dualsr_jax.io.metadata import (
@@ -196,8 +197,8 @@ def _skeleton(shape: Sequence[int], m: Metadata) -> Any:
     """Everything but the cube."""
     xarray, _ = geo("xarray"), geo("rioxarray")
     dataset = xarray.Dataset(attrs={"Conventions": "CF-1.8", **m.tags})
-    if m.crs is not None:
-        dataset = dataset.rio.write_crs(m.crs)
+    if m.crs:
+        dataset = dataset.rio.write_crs(parse_crs(m.crs))
     if m.transform is not None:
         a, b, c, d, e, f = m.transform
         dataset = dataset.rio.write_transform(geo("affine").Affine(*m.transform))
@@ -251,7 +252,7 @@ def create_netcdf(
     """Writes a NetCDF-4 file, not packed, straight to its place.
 
     Raises:
-        ValueError: if a tag is longer than an attribute can be.
+        ValueError: if a tag is longer than an attribute can be, or the metadata's crs is none.
     """
     h5netcdf = geo("h5netcdf")
     for name, tag in metadata.tags.items():
@@ -281,7 +282,11 @@ def _lengths(shape: Sequence[int]) -> tuple[int, int, int]:
 def create_zarr(
     path: Path, shape: Sequence[int], dtype: np.dtype, metadata: Metadata
 ) -> Iterator[CubeWriter]:
-    """Writes a Zarr store of version 2, packed by chunk, which GDAL reads too."""
+    """Writes a Zarr store of version 2, packed by chunk, which GDAL reads too.
+
+    Raises:
+        ValueError: if the metadata's crs is none.
+    """
     zarr, zlib = geo("zarr"), geo("numcodecs").Zlib(level=4)
     skeleton = _skeleton(shape, metadata)
     attributes = {"_ARRAY_DIMENSIONS": list(_DIMENSIONS), **_attributes(metadata, skeleton)}
