@@ -1,6 +1,7 @@
 """Damaged, lying and missing files; outputs that must not be written or must not be left."""
 
 import gzip
+import os
 import struct
 import zipfile
 import zlib
@@ -263,6 +264,38 @@ def test_the_header_of_an_envi_pair_is_refused_too(tmp_path):
         write(tmp_path / "a.bil", CUBE)
 
 
+@pytest.mark.parametrize("name", ["a.npy", "a"])
+def test_a_json_file_is_refused_and_replaced_like_the_cube(tmp_path, name, monkeypatch):
+    described = tmp_path / f"{name}.json"
+    described.write_text("somebody's")
+    for metadata in (Metadata(), everything(7)):
+        with pytest.raises(ValueError, match=rf"{name}\.json exists: choose another name"):
+            write(tmp_path / name, CUBE, metadata)
+    assert described.read_text() == "somebody's"
+    described.unlink()
+
+    def refused(source, target):
+        if target == tmp_path / name:
+            raise OSError("no")
+        replace(source, target)
+
+    replace = os.replace
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refused)
+        with pytest.raises(OSError, match="no"):
+            write(tmp_path / name, CUBE, everything(7))
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_of_other_things_are_not_replaced(tmp_path):
+    for name in ("bands", "a.tif"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.png").touch()
+        with pytest.raises(ValueError, match=rf"{name} is a folder with thesis\.png in it"):
+            write(tmp_path / name, CUBE, overwrite=True)
+        assert (tmp_path / name / "thesis.png").exists()
+
+
 def test_blocks_and_shapes_that_do_not_fit(tmp_path):
     path = tmp_path / "a.npy"
     for block, place in ((CUBE, (1, 0)), (CUBE, (0, 0, 1)), (CUBE, (-1, 0))):
@@ -279,6 +312,7 @@ def test_blocks_and_shapes_that_do_not_fit(tmp_path):
     for shape, dtype, metadata, message in (
         ((0, 5, 7), "u2", Metadata(), "all positive"),
         ((6, 5, 7), "c8", Metadata(), "complex64 are not written"),
+        ((6, 5, 7), "g", Metadata(), "of at most 8 bytes"),
         ((6, 5, 7), "u2", everything(6), "wavelengths has 6 entries, the cube 7 bands"),
     ):
         with pytest.raises(ValueError, match=message), create_cube(path, shape, dtype, metadata):

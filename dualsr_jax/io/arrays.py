@@ -135,15 +135,16 @@ def _npy_bytes(shape: Sequence[int], dtype: np.dtype) -> bytes:
 
 @contextlib.contextmanager
 def replacing_with_json(path: Path, metadata: Metadata) -> Iterator[Path]:
-    """As `replacing`, with the metadata beside; that of a cube that was there before goes."""
-    with replacing(path) as beside:
+    """As `replacing`, with the metadata beside, which comes last; that of an older cube goes."""
+    described = json_beside(path)
+    if not to_variables(metadata):
+        with replacing(path) as beside:
+            yield beside
+        described.unlink(missing_ok=True)
+        return
+    with replacing(described) as new, replacing(path) as beside:
         yield beside
-        described = json_beside(path)
-        if to_variables(metadata):
-            with replacing(described) as new:
-                write_json(new, metadata)
-        else:
-            described.unlink(missing_ok=True)
+        write_json(new, metadata)
 
 
 def open_npz(path: Path, key: str | None = None) -> CubeReader:

@@ -4,13 +4,14 @@ Contract: the suffix chooses the format; a path without one becomes a folder of 
 """
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from dualsr_jax.io.arrays import create_npy, create_npz
+from dualsr_jax.io.arrays import create_npy, create_npz, json_beside
 from dualsr_jax.io.band_images import create_band_images
 from dualsr_jax.io.base import CubeWriter
 from dualsr_jax.io.envi import RAW_SUFFIXES, create_envi, envi_pair
@@ -62,7 +63,8 @@ def create_cube(
 
     Raises:
         ValueError: if the format is not known or its packages are missing, it cannot hold the type
-            or the metadata, or the file exists.
+            or the metadata, or the file exists; a folder of anything but images of its name, and
+            one where a file should be, are not replaced either.
         FileNotFoundError: if its folder does not exist.
     """
     suffix, dtype = path.suffix.lower(), np.dtype(dtype).newbyteorder("=")
@@ -72,18 +74,39 @@ def create_cube(
             f"{path} is of no known format: expected one of {known}, or no suffix for a folder of "
             "band images"
         )
-    if dtype.kind not in "iuf":
-        raise ValueError(f"cubes of {dtype} are not written: expected integers or floats")
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        raise ValueError(
+            f"cubes of {dtype} are not written: expected integers or floats of at most 8 bytes"
+        )
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"the shape is {tuple(shape)}: expected (H, W, L), all positive")
     check_bands(metadata, shape[2])
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent}")
-    for target in envi_pair(path) if WRITERS[suffix] is create_envi else (path,):
+    for target in _files(path):
         if target.exists() and not overwrite:
             raise ValueError(
                 f"{target} exists: choose another name, or overwrite it (--overwrite, in Python "
                 "overwrite=True)"
             )
+        if target.is_dir() and suffix != ".zarr" and (others := _others(target)):
+            raise ValueError(
+                f"{target} is a folder with {others[0]} in it, which is no image of a band of "
+                f"{target.name}: choose another name, or remove the folder"
+            )
     with WRITERS[suffix](path, shape, dtype, metadata) as writer:
         yield writer
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    """All that a cube of this name is written to."""
+    create = WRITERS[path.suffix.lower()]
+    if create is create_envi:
+        return envi_pair(path)
+    return (path, json_beside(path)) if create in (create_npy, create_band_images) else (path,)
+
+
+def _others(folder: Path) -> list[str]:
+    """What there is in a folder beside the images that `create_band_images` makes of its name."""
+    band = re.compile(re.escape(folder.name) + r"_\d+\.png")
+    return sorted(found.name for found in folder.iterdir() if not band.fullmatch(found.name))
