@@ -9,6 +9,8 @@ from absl import app, flags, logging
 def run(main: Callable[..., None], *, arguments: bool = False) -> None:
     """Runs a command; its ValueError, FileNotFoundError and the like end it with one line.
 
+    So does Ctrl-C, with the exit status 130 that shells give it.
+
     Args:
         main: the command.
         arguments: whether it takes a list of what is on the command line beside the flags.
@@ -32,5 +34,8 @@ def run(main: Callable[..., None], *, arguments: bool = False) -> None:
             main(*([rest[1:]] if arguments else []))
         except (ValueError, OSError, FloatingPointError) as error:
             sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            print("interrupted: the same command goes on, or begins again", file=sys.stderr)
+            sys.exit(130)
 
     app.run(guarded, flags_parser=parse)

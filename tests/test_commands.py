@@ -248,3 +248,12 @@ def test_errors_on_the_command_line(tmp_path):
     assert scale.returncode == 1
     assert "unknown scale '5': expected configs/cave.py:2" in scale.stderr
     assert "Traceback" not in missing.stderr + typo.stderr + scale.stderr
+
+
+def test_an_interrupt_is_one_line():
+    code = "from dualsr_jax.commands import run\ndef main(): raise KeyboardInterrupt\nrun(main)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    assert done.stderr == "interrupted: the same command goes on, or begins again\n"
