@@ -3,9 +3,10 @@
     python -m dualsr_jax.predict --weights runs/cave_x4 --half_weights runs/cave_x2 \
         scene.hdr --output scene_x4.tif
 
-Several scenes go into a folder, `--output FOLDER --format tif`. Formats are those of `io`, values
-are normalised by the rules of `preprocessing`. A run that is interrupted goes on with the same
-command: finished tiles are kept in a folder beside the output until it is written.
+Several scenes go into a folder, `--output FOLDER/ --format tif`; what is wrong with any is told
+before the first is computed. Formats are those of `io`, values are normalised by the rules of
+`preprocessing`. A run that is interrupted goes on with the same command: finished tiles are kept in
+a folder beside the output until it is written; with `--skip_existing` finished scenes are too.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from absl import flags
 from dualsr_jax.commands import run
 from dualsr_jax.prediction.cluster import Weights
 from dualsr_jax.prediction.files import Options, predict
+from dualsr_jax.prediction.several import check, finished, outputs
 from dualsr_jax.scene.large_scene import MEMORY_GB
 
 _WEIGHTS = flags.DEFINE_string(
@@ -26,14 +28,17 @@ _HALF = flags.DEFINE_string(
     "half_weights", None, "The same of half the scale, for the fine stage at x4 and x8."
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "File to write, its suffix chooses the format; a folder for several scenes."
+    "output", None, "File to write, its suffix chooses the format; for several scenes a folder/."
 )
-_FORMAT = flags.DEFINE_string("format", "tif", "Suffix of the files written to a folder.")
+_FORMAT = flags.DEFINE_string("format", None, "Suffix of files in the folder; default: tif.")
 _SCALE = flags.DEFINE_integer("scale", None, "Refuse weights of another scale factor.")
 _KEY = flags.DEFINE_string("key", None, "Name of the variable where a file holds several cubes.")
 _PEAK = flags.DEFINE_float("peak", None, "Stored value of full intensity; default: by rule.")
 _DTYPE = flags.DEFINE_string("dtype", None, "Data type of the result; default: the scene's.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace outputs and other interrupted runs.")
+_SKIP = flags.DEFINE_bool(
+    "skip_existing", False, "Leave out scenes whose outputs exist, of the same networks."
+)
 _SCHEDULER = flags.DEFINE_string(
     "scheduler", None, "Compute on Dask: threads, or tcp://host:port of a cluster's scheduler."
 )
@@ -60,23 +65,9 @@ def _tile(text: str | None) -> tuple[int, int] | None:
 
 def _dtype(text: str | None) -> np.dtype | None:
     try:
-        return None if text is None else np.dtype(text)
+        return None if text is None else np.dtype(text).newbyteorder("=")
     except TypeError as error:
         raise ValueError(f"--dtype={text}: expected a data type, such as int16") from error
-
-
-def _pairs(inputs: Sequence[str], output: str, suffix: str) -> list[tuple[Path, Path]]:
-    """Scenes with their outputs."""
-    paths, target = [Path(name).expanduser() for name in inputs], Path(output).expanduser()
-    if len(paths) == 1 and not (target.is_dir() and target.suffix == ""):
-        return [(paths[0], target)]
-    target.mkdir(parents=True, exist_ok=True)
-    pairs = [(path, target / f"{path.stem}.{suffix.lstrip('.')}") for path in paths]
-    names = [made.name for _, made in pairs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"several scenes would be written to {', '.join(twice)}: rename one")
-    return pairs
 
 
 def main(inputs: Sequence[str]) -> None:
@@ -87,9 +78,13 @@ def main(inputs: Sequence[str]) -> None:
         raise ValueError("--uncertainty is the spread of an ensemble: add --ensemble 8, or 16")
     if _WEIGHTS.value is None or _OUTPUT.value is None:
         raise ValueError("--weights and --output are needed")
-    pairs = _pairs(inputs, _OUTPUT.value, _FORMAT.value)
-    if len(pairs) > 1 and (_UNCERTAINTY.value or _REPORT.value):
-        raise ValueError("--uncertainty and --report are for one scene at a time")
+    if _SKIP.value and _OVERWRITE.value:
+        raise ValueError("--skip_existing keeps outputs, --overwrite replaces them: give only one")
+    pairs = outputs(inputs, _OUTPUT.value, _FORMAT.value)
+    if (len(pairs) > 1 or _SKIP.value) and (_UNCERTAINTY.value or _REPORT.value):
+        raise ValueError(
+            "--uncertainty and --report are for one scene at a time, without --skip_existing"
+        )
     weights = Weights(_WEIGHTS.value, _HALF.value, int(_ENSEMBLE.value), _PRECISION.value)
     scale = weights.networks.model.scale
     if _SCALE.value not in (None, scale):
@@ -107,6 +102,15 @@ def main(inputs: Sequence[str]) -> None:
         Path(_UNCERTAINTY.value).expanduser() if _UNCERTAINTY.value else None,
         Path(_REPORT.value).expanduser() if _REPORT.value else None,
     )
+    if _SKIP.value:
+        done = [pair for pair in pairs if finished(*pair, weights.networks, options)]
+        for path, output in done:
+            print(f"{output} is there: {path} is skipped")
+        pairs = [pair for pair in pairs if pair not in done]
+    if len(pairs) > 1:
+        print(f"looking at {len(pairs)} scenes before the first is computed")
+        for pair in pairs:
+            check(*pair, weights.networks, options)
     for path, output in pairs:
         predict(path, output, weights, options)
 

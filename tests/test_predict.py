@@ -1,10 +1,12 @@
 """The command on files: what is kept, what is refused, and what survives a kill."""
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,6 +23,8 @@ from dualsr_jax.prediction import files as command
 from dualsr_jax.prediction import work_folder
 from dualsr_jax.prediction.cluster import Weights
 from dualsr_jax.prediction.files import Options, predict
+from dualsr_jax.prediction.provenance import tags
+from dualsr_jax.prediction.several import check, finished, outputs
 from dualsr_jax.training.checkpoint import Checkpoints
 from dualsr_jax.training.step import create_state
 
@@ -181,6 +185,97 @@ def test_errors_on_the_command_line(scene, weights, tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("error: --scale=4, but '")
+
+
+def test_where_results_go(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("there").mkdir()
+    Path("file").touch()
+    one, two = ["in/a.hdr"], ["in/a.hdr", "b.v1.npy"]
+    for inputs, output, suffix, made in (
+        (one, "a.nc", None, ["a.nc"]),
+        (one, "there", None, ["there"]),  # band images, which may be replaced
+        (one, "new/", None, ["new/a.tif"]),
+        (one, "new.tif/", None, ["new.tif/a.tif"]),
+        (one, "there", "npy", ["there/a.npy"]),
+        (two, "both", ".nc", ["both/a.nc", "both/b.v1.nc"]),
+    ):
+        pairs = outputs(inputs, output, suffix)
+        assert pairs == [(Path(i), Path(o)) for i, o in zip(inputs, made, strict=True)]
+        assert pairs[0][1].parent.is_dir()
+    for inputs, output, suffix, message in (
+        (one, "a.nc", "tif", "--output=a.nc is the name of a file"),
+        (two, "a.nc", None, "--output=a.nc is the name of a file"),
+        (one, "file/", None, "--output=file/ is a file, no folder"),
+        (two, "both", "jpg", "--format=jpg is no known format: expected one of hdr"),
+        ([*one, "out/a.img"], "both", None, r"several scenes would be written to a\.tif"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            outputs(inputs, output, suffix)
+
+
+def test_what_would_stop_a_later_scene(scene, weights, tmp_path):
+    def refused(message, path=scene, name="made.npy", **options):
+        with pytest.raises(ValueError, match=rf"nothing is computed, for .*: .*{message}"):
+            check(path, tmp_path / name, weights.networks, Options(**options))
+
+    before = sorted(tmp_path.iterdir())
+    check(scene, tmp_path / "made.npy", weights.networks, Options())
+    refused("ENVI has no data type for float16", name="made.hdr", dtype=np.dtype(np.float16))
+    refused("uint8 has no value for them", dtype=np.dtype(np.uint8))
+    refused("there is no folder", name="nowhere/made.npy")
+    refused("no file or folder", path=tmp_path / "nothing.hdr")
+    assert sorted(tmp_path.iterdir()) == before
+    (tmp_path / "made.npy").touch()
+    refused(r"made\.npy exists: --skip_existing leaves this scene out")
+    scene.with_suffix(".img").write_bytes(b"short")
+    refused("bytes of pixels beside it, there are 5", overwrite=True)
+
+
+@pytest.mark.parametrize("suffix", ["", ".hdr", ".tif", ".nc", ".zarr", ".h5", ".mat", ".npz"])
+def test_a_finished_result_is_known(scene, weights, tmp_path, suffix):
+    networks, dtype = weights.networks, np.dtype(np.uint16)
+    made = tmp_path / f"made{suffix}"
+    assert not finished(scene, made, networks, Options(dtype=dtype))
+    metadata = Metadata(tags=tags(networks))
+    with create_cube(made, (80, 72, 7), dtype, metadata):
+        pass
+    assert finished(scene, made, networks, Options(dtype=dtype))
+    for other, options in (
+        (networks, Options()),  # int16
+        (dataclasses.replace(weights, ensemble=8).networks, Options(dtype=dtype)),
+    ):
+        with pytest.raises(ValueError, match="is of another shape, data type, network or version"):
+            finished(scene, made, other, options)
+
+
+def test_the_same_command_goes_on_after_a_scene_that_is_done(scene, weights, tmp_path):
+    bad = tmp_path / "bad.npy"
+    bad.write_bytes(b"damaged")
+    arguments = ["--weights", str(weights.place), "--output", f"{tmp_path}/out/", "--format=npy"]
+    arguments.append("--dtype=>i2")  # written in this machine's order
+
+    def run(*more):
+        return subprocess.run(
+            [sys.executable, "-m", "dualsr_jax.predict", *arguments, str(scene), str(bad), *more],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    first = run()
+    assert "error: nothing is computed, for " in first.stderr
+    assert not list((tmp_path / "out").iterdir())
+    cube, _ = read(scene)
+    np.save(bad, cube[::-1])
+    predict(scene, tmp_path / "out" / "scene.npy", weights, Options())
+    there = (tmp_path / "out" / "scene.npy").stat().st_mtime_ns
+    again = run("--skip_existing")
+    assert again.returncode == 0, again.stderr
+    assert f"scene.npy is there: {scene} is skipped" in again.stdout
+    assert (tmp_path / "out" / "scene.npy").stat().st_mtime_ns == there
+    assert (tmp_path / "out" / "bad.npy").exists()
 
 
 def test_one_two_and_dying_workers(scene, weights, tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from dualsr_jax.io.mat import create_mat
 from dualsr_jax.io.metadata import Metadata, check_bands
 from dualsr_jax.io.xarray_files import create_netcdf, create_zarr
 
-__all__ = ["WRITERS", "CubeWriter", "create_cube"]
+__all__ = ["WRITERS", "CubeWriter", "check_output", "create_cube"]
 
 _Create = Callable[
     [Path, Sequence[int], np.dtype, Metadata], contextlib.AbstractContextManager[CubeWriter]
@@ -63,17 +63,12 @@ def create_cube(
 
     Raises:
         ValueError: if the format is not known or its packages are missing, it cannot hold the type
-            or the metadata, or the file exists; a folder of anything but images of its name, and
-            one where a file should be, are not replaced either.
+            or the metadata, or the file exists; also if a folder of other things does, even with
+            `overwrite`.
         FileNotFoundError: if its folder does not exist.
     """
-    suffix, dtype = path.suffix.lower(), np.dtype(dtype).newbyteorder("=")
-    if suffix not in WRITERS:
-        known = ", ".join(filter(None, WRITERS))
-        raise ValueError(
-            f"{path} is of no known format: expected one of {known}, or no suffix for a folder of "
-            "band images"
-        )
+    check_output(path, overwrite=overwrite)
+    dtype = np.dtype(dtype).newbyteorder("=")
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise ValueError(
             f"cubes of {dtype} are not written: expected integers or floats of at most 8 bytes"
@@ -81,21 +76,32 @@ def create_cube(
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"the shape is {tuple(shape)}: expected (H, W, L), all positive")
     check_bands(metadata, shape[2])
+    with WRITERS[path.suffix.lower()](path, shape, dtype, metadata) as writer:
+        yield writer
+
+
+def check_output(path: Path, *, overwrite: bool = False) -> None:
+    """Raises what `create_cube` does of a path: of its format, its folder, and what is there."""
+    suffix = path.suffix.lower()
+    if suffix not in WRITERS:
+        known = ", ".join(filter(None, WRITERS))
+        raise ValueError(
+            f"{path} is of no known format: expected one of {known}, or no suffix for a folder of "
+            "band images"
+        )
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent}")
     for target in _files(path):
+        if target.is_dir() and suffix != ".zarr" and not _of_band_images(target):
+            raise ValueError(
+                f"{target} is a folder, and not one of {target.name}_01.png and so on: choose "
+                f"another name, or write into it (on the command line {target}/)"
+            )
         if target.exists() and not overwrite:
             raise ValueError(
                 f"{target} exists: choose another name, or overwrite it (--overwrite, in Python "
                 "overwrite=True)"
             )
-        if target.is_dir() and suffix != ".zarr" and (others := _others(target)):
-            raise ValueError(
-                f"{target} is a folder with {others[0]} in it, which is no image of a band of "
-                f"{target.name}: choose another name, or remove the folder"
-            )
-    with WRITERS[suffix](path, shape, dtype, metadata) as writer:
-        yield writer
 
 
 def _files(path: Path) -> tuple[Path, ...]:
@@ -106,7 +112,8 @@ def _files(path: Path) -> tuple[Path, ...]:
     return (path, json_beside(path)) if create in (create_npy, create_band_images) else (path,)
 
 
-def _others(folder: Path) -> list[str]:
-    """What there is in a folder beside the images that `create_band_images` makes of its name."""
+def _of_band_images(folder: Path) -> bool:
+    """Whether all in it are images that `create_band_images` makes in a folder of its name."""
     band = re.compile(re.escape(folder.name) + r"_\d+\.png")
-    return sorted(found.name for found in folder.iterdir() if not band.fullmatch(found.name))
+    names = [path.name for path in folder.iterdir()]
+    return bool(names) and all(band.fullmatch(name) for name in names)
