@@ -31,7 +31,7 @@ from tqdm import tqdm
 from dualsr_jax.commands import run
 from dualsr_jax.data.scenes import Scene
 from dualsr_jax.figures import band_figure, spectra_figure
-from dualsr_jax.io.atomic import replacing
+from dualsr_jax.io.atomic import make_writable, replacing
 from dualsr_jax.io.weights import find_weights
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.degrade import Degradation
@@ -41,7 +41,7 @@ from dualsr_jax.protocols import get_protocol
 from dualsr_jax.reporting.evaluation import METHODS, RESULTS, bytes_of_cubes, file_name, write_cubes
 from dualsr_jax.self_check import check, compare, image_scores
 from dualsr_jax.training.checkpoint import check_model, restore_dualsr
-from dualsr_jax.training.loop import make_writable, open_parts
+from dualsr_jax.training.loop import open_parts
 from dualsr_jax.upscale import DualSR, reference_and_lr
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, file.py:argument.")

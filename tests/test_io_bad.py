@@ -15,6 +15,7 @@ from PIL import Image
 from test_io_formats import TYPES, everything, random_cube, write
 
 from dualsr_jax.io import extras
+from dualsr_jax.io.atomic import replacing
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.readers import open_cube
 from dualsr_jax.io.writers import create_cube
@@ -261,6 +262,41 @@ def test_the_header_of_an_envi_pair_is_refused_too(tmp_path):
     (tmp_path / "a.hdr").write_text("somebody's")
     with pytest.raises(ValueError, match=r"a\.hdr exists"):
         write(tmp_path / "a.bil", CUBE)
+
+
+def test_the_files_of_others_stay(tmp_path):
+    path, hidden = tmp_path / "git", tmp_path / ".git"
+    hidden.mkdir()
+    (hidden / "HEAD").write_text("somebody's")
+    write(path, CUBE)
+    assert (hidden / "HEAD").read_text() == "somebody's"
+    (path / "notes.txt").write_text("somebody's")
+    with pytest.raises(ValueError, match=r"git holds more than a cube: choose another name"):
+        write(path, CUBE, overwrite=True)
+    for name in ("a.zarr", "a.npy"):
+        folder = tmp_path / name
+        if name == "a.zarr":
+            folder.write_text("somebody's")
+        else:
+            folder.mkdir()
+        with pytest.raises(ValueError, match=r"a\.\w+ is a (file|folder), and a (file|folder) is"):
+            write(folder, CUBE, overwrite=True)
+    with (
+        pytest.raises(IsADirectoryError, match="a file cannot take its place"),
+        replacing(tmp_path / "a.npy") as beside,
+    ):
+        beside.touch()
+    assert {p.name for p in tmp_path.iterdir()} == {"git", ".git", "a.zarr", "a.npy"}
+
+
+def test_raw_files_that_would_be_taken_for_each_other(tmp_path):
+    write(tmp_path / "a.img", CUBE)
+    with pytest.raises(ValueError, match=r"a\.img has the ENVI header a\.hdr already"):
+        write(tmp_path / "a.bsq", CUBE, overwrite=True)
+    (tmp_path / "a.img").rename(tmp_path / "a")
+    (tmp_path / "a.dat").touch()
+    with pytest.raises(ValueError, match=r"a\.hdr are a, a\.dat: name the one that holds"):
+        read(tmp_path / "a.hdr")
 
 
 def test_blocks_and_shapes_that_do_not_fit(tmp_path):

@@ -194,8 +194,8 @@ def test_gdal_and_xarray_read_what_is_written(tmp_path):
         ".nc": "NETCDF:{}:cube",
     }
     for suffix, name in names.items():
-        path = tmp_path / f"cube{suffix}"
-        write(path, cube, metadata, overwrite=True)
+        path = tmp_path / f"{'second' if suffix == '.bil' else 'cube'}{suffix}"
+        write(path, cube, metadata)
         path = path.with_suffix(".img") if suffix == ".hdr" else path
         with rasterio.open(name.format(path)) as dataset:
             np.testing.assert_array_equal(dataset.read().transpose(1, 2, 0), cube)

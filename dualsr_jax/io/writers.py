@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from dualsr_jax.io.arrays import create_npy, create_npz
-from dualsr_jax.io.band_images import create_band_images
+from dualsr_jax.io.band_images import IMAGE_SUFFIXES, create_band_images
 from dualsr_jax.io.base import CubeWriter
 from dualsr_jax.io.envi import RAW_SUFFIXES, create_envi, envi_pair
 from dualsr_jax.io.geotiff import create_geotiff
@@ -41,6 +41,22 @@ WRITERS: dict[str, _Create] = {
 }
 
 
+_FOLDERS = (create_zarr, create_band_images)
+
+
+def _is_cube(folder: Path) -> bool:
+    """Whether a folder is a Zarr store, or holds nothing but band images."""
+    names = {path.name for path in folder.iterdir()}
+    if folder.suffix.lower() == ".zarr":
+        return not names or not names.isdisjoint({".zgroup", "zarr.json"})
+    return all(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in names)
+
+
+def written_files(path: Path) -> tuple[Path, ...]:
+    """The files or folders that `create_cube` makes of a path."""
+    return envi_pair(path) if WRITERS.get(path.suffix.lower()) is create_envi else (path,)
+
+
 @contextlib.contextmanager
 def create_cube(
     path: Path,
@@ -62,7 +78,8 @@ def create_cube(
 
     Raises:
         ValueError: if the format is not known or its packages are missing, it cannot hold the type
-            or the metadata, or the file exists.
+            or the metadata, or the file exists and is not to be replaced, or is a folder where a
+            file is written or the other way round, or a folder that holds more than a cube.
         FileNotFoundError: if its folder does not exist.
     """
     suffix, dtype = path.suffix.lower(), np.dtype(dtype).newbyteorder("=")
@@ -79,7 +96,12 @@ def create_cube(
     check_bands(metadata, shape[2])
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent}")
-    for target in envi_pair(path) if WRITERS[suffix] is create_envi else (path,):
+    for target in written_files(path):
+        if target.exists() and target.is_dir() != (WRITERS[suffix] in _FOLDERS):
+            is_, writes = ("folder", "file") if target.is_dir() else ("file", "folder")
+            raise ValueError(f"{target} is a {is_}, and a {writes} is written: choose another name")
+        if target.is_dir() and overwrite and not _is_cube(target):
+            raise ValueError(f"{target} holds more than a cube: choose another name, or remove it")
         if target.exists() and not overwrite:
             raise ValueError(
                 f"{target} exists: choose another name, or overwrite it (--overwrite, in Python "

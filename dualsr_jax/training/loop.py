@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import math
 import signal
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from dualsr_jax.data.images import Images
 from dualsr_jax.data.patches import PatchSampler
 from dualsr_jax.data.scenes import Scene, Scenes, open_source
 from dualsr_jax.data.split import split
-from dualsr_jax.io.atomic import replacing
+from dualsr_jax.io.atomic import make_writable, replacing
 from dualsr_jax.io.lock import locked
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarse import CoarSR
@@ -70,27 +69,6 @@ def open_parts(config: ConfigDict) -> dict[str, Scenes]:
         part: Scenes(source, chosen, _peak(config), None if part == "train" else test_crop)
         for part, chosen in selections.items()
     }
-
-
-def make_writable(folder: Path, flag: str) -> None:
-    """Creates a folder and proves that it can be written.
-
-    Args:
-        folder: to create, if it does not exist.
-        flag: of the command line that names it, for the error.
-
-    Raises:
-        ValueError: if it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"the {flag} {str(folder)!r} cannot be written ({error.strerror}): choose another "
-            f"with --{flag}"
-        ) from error
 
 
 def _validation_psnr(
