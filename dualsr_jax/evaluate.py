@@ -62,7 +62,7 @@ _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint",
     "latest",
     ["latest", "best"],
-    "Which checkpoint; the best is chosen on data.validation, or on training patches without it.",
+    "Which checkpoint; the best needs scenes held out in training, data.validation.",
 )
 _SAVE_CUBES = flags.DEFINE_bool(
     "save_cubes", True, "Write the cubes as <scene>.npz, which the report needs."

@@ -30,7 +30,7 @@ from dualsr_jax.scene.large_scene import MEMORY_GB
 
 Cube = Float[np.ndarray, "H W L"]
 STORAGES = ("float32", "bfloat16")  # of weights in a file
-_OVERSHOOT = 0.25  # more than bicubic reduction of values in [0, 1] can give
+_FAR = 1.0  # outside [0, 1], beyond bicubic overshoot and noise: values that nobody has divided
 Resized = Float[np.ndarray, "_ _ L"]
 
 
@@ -161,7 +161,7 @@ class DualSR:
         """Super-resolves one cube.
 
         Args:
-            lr: `[H, W, L]`, in [0, 1] up to the overshoot of bicubic reduction.
+            lr: `[H, W, L]`, in [0, 1] up to overshoot and noise.
 
         Raises:
             ValueError: if a pixel is NaN, infinite or far outside [0, 1], or there are fewer than
@@ -171,7 +171,7 @@ class DualSR:
         broken = int(lr.size - np.isfinite(lr).sum())
         if broken:
             raise ValueError(f"{broken} pixels are NaN or infinite: fill them or drop the bands")
-        if lr.min() < -_OVERSHOOT or lr.max() > 1 + _OVERSHOOT:
+        if lr.min() < -_FAR or lr.max() > 1 + _FAR:
             raise ValueError(
                 f"values from {lr.min():g} to {lr.max():g} are not in [0, 1]: divide the cube by "
                 "the value of full intensity first"

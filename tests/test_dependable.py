@@ -1,6 +1,7 @@
 """Runs that are killed, stopped, started twice, changed, damaged or out of disk space."""
 
 import contextlib
+import dataclasses
 import resource
 import shutil
 import signal
@@ -56,10 +57,30 @@ def test_several_steps_a_dispatch_change_nothing(make_config, tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), a, b)
 
 
-@pytest.mark.parametrize("name", ["steps_per_dispatch", "log_every_steps"])
-def test_no_steps_at_a_time(make_config, tmp_path, name):
-    with pytest.raises(ValueError, match=rf"train\.{name}=0 must be 1 or more"):
-        train(make_config(**{f"train__{name}": 0}), tmp_path)
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("train__steps_per_dispatch", 0, r"train\.steps_per_dispatch=0 must be 1 or more"),
+        ("train__log_every_steps", 0, r"train\.log_every_steps=0 must be 1 or more"),
+        ("train__batch_size", 0, r"train\.batch_size=0 must be 1 or more"),
+        ("train__epochs", float("nan"), r"train\.epochs=nan must be more than 0"),
+        ("model__features", 0, "features=0 must be 1 or more"),
+        ("model__remat", True, r"model\.remat=True needs a model\.band_chunk and one of"),
+    ],
+)
+def test_settings_that_mean_nothing(make_config, tmp_path, name, value, message):
+    with pytest.raises(ValueError, match=message):
+        train(make_config(**{name: value}), tmp_path)
+
+
+def test_parameters_that_are_not_finite_are_not_saved(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state_at(1), CoarSR(2), RUN)
+        state = state_at(2)
+        state = dataclasses.replace(state, params=jax.tree.map(lambda x: x * np.nan, state.params))
+        with pytest.raises(FloatingPointError, match="no longer finite after step 2: lower"):
+            checkpoints.save(state, CoarSR(2), RUN)
+        assert checkpoints.latest_step() == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -133,7 +154,7 @@ def three_saved(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("saved")
     with Checkpoints(workdir) as checkpoints:
         for step in (1, 2, 3):
-            checkpoints.save(state_at(step), CoarSR(2), RUN, psnr_db=30.0)
+            checkpoints.save(state_at(step), CoarSR(2), RUN)
     return workdir
 
 
@@ -171,7 +192,7 @@ def test_a_damaged_checkpoint_is_set_aside(three_saved, tmp_path, capsys, damage
         assert int(state.step) == 2
         np.testing.assert_array_equal(state.params["w"], 2)
         np.testing.assert_array_equal(state.opt_state["m"], -2)
-        checkpoints.save(state_at(3), CoarSR(2), RUN, psnr_db=30.0)
+        checkpoints.save(state_at(3), CoarSR(2), RUN)
     assert "warning: checkpoint 3 cannot be read and was set aside" in capsys.readouterr().out
     assert len(list((workdir / "checkpoints").glob("unreadable-3-*"))) == 1
     with Checkpoints(workdir) as checkpoints:

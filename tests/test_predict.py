@@ -34,7 +34,7 @@ def weights(tmp_path_factory):
     model = CoarSR(2, **SMALL)
     state = create_state(model, optax.sgd(0.1), jax.random.key(0))
     with Checkpoints(folder) as checkpoints:
-        checkpoints.save(state, model, {}, psnr_db=30.0)
+        checkpoints.save(state, model, {})
     return Weights(folder)
 
 

@@ -71,6 +71,10 @@ def open_parts(config: ConfigDict) -> dict[str, Scenes]:
     }
 
 
+_COUNTS = ("batch_size", "lr_patch", "patches_per_image", "steps_per_dispatch", "log_every_steps")
+_AMOUNTS = ("learning_rate", "epochs", "save_every_epochs")
+
+
 def _validation_psnr(
     model: CoarSR,
     variables: dict[str, Any],
@@ -124,9 +128,12 @@ def train(config: ConfigDict, workdir: Path) -> int:
 def _train(config: ConfigDict, workdir: Path) -> int:
     settings = config.train
     log_every = settings.log_every_steps
-    for name in ("steps_per_dispatch", "log_every_steps"):
+    for name in _COUNTS:
         if settings[name] < 1:
             raise ValueError(f"train.{name}={settings[name]} must be 1 or more")
+    for name in _AMOUNTS:
+        if not (0 < settings[name] < math.inf):
+            raise ValueError(f"train.{name}={settings[name]} must be more than 0")
     model = CoarSR(**config.model)
     degradation = Degradation(**config.degradation)
     parts = open_parts(config)
@@ -194,7 +201,6 @@ def _train(config: ConfigDict, workdir: Path) -> int:
         with TrainingLog(
             workdir, first_step=first_step, last_step=last_step, silent=not first
         ) as log:
-            since_save: list[float] = []
             since_log: list[_Record] = []
             started = time.perf_counter()
             while step < last_step and not stopped_by:
@@ -213,13 +219,12 @@ def _train(config: ConfigDict, workdir: Path) -> int:
                 values = _mean(since_log, sampler)
                 steps = step - since_log[0].before
                 samples = steps * settings.batch_size
-                since_save += [values["psnr_db"]] * steps
                 values["samples_per_s"] = samples / (time.perf_counter() - started)
                 if saving:
-                    psnr = float(np.mean(since_save))
-                    if validation_scenes:
+                    psnr = None
+                    if validation_scenes and not stopped_by:  # who stops it may not wait for them
                         psnr = _validation_psnr(
-                            model,
+                            model.clone(band_chunk=config.evaluate.band_chunk),
                             evaluated_variables(state),
                             validation_scenes,
                             degradation,
@@ -230,7 +235,6 @@ def _train(config: ConfigDict, workdir: Path) -> int:
                 log.write(step, values)
                 if saving:
                     checkpoints.save(state, model, run_settings, psnr_db=psnr)
-                    since_save = []
                 since_log, started = [], time.perf_counter()
     if stopped_by and first:
         name = signal.Signals(stopped_by).name
@@ -258,7 +262,8 @@ def _mean(records: list[_Record], sampler: PatchSampler) -> dict[str, float]:
                 scenes = sorted({sampler.scene_name(int(sample)) for sample in samples})
                 raise FloatingPointError(
                     f"the loss is {loss} at step {record.before + number + 1}, in a batch of "
-                    f"{', '.join(scenes)}: lower train.learning_rate; the last checkpoint is kept"
+                    f"{', '.join(scenes)}: lower train.learning_rate. The last checkpoint is kept; "
+                    "if it leads here again, move it away: the one before it is kept too"
                 )
     return {
         name: float(np.concatenate([metrics[name] for metrics in fetched]).mean())
