@@ -1,4 +1,4 @@
-"""Writes a trained network as one file of StableHLO that runs without this package.
+r"""Writes a trained network as one file of StableHLO that runs without this package.
 
     python -m dualsr_jax.export --weights runs/cave_x4 --half_weights runs/cave_x2 \
         --output cave_x4.stablehlo

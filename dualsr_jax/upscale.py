@@ -127,9 +127,9 @@ class DualSR:
     """
 
     model: CoarSR
-    variables: dict[str, Any]
+    variables: dict[str, Any] = dataclasses.field(repr=False)
     half_model: CoarSR | None = None
-    half_variables: dict[str, Any] | None = None
+    half_variables: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
     iterations: int = 1
     ensemble: int = 1
 

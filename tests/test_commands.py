@@ -15,7 +15,7 @@ from scenes import random_variables
 from trainings import records, variables_of
 
 from dualsr_jax import imresize, restore_dualsr
-from dualsr_jax.evaluate import evaluate
+from dualsr_jax.evaluate import evaluate, figure_bands
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.reporting.evaluation import read_cubes, read_evaluation
@@ -192,8 +192,6 @@ def test_bad_workdirs_and_checkpoints(make_config, tmp_path, monkeypatch):
     for command in (train, evaluate):
         with pytest.raises(ValueError, match="another network: it has features=4, not 8"):
             command(other, tmp_path / "run")
-    with pytest.raises(ValueError, match=r"evaluate\.bands has \[9\], but .* bands 1 to 6"):
-        evaluate(make_config(evaluate__bands=(1, 9)), tmp_path / "run")
     with pytest.raises(ValueError, match="unknown protocol 'x'"):
         evaluate(make_config(protocol="x"), tmp_path / "run")
     with monkeypatch.context() as patch:
@@ -218,6 +216,24 @@ def test_bad_data_is_found_before_training(make_config, folder, tmp_path):
     with pytest.raises(ValueError, match="b has 1 pixels that are NaN"):
         train(make_config(data__path=str(broken)), tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_bands_of_figures(capsys):
+    assert figure_bands((10, 20), 31) == (10, 20)
+    assert figure_bands((10, 20), 8) == (3, 6)
+    assert "but the scenes have bands 1 to 8: figures show (3, 6)" in capsys.readouterr().out
+
+
+def test_dark_training_scenes_are_noticed(make_config, folder, tmp_path, capsys):
+    dark = tmp_path / "dark"
+    dark.mkdir()
+    for path in folder.glob("*.npy"):
+        np.save(dark / path.name, np.load(path) // 16)
+    for peak, warned in ((None, True), (4095, False)):
+        train(
+            make_config(epochs=1 / 15, data__path=str(dark), data__peak=peak), tmp_path / f"{peak}"
+        )
+        assert ("of full intensity: set config.data.peak" in capsys.readouterr().out) == warned
 
 
 def test_a_diverging_run_stops(make_config, tmp_path):
@@ -246,6 +262,11 @@ def test_errors_on_the_command_line(tmp_path):
     check = command("dualsr_jax.evaluate", "--config", "configs/smoke.py")
     assert check.returncode == 1
     assert "error: --workdir is needed" in check.stderr
+    none = command(*train_cave[:2], "configs/cve.py:4", *train_cave[3:])
+    assert (
+        none.stderr.strip()
+        == "error: there is no config 'configs/cve.py': one is configs/cave.py:4"
+    )
     scale = command(*train_cave[:2], "configs/cave.py:5", *train_cave[3:])
     assert scale.returncode == 1
     assert "unknown scale '5': expected configs/cave.py:2" in scale.stderr

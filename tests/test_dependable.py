@@ -65,6 +65,7 @@ def test_several_steps_a_dispatch_change_nothing(make_config, tmp_path):
         ("train__batch_size", 0, r"train\.batch_size=0 must be 1 or more"),
         ("train__epochs", float("nan"), r"train\.epochs=nan must be more than 0"),
         ("model__features", 0, "features=0 must be 1 or more"),
+        ("model__scale", 5, "scale 5 is not supported"),
         ("model__remat", True, r"model\.remat=True needs a model\.band_chunk and one of"),
     ],
 )
@@ -96,6 +97,7 @@ def test_a_signal_saves_and_a_second_run_is_refused(make_config, tmp_path, numbe
     step = records(tmp_path)[-1]["step"]
     assert steps_saved(tmp_path) == [step]
     assert f"stopped by {number.name} after step {step:,} of 150,000, which is saved" in out
+    assert f"{number.name}: saves after the steps under way and stops; again: stops" in err
     assert "Traceback" not in err
     train(make_config(epochs=(step + 1) / 15), tmp_path)  # the lock is free
     assert [r["step"] for r in records(tmp_path)] == list(range(1, step + 2))

@@ -9,11 +9,13 @@ import dataclasses
 import math
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -32,7 +34,13 @@ from dualsr_jax.training import parallel, processes
 from dualsr_jax.training.checkpoint import Checkpoints, evaluated_variables, warm_start
 from dualsr_jax.training.logging import TrainingLog
 from dualsr_jax.training.signals import StopSignals
-from dualsr_jax.training.step import create_state, make_train_step, updates_per_batch
+from dualsr_jax.training.step import (
+    create_state,
+    make_train_step,
+    make_update,
+    state_shapes,
+    updates_per_batch,
+)
 from dualsr_jax.upscale import reference_and_lr, super_resolve
 
 
@@ -72,6 +80,7 @@ def open_parts(config: ConfigDict) -> dict[str, Scenes]:
 
 
 _COUNTS = ("batch_size", "lr_patch", "patches_per_image", "steps_per_dispatch", "log_every_steps")
+_DARK = 0.25  # below it the peak is not that of the data, 65535 of a camera of 12 bits
 _AMOUNTS = ("learning_rate", "epochs", "save_every_epochs")
 
 
@@ -135,12 +144,23 @@ def _train(config: ConfigDict, workdir: Path) -> int:
         if not (0 < settings[name] < math.inf):
             raise ValueError(f"train.{name}={settings[name]} must be more than 0")
     model = CoarSR(**config.model)
+    cross_bands = {"through_time": settings.through_time, "sam_weight": settings.sam_weight}
+    # What is wrong with them is told before the data are read.
+    make_update(model, optax.identity(), update=settings.update_every, **cross_bands)
+    state_shapes(model, optax.identity())
     degradation = Degradation(**config.degradation)
     parts = open_parts(config)
     validation_scenes = list(parts["validation"])
     patch_size = settings.lr_patch * model.scale
+    brightest: list[float] = []
+
+    def read() -> Iterator[Scene]:
+        for scene in tqdm(parts["train"], unit="scene", desc="reading"):
+            brightest.append(float(scene.cube.max()))
+            yield scene
+
     images = Images(
-        tqdm(parts["train"], unit="scene", desc="reading"),
+        read(),
         resize_scales=settings.resize_scales,
         least_size=patch_size,
         memory_gb=config.data.memory_gb,
@@ -154,6 +174,11 @@ def _train(config: ConfigDict, workdir: Path) -> int:
         window_bands=settings.window_bands,
         seed=config.seed,
     )
+    if processes.is_first() and max(brightest) < _DARK:
+        print(
+            f"warning: the brightest value of all training scenes is {max(brightest):.3g} of full "
+            "intensity: set config.data.peak to the stored value of full intensity"
+        )
     # The one place where durations become steps.
     last_step = max(1, round(settings.epochs * sampler.steps_per_epoch))
     at_once = settings.steps_per_dispatch
@@ -175,8 +200,7 @@ def _train(config: ConfigDict, workdir: Path) -> int:
             adam,
             schedule,
             update=settings.update_every,
-            through_time=settings.through_time,
-            sam_weight=settings.sam_weight,
+            **cross_bands,
             degradation=degradation,
             seed=config.seed,
             axis_name=parallel.AXIS,
