@@ -12,6 +12,7 @@ import xarray
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from dualsr_jax.io.metadata import Metadata, from_variables, to_variables
 from dualsr_jax.io.raw import RawArray
@@ -270,6 +271,35 @@ def test_files_of_others(tmp_path, rng):
     assert found["cog.tif"].transform == found["bands"].transform == (2, 0, 10, 0, -2, 20)
     assert found["bands"].nodata == 3
     assert rasterio.crs.CRS.from_wkt(found["bands"].crs) == rasterio.crs.CRS.from_wkt(UTM)
+
+
+def test_band_images_are_in_the_order_of_their_numbers(tmp_path):
+    for k in (1, 2, 9, 10, 11, 100):
+        Image.fromarray(np.full((2, 3), k, np.uint8)).save(tmp_path / f"s2_band{k}.png")
+    with open_cube(tmp_path) as reader:
+        cube = reader.read(slice(0, 1), slice(0, 1))
+    assert cube.ravel().tolist() == [1, 2, 9, 10, 11, 100]
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint32", "float64"])
+def test_band_tiffs_are_as_stored_and_say_their_scales(tmp_path, dtype):
+    cube, m = random_cube((3, 4, 5), dtype), everything(5)
+    m = dataclasses.replace(m, tags={}, nodata=0.0)
+    for k in range(5):
+        write(tmp_path / f"{k}.tif", cube[..., k : k + 1], m.select([k]))
+    with open_cube(tmp_path) as reader:
+        np.testing.assert_array_equal(reader.read(slice(None), slice(None)), cube)
+        assert reader.dtype == dtype
+        assert_same(reader.metadata, m)
+    other = dataclasses.replace(m.select([4]), scale=None, bad_bands=None)
+    write(tmp_path / "4.tif", cube[..., 4:], other, overwrite=True)
+    beside = tmp_path.with_name(tmp_path.name + ".json")
+    beside.write_text('{"nodata": [3], "bbl": [1, 1, 0, 0, 1]}')
+    with open_cube(tmp_path) as reader:
+        assert reader.metadata.scale.tolist() == [1e-4] * 4 + [1]
+        assert reader.metadata.nodata == 3
+        assert reader.metadata.bad_bands.tolist() == [False, False, True, True, False]
+        np.testing.assert_allclose(reader.metadata.wavelengths, m.wavelengths)
 
 
 @pytest.mark.parametrize(
