@@ -85,6 +85,14 @@ def reference_and_lr(
     return hr, low_resolution(hr, scale, degradation=degradation, name=name, seed=seed)
 
 
+def _check_unmasked(cube: Any) -> None:
+    if isinstance(cube, np.ma.MaskedArray):
+        raise ValueError(
+            "a plain NumPy array is expected, got a masked one: give "
+            "upscale(cube.filled(x), nodata=x), with a value x that no valid pixel has"
+        )
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _apply(model: CoarSR, variables: dict[str, Any], lr: jax.Array) -> jax.Array:
     return cast(jax.Array, model.apply(variables, lr))
@@ -164,9 +172,10 @@ class DualSR:
             lr: `[H, W, L]`, in [0, 1] up to overshoot and noise.
 
         Raises:
-            ValueError: if a pixel is NaN, infinite or far outside [0, 1], or there are fewer than
-                5 bands.
+            ValueError: if a pixel is masked, NaN, infinite or far outside [0, 1], or there are
+                fewer than 5 bands.
         """
+        _check_unmasked(lr)
         lr = np.asarray(lr, np.float32)
         broken = int(lr.size - np.isfinite(lr).sum())
         if broken:
@@ -211,9 +220,10 @@ class DualSR:
             Of the same type, `s` times as high and wide; integers are rounded and saturated.
 
         Raises:
-            ValueError: if it is no such cube, fewer than 5 bands are usable, or this object makes
-                another number of corrections than one.
+            ValueError: if it is no such cube or a masked array, fewer than 5 bands are usable, or
+                this object makes another number of corrections than one.
         """
+        _check_unmasked(cube)
         settings: Any = {
             "peak": peak,
             "dtype": None if dtype is None else np.dtype(dtype),

@@ -20,6 +20,7 @@ from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.readers import open_cube
 from dualsr_jax.io.writers import create_cube
 
+PLACE = {"transform": (1.0, 0.0, 5.0, 0.0, -1.0, 5.0)}
 CUBE = random_cube((6, 5, 7), "uint16")
 
 
@@ -345,6 +346,22 @@ def test_band_images_that_are_none(tmp_path):
     Image.fromarray(CUBE[:3, :, 0].astype(np.uint8)).save(tmp_path / "2.png")
     with pytest.raises(ValueError, match="all bands of a cube must agree"):
         read(tmp_path)
+    for suffix in ("png", "bmp", "tif"):
+        folder = tmp_path / suffix
+        folder.mkdir()
+        Image.linear_gradient("L").quantize(7).save(folder / f"1.{suffix}")
+        with pytest.raises(ValueError, match=rf"1\.{suffix} holds indices into a palette"):
+            read(folder)
+    write(tmp_path / "tif" / "1.tif", CUBE[..., :1], Metadata(nodata=3.0, **PLACE), overwrite=True)
+    write(tmp_path / "tif" / "2.tif", CUBE[..., :1], Metadata(nodata=4.0, **PLACE))
+    with pytest.raises(ValueError, match=r"2\.tif has no data at 4.0, the band before it at 3.0"):
+        read(tmp_path / "tif")
+    write(tmp_path / "tif" / "1.tif", CUBE, Metadata(**PLACE), overwrite=True)
+    with pytest.raises(ValueError, match=r"1\.tif holds 7 bands: one a file is expected"):
+        read(tmp_path / "tif")
+    write(tmp_path / "tif" / "1.tif", CUBE[..., :3], Metadata(**PLACE), overwrite=True)
+    with pytest.raises(ValueError, match=r"1\.tif is a colour image"):
+        read(tmp_path / "tif")
 
 
 def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
