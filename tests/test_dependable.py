@@ -1,19 +1,21 @@
 """Runs that are killed, stopped, started twice, changed, damaged or out of disk space."""
 
 import contextlib
+import dataclasses
 import resource
 import shutil
 import signal
 
 import jax
 import numpy as np
+import optax
 import pytest
 from trainings import records, running, steps_saved, variables_of, wait_until
 
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.training.checkpoint import Checkpoints
 from dualsr_jax.training.loop import train
-from dualsr_jax.training.step import TrainState
+from dualsr_jax.training.step import TrainState, state_shapes
 
 
 @pytest.mark.parametrize("update", ["band", "image"])
@@ -189,3 +191,22 @@ def test_a_run_never_starts_anew_over_damaged_checkpoints(three_saved, tmp_path,
         checkpoints = stack.enter_context(Checkpoints(workdir))
         checkpoints.restore(state_at(0), CoarSR(2), RUN)
     assert steps_saved(workdir) == [1, 2, 3]
+
+
+def test_an_old_checkpoint_without_metrics_is_no_hindrance(tmp_path, capsys):
+    model = CoarSR(2, features=4, num_asfm=1, num_blocks=1)
+    shapes = state_shapes(model, optax.identity())
+    state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in (1, 2):
+            state = dataclasses.replace(state, step=np.int32(step))
+            checkpoints.save(state, model, RUN, psnr_db=30.0)
+    metrics = tmp_path / "checkpoints" / "1" / "metrics" / "metrics"
+    metrics.unlink()  # as a running training leaves it while it deletes the checkpoint
+    assert variables_of(tmp_path)[2] == 2
+    assert "warning" not in capsys.readouterr().out
+    assert variables_of(tmp_path, "best")[2] == 2
+    assert "checkpoint 1 has no PSNR: the best is one of the others" in capsys.readouterr().out
+    metrics.touch()  # as a power failure leaves it; orbax does not open the folder
+    with pytest.raises(ValueError, match=r"checkpoint 1 in .* cannot be read: go on with the tr"):
+        variables_of(tmp_path)
