@@ -14,6 +14,7 @@ from trainings import records, running, steps_saved, variables_of, wait_until
 
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.training.checkpoint import Checkpoints
+from dualsr_jax.training.logging import TrainingLog
 from dualsr_jax.training.loop import train
 from dualsr_jax.training.step import TrainState, state_shapes
 
@@ -120,6 +121,18 @@ def test_changed_data_are_refused_and_a_changed_schedule_is_not(make_config, fol
     assert steps_saved(run) == [1]
     train(make_config(epochs=2 / 15, train__learning_rate=1e-3, train__log_every_steps=7), run)
     assert steps_saved(run) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\0\0\0", b"", b"\xff", b"[1]", b'{"loss": 1.0}', b'{"step": 2']
+)
+def test_damaged_records_are_dropped(tmp_path, capsys, damage):  # as a power failure leaves them
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + damage + b'\n{"step": 2}\n')
+    with TrainingLog(tmp_path, first_step=2, last_step=3) as log:
+        log.write(3, {"loss": 0.5})
+    assert records(tmp_path) == [{"step": 1}, {"step": 3, "loss": 0.5}]
+    assert f"warning: {path} is damaged, from its line 2 on" in capsys.readouterr().out
 
 
 RUN = {"batch_size": 2, "scenes": ["a"]}
