@@ -106,10 +106,17 @@ def test_changed_data_are_refused_and_a_changed_schedule_is_not(make_config, fol
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     (other / "c.npy").unlink()
+    edited = tmp_path / "edited"
+    shutil.copytree(folder, edited)
+    np.save(edited / "c.npy", np.load(edited / "c.npy") // 2)
     for changes, message in (
         ({"train__batch_size": 4}, r"batch_size was 2, is 4\. Set them back"),
-        ({"data__path": str(other)}, r"image 3 was 'c 20x17x6', is None\. Set"),
-        ({"seed": 1, "data__peak": 65536.0}, r"seed was 0, is 1; peak was None, is 65536\.0\. Set"),
+        ({"data__path": str(other)}, r"image 3 was 'c 20x17x6', is None; pixels was"),
+        ({"data__path": str(edited)}, r"settings: pixels was 'CRC-32 \w+', is 'CRC-32 \w+'\. Set"),
+        (
+            {"seed": 1, "data__peak": 65536.0},
+            r"seed was 0, is 1; pixels .*; peak was None, is 65536\.0\. Set",
+        ),
         (
             {"train__update_every": "image", "degradation__noise": (0.0, 0.1)},
             r"update_every was 'band', is 'image'; degradation\.noise was \[0\.0, 0\.0\], is",
