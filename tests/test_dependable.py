@@ -8,13 +8,15 @@ import signal
 
 import jax
 import numpy as np
+import optax
 import pytest
 from trainings import records, running, steps_saved, variables_of, wait_until
 
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.training.checkpoint import Checkpoints
+from dualsr_jax.training.logging import TrainingLog
 from dualsr_jax.training.loop import train
-from dualsr_jax.training.step import TrainState
+from dualsr_jax.training.step import TrainState, state_shapes
 
 
 @pytest.mark.parametrize("update", ["band", "image"])
@@ -126,10 +128,17 @@ def test_changed_data_are_refused_and_a_changed_schedule_is_not(make_config, fol
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     (other / "c.npy").unlink()
+    edited = tmp_path / "edited"
+    shutil.copytree(folder, edited)
+    np.save(edited / "c.npy", np.load(edited / "c.npy") // 2)
     for changes, message in (
         ({"train__batch_size": 4}, r"batch_size was 2, is 4\. Set them back"),
-        ({"data__path": str(other)}, r"image 3 was 'c 20x17x6', is None\. Set"),
-        ({"seed": 1, "data__peak": 65536.0}, r"seed was 0, is 1; peak was None, is 65536\.0\. Set"),
+        ({"data__path": str(other)}, r"image 3 was 'c 20x17x6', is None; pixels was"),
+        ({"data__path": str(edited)}, r"settings: pixels was 'CRC-32 \w+', is 'CRC-32 \w+'\. Set"),
+        (
+            {"seed": 1, "data__peak": 65536.0},
+            r"seed was 0, is 1; pixels .*; peak was None, is 65536\.0\. Set",
+        ),
         (
             {"train__update_every": "image", "degradation__noise": (0.0, 0.1)},
             r"update_every was 'band', is 'image'; degradation\.noise was \[0\.0, 0\.0\], is",
@@ -141,6 +150,18 @@ def test_changed_data_are_refused_and_a_changed_schedule_is_not(make_config, fol
     assert steps_saved(run) == [1]
     train(make_config(epochs=2 / 15, train__learning_rate=1e-3, train__log_every_steps=7), run)
     assert steps_saved(run) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\0\0\0", b"", b"\xff", b"[1]", b'{"loss": 1.0}', b'{"step": 2']
+)
+def test_damaged_records_are_dropped(tmp_path, capsys, damage):  # as a power failure leaves them
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + damage + b'\n{"step": 2}\n')
+    with TrainingLog(tmp_path, first_step=2, last_step=3) as log:
+        log.write(3, {"loss": 0.5})
+    assert records(tmp_path) == [{"step": 1}, {"step": 3, "loss": 0.5}]
+    assert f"warning: {path} is damaged, from its line 2 on" in capsys.readouterr().out
 
 
 RUN = {"batch_size": 2, "scenes": ["a"]}
@@ -212,3 +233,22 @@ def test_a_run_never_starts_anew_over_damaged_checkpoints(three_saved, tmp_path,
         checkpoints = stack.enter_context(Checkpoints(workdir))
         checkpoints.restore(state_at(0), CoarSR(2), RUN)
     assert steps_saved(workdir) == [1, 2, 3]
+
+
+def test_an_old_checkpoint_without_metrics_is_no_hindrance(tmp_path, capsys):
+    model = CoarSR(2, features=4, num_asfm=1, num_blocks=1)
+    shapes = state_shapes(model, optax.identity())
+    state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in (1, 2):
+            state = dataclasses.replace(state, step=np.int32(step))
+            checkpoints.save(state, model, RUN, psnr_db=30.0)
+    metrics = tmp_path / "checkpoints" / "1" / "metrics" / "metrics"
+    metrics.unlink()  # as a running training leaves it while it deletes the checkpoint
+    assert variables_of(tmp_path)[2] == 2
+    assert "warning" not in capsys.readouterr().out
+    assert variables_of(tmp_path, "best")[2] == 2
+    assert "checkpoint 1 has no PSNR: the best is one of the others" in capsys.readouterr().out
+    metrics.touch()  # as a power failure leaves it; orbax does not open the folder
+    with pytest.raises(ValueError, match=r"checkpoint 1 in .* cannot be read: go on with the tr"):
+        variables_of(tmp_path)

@@ -92,14 +92,18 @@ def _rank(metrics: Mapping[str, float]) -> float:
     return metrics[_METRIC]
 
 
+def _metrics_file(folder: Path, step: int) -> Path:
+    return folder / str(step) / "metrics" / "metrics"
+
+
 def _steps_without_metrics(folder: Path) -> list[int]:
-    """Checkpoints whose metrics cannot be read: orbax does not open a folder with such a one."""
-    broken, steps = [], [path for path in folder.glob("*") if path.name.isdecimal()]
-    for path in steps:
+    """Checkpoints whose metrics cannot be read, the newest first."""
+    broken, steps = [], [int(p.name) for p in folder.glob("*") if p.name.isdecimal()]
+    for step in steps:
         try:
-            json.loads((path / "metrics" / "metrics").read_text())
+            json.loads(_metrics_file(folder, step).read_text())
         except (OSError, ValueError):
-            broken.append(int(path.name))
+            broken.append(step)
     if broken and len(broken) == len(steps):
         raise ValueError(
             f"none of the checkpoints in {str(folder)!r} can be read: move the folder away to "
@@ -130,13 +134,18 @@ class Checkpoints:
                 f"python -m dualsr_jax.train --config ... --workdir {workdir}"
             )
         broken = _steps_without_metrics(self._folder)
-        if broken and read_only:
-            raise ValueError(
-                f"checkpoint {broken[0]} in {str(self._folder)!r} cannot be read: go on with the "
-                "training, which sets it aside, or move it away"
-            )
-        if not read_only:
+        if read_only:
+            # Orbax opens no folder with damaged metrics, but one where they are missing, as while a
+            # running training deletes an old checkpoint.
+            damaged = [step for step in broken if _metrics_file(self._folder, step).exists()]
+            if damaged:
+                raise ValueError(
+                    f"checkpoint {damaged[0]} in {str(self._folder)!r} cannot be read: go on with "
+                    "the training, which sets it aside, or move it away"
+                )
+        else:
             self._set_aside(broken)
+        self._unranked = broken if read_only else []
         policies = checkpoint_managers
         self._manager = ocp.CheckpointManager(
             self._folder,
@@ -292,6 +301,9 @@ class Checkpoints:
         """
         if which not in ("best", "latest"):
             raise ValueError(f"unknown checkpoint {which!r}: expected 'best' or 'latest'")
+        if which == "best" and self._unranked:
+            steps = ", ".join(map(str, self._unranked))
+            print(f"warning: checkpoint {steps} has no PSNR: the best is one of the others")
         manager = self._manager
         step = manager.best_step() if which == "best" else manager.latest_step()
         if which == "best" and not math.isfinite(_rank(manager.metrics(step))):
