@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import os
 import resource
 import statistics
 import sys
@@ -17,6 +18,8 @@ import numpy as np
 from dualsr_jax import CoarSR
 from dualsr_jax.models.coarse import PRECISIONS
 from dualsr_jax.models.layers import UPSAMPLING_STEPS
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU has two users here
 
 
 def multiply_adds(options: argparse.Namespace, *, as_published: bool = False) -> int:
@@ -102,13 +105,24 @@ def compile_for(function: Callable, *arguments: Any) -> Compiled:
 def side_by_side(
     cases: Mapping[str, Callable[[], Any]], repeats: int
 ) -> dict[str, tuple[float, list[float]]]:
-    """Seconds of the first run of each case, and of `repeats` rounds in which all take turns."""
-    first, rounds = {}, {name: [] for name in cases}
-    for name, run in cases.items():
+    """Seconds of the first run of each case, and of `repeats` rounds in which all take turns.
+
+    A case for which a GPU's memory is too small is left out, and said so.
+    """
+    cases, first = dict(cases), {}
+    for name, run in list(cases.items()):
         started = time.perf_counter()
-        jax.block_until_ready(run())
+        try:
+            jax.block_until_ready(run())
+        except RuntimeError as error:
+            if not any(text in str(error) for text in ("out of memory", "RESOURCE_EXHAUSTED")):
+                raise
+            print(f"{name}: out of memory", file=sys.stderr, flush=True)
+            del cases[name]
+            continue
         first[name] = time.perf_counter() - started
         print(f"{name}: first run {first[name]:.1f} s", file=sys.stderr, flush=True)
+    rounds: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(repeats):
         for name, run in cases.items():
             started = time.perf_counter()
@@ -166,6 +180,7 @@ def report(
         )
         for case, others in peers.items()
         for peer in others
+        if case in results and peer in results
     }
     for name, ratio in ratios.items():
         print(f"{name} = {ratio}")

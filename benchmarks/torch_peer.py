@@ -24,6 +24,7 @@ from dualsr_jax.models.nbp import neighbour_table
 
 GROUPS = ("one", "two", "three")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+torch.backends.cudnn.benchmark = True  # tries the algorithms of convolutions, as XLA does
 
 
 class Peer(nn.Module):
@@ -151,6 +152,11 @@ class Peer(nn.Module):
         """`bands` as published."""
         return self.bands(lr, self.mixed_unit_3d, self.tail)
 
+    def best_bands(self, lr: torch.Tensor) -> Iterator[torch.Tensor]:
+        """`bands` of fewer products, channels last."""
+        lr = lr.contiguous(memory_format=torch.channels_last)
+        return self.bands(lr, self.mixed_unit_2d, self.tail_by_taps)
+
     def published(self, lr: torch.Tensor, bicubic: torch.Tensor) -> torch.Tensor:
         """`[B, L, sh, sw]` of `[B, L, h, w]`."""
         return bicubic + torch.cat(list(self.published_bands(lr)), 1)
@@ -219,16 +225,14 @@ def in_precision(forward: Callable, precision: str) -> Callable:
     return run
 
 
-def published_train_step(
-    peer: Peer,
+def banded_train_step(
+    bands: Iterator[torch.Tensor],
     optimizer: torch.optim.Optimizer,
-    lr: torch.Tensor,
     bicubic: torch.Tensor,
     hr: torch.Tensor,
 ) -> None:
-    """One optimiser step a band, as published."""
-    bands = peer.published_bands(lr)
-    for i in range(lr.shape[1]):
+    """One optimiser step a band; `bands` gives their residuals."""
+    for i in range(hr.shape[1]):
         optimizer.zero_grad()
         # The next band's forward pass runs after this band's update.
         loss = F.l1_loss(next(bands)[:, 0] + bicubic[:, i], hr[:, i])
@@ -245,6 +249,6 @@ def accumulating_train_step(
 ) -> None:
     """One optimiser step, the gradients of the bands added up one after the other."""
     optimizer.zero_grad()
-    for i, residual in enumerate(peer.bands(lr, peer.mixed_unit_2d, peer.tail_by_taps)):
+    for i, residual in enumerate(peer.best_bands(lr)):
         (F.l1_loss(residual[:, 0] + bicubic[:, i], hr[:, i]) / lr.shape[1]).backward()
     optimizer.step()

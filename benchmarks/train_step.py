@@ -79,26 +79,32 @@ def torch_cases(o, model, variables, hr):
             theirs = np.moveaxis(forward(*images[:2]).cpu().numpy(), 1, -1)
         common.check_same(exact, theirs)
     optimizer = torch.optim.Adam(peer.parameters(), 1e-4)
+    fused = torch.optim.Adam(peer.parameters(), 1e-4, fused=True)
 
     def whole(forward):
         def run():
-            optimizer.zero_grad()
+            fused.zero_grad()
             l1_loss(forward(*images[:2]), images[2]).backward()
-            optimizer.step()
+            fused.step()
 
         return run
 
     def band():
-        torch_peer.published_train_step(peer, optimizer, *images)
+        torch_peer.banded_train_step(peer.published_bands(images[0]), optimizer, *images[1:])
+
+    def best_band(lr, *others):
+        torch_peer.banded_train_step(peer.best_bands(lr), fused, *others)
 
     def accumulating(*images):
-        torch_peer.accumulating_train_step(peer, optimizer, *images)
+        torch_peer.accumulating_train_step(peer, fused, *images)
 
     best = torch_peer.in_precision(peer.best, o.precision)
     chunked = functools.partial(peer.best, band_chunk=o.band_chunk or None)
     by_band = torch_peer.in_precision(accumulating, o.precision)
+    band_2d = torch_peer.in_precision(best_band, o.precision)
     cases = {
         "torch, band, as published": band,
+        "torch, band, channels last": lambda: band_2d(*images),
         "torch, image, all bands": whole(best),
         "torch, image, all bands, compiled": whole(torch.compile(best, dynamic=False)),
         "torch, image, in chunks of bands": whole(torch_peer.in_precision(chunked, o.precision)),

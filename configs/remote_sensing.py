@@ -32,7 +32,7 @@ def get_config(scene_and_scale: str = "chikusei-4") -> ConfigDict:
     c.model.neighbours = "paper"  # or "released"
     c.model.bidirectional = False  # True: FCF over the bands in reverse too
     c.model.band_chunk = config_dict.placeholder(int)  # bands at once; none: all
-    c.model.remat = False  # True: each chunk's features are computed twice, less memory
+    c.model.remat = False  # with through_time or sam_weight: only one band_chunk is kept
     c.model.precision = "float32"  # or "bfloat16", of convolutions and products
 
     c.data = ConfigDict()

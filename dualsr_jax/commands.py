@@ -1,5 +1,6 @@
 """What the commands share: parsing of flags and one clear line for every expected error."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ def run(main: Callable[..., None], *, arguments: bool = False) -> None:
     """
 
     def parse(argv: list[str]) -> list[str]:
+        _check_config(argv)
         try:
             rest = flags.FLAGS(argv)
         except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -39,3 +41,12 @@ def run(main: Callable[..., None], *, arguments: bool = False) -> None:
             sys.exit(130)
 
     app.run(guarded, flags_parser=parse)
+
+
+def _check_config(argv: list[str]) -> None:
+    """Ends the command if there is no such file as --config names; absl says it in many words."""
+    for option, value in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, given = option.partition("=")
+        path = (given if equals else value).partition(":")[0]
+        if name in ("--config", "-config") and not os.path.exists(path):
+            sys.exit(f"error: there is no config {path!r}: one is configs/cave.py:4")

@@ -1,4 +1,4 @@
-"""Writes trained weights as one safetensors file.
+r"""Writes trained weights as one safetensors file.
 
     python -m dualsr_jax.convert --weights runs/cave_x4 --half_weights runs/cave_x2 \
         --output cave_x4.safetensors

@@ -1,4 +1,4 @@
-"""Scores bicubic, CoarSR and DualSR on the test scenes of a config, with tables and figures.
+r"""Scores bicubic, CoarSR and DualSR on the test scenes of a config, with tables and figures.
 
     python -m dualsr_jax.evaluate --config configs/cave.py:4 --workdir runs/cave_x4 \
         --half_scale_workdir runs/cave_x2
@@ -19,7 +19,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,8 @@ from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
 from dualsr_jax.commands import run
-from dualsr_jax.data.scenes import Scene
 from dualsr_jax.figures import band_figure, spectra_figure
-from dualsr_jax.io.atomic import replacing
+from dualsr_jax.io.atomic import make_writable, replacing
 from dualsr_jax.io.weights import find_weights
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.degrade import Degradation
@@ -41,7 +40,7 @@ from dualsr_jax.protocols import get_protocol
 from dualsr_jax.reporting.evaluation import METHODS, RESULTS, bytes_of_cubes, file_name, write_cubes
 from dualsr_jax.self_check import check, compare, image_scores
 from dualsr_jax.training.checkpoint import check_model, restore_dualsr
-from dualsr_jax.training.loop import make_writable, open_parts
+from dualsr_jax.training.loop import open_parts
 from dualsr_jax.upscale import DualSR, reference_and_lr
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, file.py:argument.")
@@ -62,7 +61,7 @@ _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint",
     "latest",
     ["latest", "best"],
-    "Which checkpoint; the best is chosen on data.validation, or on training patches without it.",
+    "Which checkpoint; the best needs scenes held out in training, data.validation.",
 )
 _SAVE_CUBES = flags.DEFINE_bool(
     "save_cubes", True, "Write the cubes as <scene>.npz, which the report needs."
@@ -70,14 +69,20 @@ _SAVE_CUBES = flags.DEFINE_bool(
 _FIGURES = flags.DEFINE_enum("figures", "png", ["png", "pdf", "svg"], "Form of the figures.")
 
 
-def check_figures(settings: ConfigDict, scenes: list[Scene]) -> None:
-    """Raises ValueError if a band or pixel that figures should show does not exist."""
-    num_bands = scenes[0].cube.shape[-1]
-    wrong = [band for band in settings.bands if not 1 <= band <= num_bands]
-    if wrong:
-        raise ValueError(
-            f"config.evaluate.bands has {wrong}, but the scenes have bands 1 to {num_bands}"
-        )
+def figure_bands(bands: Sequence[int], num_bands: int) -> Sequence[int]:
+    """The bands that figures show, counted from 1: these, or others if one of them is not there."""
+    if all(1 <= band <= num_bands for band in bands):
+        return bands
+    others = round((num_bands + 1) / 3), round(2 * (num_bands + 1) / 3)
+    print(
+        f"config.evaluate.bands is {tuple(bands)}, but the scenes have bands 1 to {num_bands}: "
+        f"figures show {others}"
+    )
+    return others
+
+
+def check_pixels(settings: ConfigDict) -> None:
+    """Raises ValueError if a pixel that figures should show does not exist."""
     if not all(0 <= place <= 1 for pixel in settings.pixels for place in pixel):
         raise ValueError(f"config.evaluate.pixels must lie in [0, 1], got {settings.pixels}")
 
@@ -143,13 +148,14 @@ def _draw(
     form: str,
     hr: np.ndarray,
     cubes: Mapping[str, np.ndarray],
-    settings: ConfigDict,
+    bands: Sequence[int],
+    places: Sequence[tuple[float, float]],
     title: str,
 ) -> None:
-    """Draws the bands and the pixels of an image that the settings name."""
+    """Draws bands of an image, counted from 1, and spectra at places, as fractions of its sides."""
     height, width, _ = hr.shape
-    pixels = [(round(y * (height - 1)), round(x * (width - 1))) for y, x in settings.pixels]
-    band_figure(stem.with_name(f"{stem.name}_bands.{form}"), hr, cubes, settings.bands, title)
+    pixels = [(round(y * (height - 1)), round(x * (width - 1))) for y, x in places]
+    band_figure(stem.with_name(f"{stem.name}_bands.{form}"), hr, cubes, bands, title)
     spectra_figure(stem.with_name(f"{stem.name}_spectra.{form}"), hr, cubes, pixels, title)
 
 
@@ -210,7 +216,8 @@ def evaluate(
     check_model(dualsr.model, CoarSR(**config.model), str(weights))
     make_writable(output, "output")
     scenes = list(parts["test"])
-    check_figures(settings, scenes)
+    check_pixels(settings)
+    bands = figure_bands(settings.bands, scenes[0].cube.shape[-1])
     if save_cubes:
         needed = bytes_of_cubes([scene.cube.shape for scene in scenes], dualsr.model.scale)
         what = f"an evaluation of {len(scenes)} images with their cubes (--nosave_cubes: without)"
@@ -227,7 +234,7 @@ def evaluate(
         )
         cubes, records[scene.name] = evaluate_scene(dualsr, hr, lr, protocol)
         stem, title = file_name(scene.name), f"{scene.name}, x{dualsr.model.scale}"
-        _draw(output / stem, figures, hr, cubes, settings, title)
+        _draw(output / stem, figures, hr, cubes, bands, settings.pixels, title)
         if save_cubes:
             write_cubes(output, scene.name, reference=hr, lr=lr, results=cubes)
     results = {

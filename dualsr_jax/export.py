@@ -1,4 +1,4 @@
-"""Writes a trained network as one file of StableHLO that runs without this package.
+r"""Writes a trained network as one file of StableHLO that runs without this package.
 
     python -m dualsr_jax.export --weights runs/cave_x4 --half_weights runs/cave_x2 \
         --output cave_x4.stablehlo
@@ -85,6 +85,8 @@ def write_export(
         ValueError: as `export_dualsr`, or if the file exists and is not to be replaced.
         FileNotFoundError: if there is no such folder.
     """
+    if path.is_dir():
+        raise ValueError(f"{str(path)!r} is a folder: --output names a file, such as x4.stablehlo")
     if path.exists() and not overwrite:
         raise ValueError(f"{str(path)!r} exists: choose another --output, or add --overwrite")
     if not path.parent.is_dir():

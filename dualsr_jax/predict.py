@@ -65,7 +65,7 @@ def _tile(text: str | None) -> tuple[int, int] | None:
 
 def _dtype(text: str | None) -> np.dtype | None:
     try:
-        return None if text is None else np.dtype(text).newbyteorder("=")
+        return None if text is None else np.dtype(text)
     except TypeError as error:
         raise ValueError(f"--dtype={text}: expected a data type, such as int16") from error
 

@@ -64,9 +64,10 @@ def prepare(name: str, source: Path | None, data_dir: Path) -> Path:
         The folder of the prepared data set.
 
     Raises:
-        ValueError: if the data set is unknown, or the source is not it, incomplete or damaged.
+        ValueError: if the data set is unknown, or the source or the download is not it, incomplete
+            or damaged.
         FileNotFoundError: if there is no such source.
-        OSError: if it cannot be downloaded or written.
+        OSError: if the server cannot be reached or the data set cannot be written.
     """
     builder_class = load_builder(name)
     cube_set = builder_class.CUBE_SET

@@ -1,4 +1,4 @@
-"""Trains the coarse network.
+r"""Trains the coarse network.
 
     python -m dualsr_jax.train --config configs/cave.py:4 --workdir runs/cave_x4
 

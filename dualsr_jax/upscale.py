@@ -30,7 +30,7 @@ from dualsr_jax.scene.large_scene import MEMORY_GB
 
 Cube = Float[np.ndarray, "H W L"]
 STORAGES = ("float32", "bfloat16")  # of weights in a file
-_OVERSHOOT = 0.25  # more than bicubic reduction of values in [0, 1] can give
+_FAR = 1.0  # outside [0, 1], beyond bicubic overshoot and noise: values that nobody has divided
 Resized = Float[np.ndarray, "_ _ L"]
 
 
@@ -85,6 +85,14 @@ def reference_and_lr(
     return hr, low_resolution(hr, scale, degradation=degradation, name=name, seed=seed)
 
 
+def _check_unmasked(cube: Any) -> None:
+    if isinstance(cube, np.ma.MaskedArray):
+        raise ValueError(
+            "a plain NumPy array is expected, got a masked one: give "
+            "upscale(cube.filled(x), nodata=x), with a value x that no valid pixel has"
+        )
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _apply(model: CoarSR, variables: dict[str, Any], lr: jax.Array) -> jax.Array:
     return cast(jax.Array, model.apply(variables, lr))
@@ -127,9 +135,9 @@ class DualSR:
     """
 
     model: CoarSR
-    variables: dict[str, Any]
+    variables: dict[str, Any] = dataclasses.field(repr=False)
     half_model: CoarSR | None = None
-    half_variables: dict[str, Any] | None = None
+    half_variables: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
     iterations: int = 1
     ensemble: int = 1
 
@@ -161,17 +169,18 @@ class DualSR:
         """Super-resolves one cube.
 
         Args:
-            lr: `[H, W, L]`, in [0, 1] up to the overshoot of bicubic reduction.
+            lr: `[H, W, L]`, in [0, 1] up to overshoot and noise.
 
         Raises:
-            ValueError: if a pixel is NaN, infinite or far outside [0, 1], or there are fewer than
-                5 bands.
+            ValueError: if a pixel is masked, NaN, infinite or far outside [0, 1], or there are
+                fewer than 5 bands.
         """
+        _check_unmasked(lr)
         lr = np.asarray(lr, np.float32)
         broken = int(lr.size - np.isfinite(lr).sum())
         if broken:
             raise ValueError(f"{broken} pixels are NaN or infinite: fill them or drop the bands")
-        if lr.min() < -_OVERSHOOT or lr.max() > 1 + _OVERSHOOT:
+        if lr.min() < -_FAR or lr.max() > 1 + _FAR:
             raise ValueError(
                 f"values from {lr.min():g} to {lr.max():g} are not in [0, 1]: divide the cube by "
                 "the value of full intensity first"
@@ -211,9 +220,10 @@ class DualSR:
             Of the same type, `s` times as high and wide; integers are rounded and saturated.
 
         Raises:
-            ValueError: if it is no such cube, fewer than 5 bands are usable, or this object makes
-                another number of corrections than one.
+            ValueError: if it is no such cube or a masked array, fewer than 5 bands are usable, or
+                this object makes another number of corrections than one.
         """
+        _check_unmasked(cube)
         settings: Any = {
             "peak": peak,
             "dtype": None if dtype is None else np.dtype(dtype),

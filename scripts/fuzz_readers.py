@@ -87,7 +87,10 @@ def write_seeds(suffix: str, folder: Path) -> None:
 
         other.parent.mkdir()
         with h5py.File(other, "w") as file:
-            file.create_dataset("a/b/cube", data=cube, chunks=(3, 3, 3), compression="gzip")
+            packed = file.create_dataset(
+                "a/b/cube", data=cube, chunks=(3, 3, 3), compression="gzip"
+            )
+            packed.attrs.update({"_FillValue": 7, "missing_value": "none", "scale_factor": k})
 
 
 def damage(file: Path, rng: random.Random) -> None:

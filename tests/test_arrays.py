@@ -2,6 +2,10 @@ import numpy as np
 import pytest
 from scenes import small_networks, smooth
 
+from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.io.writers import create_cube
+from dualsr_jax.scene.arrays import upscale_array
+
 xarray = pytest.importorskip("xarray")
 
 
@@ -56,6 +60,28 @@ def test_labelled_arrays_come_back_as_they_were(rng, networks):
     xarray.testing.assert_identical(other.transpose("band", "y", "x"), found)
 
 
+def test_a_file_and_its_array_agree(tmp_path, rng, networks):
+    path, cube = tmp_path / "a.nc", smooth(rng, 21, 18, 7, np.int16, 5000.0)
+    cube[2:5, 7] = -1
+    metadata = Metadata(
+        nodata=-1.0,
+        bad_bands=np.arange(7) == 2,
+        scale=np.linspace(1e-4, 2e-4, 7),
+        reflectance_scale=6000.0,
+    )
+    with create_cube(path, cube.shape, cube.dtype, metadata) as writer:
+        writer.write(cube, 0, 0)
+    with xarray.open_dataset(path, mask_and_scale=False) as opened:
+        found = networks.upscale(opened["cube"])
+    expected = upscale_array(networks, cube, metadata)
+    np.testing.assert_array_equal(found.values.transpose(1, 2, 0), expected)
+    with xarray.open_dataset(path) as opened:  # floats, NaN where masked
+        found = networks.upscale(opened["cube"])
+    floats = np.where(cube == -1, np.nan, cube).astype(found.dtype)
+    expected = upscale_array(networks, floats, Metadata(bad_bands=metadata.bad_bands))
+    np.testing.assert_array_equal(found.values.transpose(1, 2, 0), expected)
+
+
 @pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 def test_rioxarray_agrees(rng, networks):
     rioxarray = pytest.importorskip("rioxarray")
@@ -79,10 +105,13 @@ def test_bad_input(rng, networks):
         (cube[..., :4], "the cube has 4 bands, at least 5 are needed"),
         ([1], "a NumPy array or an xarray.DataArray is expected, got list"),
         (xarray.DataArray(cube, dims=("a", "x", "b")), "expected three, one of them named 'y'"),
+        (np.ma.masked_less(cube, 0.1), r"got a masked one: give upscale\(cube.filled\(x\), nodata"),
         (-cube, "no value is positive .*: set the peak"),
     ):
         with pytest.raises(ValueError, match=message):
             networks.upscale(wrong)
+    with pytest.raises(ValueError, match="got a masked one"):
+        networks(np.ma.masked_less(cube, 0.1))
     cube[..., :2] = np.nan
     with pytest.raises(ValueError, match=r"4 of 6 bands are usable, .*: band 1 empty, 2 empty"):
         networks.upscale(cube)

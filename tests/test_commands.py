@@ -15,7 +15,7 @@ from scenes import random_variables
 from trainings import records, variables_of
 
 from dualsr_jax import imresize, restore_dualsr
-from dualsr_jax.evaluate import evaluate
+from dualsr_jax.evaluate import evaluate, figure_bands
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.reporting.evaluation import read_cubes, read_evaluation
@@ -34,24 +34,26 @@ def test_a_finished_run_is_left_alone_and_the_seed_decides(make_config, tmp_path
     assert np.abs(a - c).max() > 1e-3
 
 
-def test_the_latest_three_and_the_best_are_kept(make_config, tmp_path):
-    config = make_config(epochs=8 / 15, train__save_every_epochs=1 / 15)
+def test_the_latest_three_and_the_best_on_validation_scenes_are_kept(make_config, tmp_path):
+    each = {"train__save_every_epochs": 1 / 10, "train__learning_rate": 0.03}  # up and down
+    config = make_config(epochs=8 / 10, data__validation=("c",), evaluate__band_chunk=1, **each)
     train(config, tmp_path)
     steps = {int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
-    by_step = {r["step"]: r["psnr_db"] for r in records(tmp_path)}
+    by_step = {r["step"]: r["validation_psnr_db"] for r in records(tmp_path)}
     best = max(by_step, key=by_step.get)
     assert steps == {6, 7, 8} | {best}
-    assert variables_of(tmp_path, "best")[2] == best
-
-
-def test_validation_scenes_choose_the_best(make_config, tmp_path):
-    config = make_config(epochs=2 / 10, data__validation=("c",), train__save_every_epochs=1 / 10)
-    train(config, tmp_path)
-    model, variables, _ = variables_of(tmp_path)
+    model, variables, step = variables_of(tmp_path, "best")
+    assert step == best
     hr = np.load(f"{config.data.path}/c.npy").astype(np.float32)[:, :16] / 65535
     result = DualSR(model, variables)(low_resolution(hr, 2)).coarse
     expected = float(psnr_db(result.clip(0, 1), hr))
-    assert records(tmp_path)[-1]["validation_psnr_db"] == pytest.approx(expected, abs=1e-4)
+    assert by_step[best] == pytest.approx(expected, abs=1e-4)
+
+
+def test_nothing_is_best_without_validation_scenes(make_config, tmp_path):
+    train(make_config(epochs=2 / 15, train__save_every_epochs=1 / 15), tmp_path)
+    with pytest.raises(ValueError, match=r"was scored on scenes held out: take the latest"):
+        variables_of(tmp_path, "best")
 
 
 def test_the_moving_average_is_evaluated(make_config, tmp_path):
@@ -141,7 +143,7 @@ def test_degraded_training_and_evaluation(make_config, tmp_path):
     settings = {
         "degradation__kernel": "anisotropic",
         "degradation__sigma": (0.5, 2.0),
-        "degradation__noise": (0.05, 0.05),
+        "degradation__noise": (0.12, 0.12),
         "data__validation": ("c",),
         "train__clip_norm": 0.5,
         "train__schedule": "cosine",
@@ -190,8 +192,6 @@ def test_bad_workdirs_and_checkpoints(make_config, tmp_path, monkeypatch):
     for command in (train, evaluate):
         with pytest.raises(ValueError, match="another network: it has features=4, not 8"):
             command(other, tmp_path / "run")
-    with pytest.raises(ValueError, match=r"evaluate\.bands has \[9\], but .* bands 1 to 6"):
-        evaluate(make_config(evaluate__bands=(1, 9)), tmp_path / "run")
     with pytest.raises(ValueError, match="unknown protocol 'x'"):
         evaluate(make_config(protocol="x"), tmp_path / "run")
     with monkeypatch.context() as patch:
@@ -216,6 +216,24 @@ def test_bad_data_is_found_before_training(make_config, folder, tmp_path):
     with pytest.raises(ValueError, match="b has 1 pixels that are NaN"):
         train(make_config(data__path=str(broken)), tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_bands_of_figures(capsys):
+    assert figure_bands((10, 20), 31) == (10, 20)
+    assert figure_bands((10, 20), 8) == (3, 6)
+    assert "but the scenes have bands 1 to 8: figures show (3, 6)" in capsys.readouterr().out
+
+
+def test_dark_training_scenes_are_noticed(make_config, folder, tmp_path, capsys):
+    dark = tmp_path / "dark"
+    dark.mkdir()
+    for path in folder.glob("*.npy"):
+        np.save(dark / path.name, np.load(path) // 16)
+    for peak, warned in ((None, True), (4095, False)):
+        train(
+            make_config(epochs=1 / 15, data__path=str(dark), data__peak=peak), tmp_path / f"{peak}"
+        )
+        assert ("of full intensity: set config.data.peak" in capsys.readouterr().out) == warned
 
 
 def test_a_diverging_run_stops(make_config, tmp_path):
@@ -244,6 +262,11 @@ def test_errors_on_the_command_line(tmp_path):
     check = command("dualsr_jax.evaluate", "--config", "configs/smoke.py")
     assert check.returncode == 1
     assert "error: --workdir is needed" in check.stderr
+    none = command(*train_cave[:2], "configs/cve.py:4", *train_cave[3:])
+    assert (
+        none.stderr.strip()
+        == "error: there is no config 'configs/cve.py': one is configs/cave.py:4"
+    )
     scale = command(*train_cave[:2], "configs/cave.py:5", *train_cave[3:])
     assert scale.returncode == 1
     assert "unknown scale '5': expected configs/cave.py:2" in scale.stderr

@@ -119,3 +119,5 @@ def test_bad_input(tmp_path):
         write_export(dualsr, tmp_path / "x2.stablehlo")
     with pytest.raises(FileNotFoundError, match=r"there is no folder '.*none' for --output"):
         write_export(dualsr, tmp_path / "none" / "x2.stablehlo")
+    with pytest.raises(ValueError, match=r"is a folder: --output names a file"):
+        write_export(dualsr, tmp_path, overwrite=True)

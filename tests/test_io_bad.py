@@ -16,10 +16,12 @@ from PIL import Image
 from test_io_formats import TYPES, everything, random_cube, write
 
 from dualsr_jax.io import extras
+from dualsr_jax.io.atomic import replacing
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.readers import open_cube
 from dualsr_jax.io.writers import create_cube
 
+PLACE = {"transform": (1.0, 0.0, 5.0, 0.0, -1.0, 5.0)}
 CUBE = random_cube((6, 5, 7), "uint16")
 
 
@@ -287,13 +289,49 @@ def test_a_json_file_is_refused_and_replaced_like_the_cube(tmp_path, name, monke
     assert not list(tmp_path.iterdir())
 
 
-def test_folders_of_other_things_are_not_replaced(tmp_path):
-    for name in ("bands", "a.tif"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "thesis.png").touch()
-        with pytest.raises(ValueError, match=rf"{name} is a folder, and not one of {name}_01"):
-            write(tmp_path / name, CUBE, overwrite=True)
-        assert (tmp_path / name / "thesis.png").exists()
+def test_folders_of_other_images_are_not_replaced(tmp_path):
+    image = tmp_path / "results" / "a.tif"
+    image.parent.mkdir()
+    image.touch()
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=r"more than .*write into it \(--output=.*results/"):
+            write(tmp_path / "results", CUBE, overwrite=overwrite)
+    assert image.exists()
+
+
+def test_the_files_of_others_stay(tmp_path):
+    path, hidden = tmp_path / "git", tmp_path / ".git"
+    hidden.mkdir()
+    (hidden / "HEAD").write_text("somebody's")
+    write(path, CUBE)
+    assert (hidden / "HEAD").read_text() == "somebody's"
+    (path / "notes.txt").write_text("somebody's")
+    with pytest.raises(ValueError, match=r"git holds more than a cube of its name: choose another"):
+        write(path, CUBE, overwrite=True)
+    for name in ("a.zarr", "a.npy"):
+        folder = tmp_path / name
+        if name == "a.zarr":
+            folder.write_text("somebody's")
+        else:
+            folder.mkdir()
+        with pytest.raises(ValueError, match=r"a\.\w+ is a (file|folder), and a (file|folder) is"):
+            write(folder, CUBE, overwrite=True)
+    with (
+        pytest.raises(IsADirectoryError, match="a file cannot take its place"),
+        replacing(tmp_path / "a.npy") as beside,
+    ):
+        beside.touch()
+    assert {p.name for p in tmp_path.iterdir()} == {"git", ".git", "a.zarr", "a.npy"}
+
+
+def test_raw_files_that_would_be_taken_for_each_other(tmp_path):
+    write(tmp_path / "a.img", CUBE)
+    with pytest.raises(ValueError, match=r"a\.img has the ENVI header a\.hdr already"):
+        write(tmp_path / "a.bsq", CUBE, overwrite=True)
+    (tmp_path / "a.img").rename(tmp_path / "a")
+    (tmp_path / "a.dat").touch()
+    with pytest.raises(ValueError, match=r"a\.hdr are a, a\.dat: name the one that holds"):
+        read(tmp_path / "a.hdr")
 
 
 def test_blocks_and_shapes_that_do_not_fit(tmp_path):
@@ -354,6 +392,22 @@ def test_band_images_that_are_none(tmp_path):
     Image.fromarray(CUBE[:3, :, 0].astype(np.uint8)).save(tmp_path / "2.png")
     with pytest.raises(ValueError, match="all bands of a cube must agree"):
         read(tmp_path)
+    for suffix in ("png", "bmp", "tif"):
+        folder = tmp_path / suffix
+        folder.mkdir()
+        Image.linear_gradient("L").quantize(7).save(folder / f"1.{suffix}")
+        with pytest.raises(ValueError, match=rf"1\.{suffix} holds indices into a palette"):
+            read(folder)
+    write(tmp_path / "tif" / "1.tif", CUBE[..., :1], Metadata(nodata=3.0, **PLACE), overwrite=True)
+    write(tmp_path / "tif" / "2.tif", CUBE[..., :1], Metadata(nodata=4.0, **PLACE))
+    with pytest.raises(ValueError, match=r"2\.tif has no data at 4.0, the band before it at 3.0"):
+        read(tmp_path / "tif")
+    write(tmp_path / "tif" / "1.tif", CUBE, Metadata(**PLACE), overwrite=True)
+    with pytest.raises(ValueError, match=r"1\.tif holds 7 bands: one a file is expected"):
+        read(tmp_path / "tif")
+    write(tmp_path / "tif" / "1.tif", CUBE[..., :3], Metadata(**PLACE), overwrite=True)
+    with pytest.raises(ValueError, match=r"1\.tif is a colour image"):
+        read(tmp_path / "tif")
 
 
 def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import xarray
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from dualsr_jax.io.metadata import Metadata, from_variables, to_variables
 from dualsr_jax.io.raw import RawArray
@@ -194,8 +195,8 @@ def test_gdal_and_xarray_read_what_is_written(tmp_path):
         ".nc": "NETCDF:{}:cube",
     }
     for suffix, name in names.items():
-        path = tmp_path / f"cube{suffix}"
-        write(path, cube, metadata, overwrite=True)
+        path = tmp_path / f"{'second' if suffix == '.bil' else 'cube'}{suffix}"
+        write(path, cube, metadata)
         path = path.with_suffix(".img") if suffix == ".hdr" else path
         with rasterio.open(name.format(path)) as dataset:
             np.testing.assert_array_equal(dataset.read().transpose(1, 2, 0), cube)
@@ -270,6 +271,93 @@ def test_files_of_others(tmp_path, rng):
     assert found["cog.tif"].transform == found["bands"].transform == (2, 0, 10, 0, -2, 20)
     assert found["bands"].nodata == 3
     assert rasterio.crs.CRS.from_wkt(found["bands"].crs) == rasterio.crs.CRS.from_wkt(UTM)
+
+
+def test_band_images_are_in_the_order_of_their_numbers(tmp_path):
+    for k in (1, 2, 9, 10, 11, 100):
+        Image.fromarray(np.full((2, 3), k, np.uint8)).save(tmp_path / f"s2_band{k}.png")
+    with open_cube(tmp_path) as reader:
+        cube = reader.read(slice(0, 1), slice(0, 1))
+    assert cube.ravel().tolist() == [1, 2, 9, 10, 11, 100]
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint32", "float64"])
+def test_band_tiffs_are_as_stored_and_say_their_scales(tmp_path, dtype):
+    cube, m = random_cube((3, 4, 5), dtype), everything(5)
+    m = dataclasses.replace(m, tags={}, nodata=0.0)
+    for k in range(5):
+        write(tmp_path / f"{k}.tif", cube[..., k : k + 1], m.select([k]))
+    with open_cube(tmp_path) as reader:
+        np.testing.assert_array_equal(reader.read(slice(None), slice(None)), cube)
+        assert reader.dtype == dtype
+        assert_same(reader.metadata, m)
+    other = dataclasses.replace(m.select([4]), scale=None, bad_bands=None)
+    write(tmp_path / "4.tif", cube[..., 4:], other, overwrite=True)
+    beside = tmp_path.with_name(tmp_path.name + ".json")
+    beside.write_text('{"nodata": [3], "bbl": [1, 1, 0, 0, 1]}')
+    with open_cube(tmp_path) as reader:
+        assert reader.metadata.scale.tolist() == [1e-4] * 4 + [1]
+        assert reader.metadata.nodata == 3
+        assert reader.metadata.bad_bands.tolist() == [False, False, True, True, False]
+        np.testing.assert_allclose(reader.metadata.wavelengths, m.wavelengths)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"_FillValue": -9999}, {"nodata": -9999}),
+        ({"missing_value": -9999}, {"nodata": -9999}),
+        ({"_FillValue": np.nan, "missing_value": -9999}, {"nodata": -9999}),
+        ({"scale_factor": 1e-4, "add_offset": 0.5}, {"scale": 1e-4, "offset": 0.5}),
+        ({"Data_Ignore_Value": -9999.0, "Scale_Factor": 1e4},  # as in NEON's files
+         {"nodata": -9999, "reflectance_scale": 1e4}),
+        ({"Scale_Factor": 1e4, "missing_value": "none", "_FillValue": [1, 2]}, {}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("suffix", [".h5", ".nc", ".zarr"])
+def test_attributes_of_others(tmp_path, suffix, attributes, expected):
+    cube = np.ones((3, 4, 5), np.float32)
+    if suffix == ".h5":
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file["site/cube"] = cube
+            file["site/cube"].attrs.update(attributes)
+    elif suffix == ".zarr":
+        array = zarr.create_array(tmp_path / "a.zarr", data=cube)
+        array.attrs.update({k: "NaN" if v is np.nan else v for k, v in attributes.items()})
+    else:
+        write(tmp_path / "a.nc", cube)
+        with h5py.File(tmp_path / "a.nc", "a") as file:
+            file["cube"].attrs.update(attributes)
+    with open_cube(tmp_path / f"a{suffix}") as reader:
+        assert_same(reader.metadata, Metadata(**{
+            name: np.full(5, value) if name in ("scale", "offset") else value
+            for name, value in expected.items()
+        }))  # fmt: skip
+
+
+def test_scale_factors_above_1_in_hdf5_are_not_taken(tmp_path):
+    """CF multiplies by them, other files divide: only NetCDF and Zarr are CF."""
+    for suffix in (".h5", ".nc"):
+        write(tmp_path / f"a{suffix}", np.ones((3, 4, 5), np.int16))
+        with h5py.File(tmp_path / f"a{suffix}", "a") as file:
+            file["cube"].attrs.update({"scale_factor": 1e4, "add_offset": 3.0})
+    with open_cube(tmp_path / "a.h5") as reader:
+        assert_same(reader.metadata, Metadata())
+    with open_cube(tmp_path / "a.nc") as reader:
+        assert_same(reader.metadata, Metadata(scale=np.full(5, 1e4), offset=np.full(5, 3.0)))
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_units_and_names_stay_with_the_variable(tmp_path, suffix):
+    tags = {"units": "W m-2 sr-1", "long_name": "radiance", "history": "of the file"}
+    path = tmp_path / f"a{suffix}"
+    write(path, np.ones((3, 4, 5), np.float32), Metadata(tags=tags))
+    opened = xarray.open_dataset(path, engine="zarr" if suffix == ".zarr" else None)
+    assert opened["cube"].attrs == {k: tags[k] for k in ("units", "long_name")}
+    assert opened.attrs == {"Conventions": "CF-1.8", "history": "of the file"}
+    opened.close()
+    with open_cube(path) as reader:
+        assert reader.metadata.tags == tags
 
 
 @pytest.mark.parametrize("suffix", [".hdr", ".tif", ".h5", ".zarr"])

@@ -67,6 +67,14 @@ def test_images_are_the_same_in_memory_and_on_disk(scenes, memory_gb):
             np.testing.assert_array_equal(images.patch(k, row, column, 8), expected)
 
 
+def test_the_checksum_is_of_the_pixels_before_resizing(scenes):
+    expected = Images(scenes).checksum
+    turned = [Scene(s.name, np.asfortranarray(s.cube)) for s in scenes]
+    assert Images(turned, resize_scales=(0.5, 0.75)).checksum == expected
+    turned[1].cube[3, 4, 5] += 1e-3
+    assert Images(turned).checksum != expected
+
+
 def test_a_full_disk_is_named():
     code = (
         "import resource\n"

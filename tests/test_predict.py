@@ -38,7 +38,7 @@ def weights(tmp_path_factory):
     model = CoarSR(2, **SMALL)
     state = create_state(model, optax.sgd(0.1), jax.random.key(0))
     with Checkpoints(folder) as checkpoints:
-        checkpoints.save(state, model, {}, psnr_db=30.0)
+        checkpoints.save(state, model, {})
     return Weights(folder)
 
 
@@ -164,12 +164,48 @@ def test_refused_before_any_work(scene, weights, tmp_path, monkeypatch):
         patch.setattr(work_folder.shutil, "disk_usage", lambda _: free)
         with pytest.raises(ValueError, match=r"x2 of .* needs .* GB in .* are free: make room"):
             predict(scene, output, weights, Options())
-    with pytest.raises(ValueError, match=r"scene\.hdr would be written over itself"):
-        predict(scene, scene.with_suffix(".img"), weights, Options(overwrite=True))
+    link = tmp_path / "link.hdr"
+    link.symlink_to(scene)
+    link.with_suffix(".img").symlink_to(scene.with_suffix(".img"))
+    for source in (scene, link, tmp_path / "x" / ".." / "scene.img"):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        with pytest.raises(ValueError, match=r" would be written over itself"):
+            predict(source, scene.with_suffix(".img"), weights, Options(overwrite=True))
+    report = tmp_path / "file"
+    report.touch()
+    with pytest.raises(ValueError, match=r"the report '.*file' cannot be written \(File exists"):
+        predict(scene, output, weights, Options(report=report))
     assert not list(tmp_path.glob(".*"))  # nothing to go on from
     output.touch()
     with pytest.raises(ValueError, match=r"made\.tif exists"):
         predict(scene, output, weights, Options())
+
+
+def test_a_second_run_leaves_the_first_alone(scene, weights, tmp_path, monkeypatch):
+    output, compute = tmp_path / "made.npy", command.Scene.compute
+
+    def twice(*arguments):
+        with pytest.raises(ValueError, match="another run is using the output"):
+            predict(scene, output, weights, Options(tile=TILE))
+        return compute(*arguments)
+
+    monkeypatch.setattr(command.Scene, "compute", twice)
+    predict(scene, output, weights, Options(tile=TILE, dtype=np.dtype(">i2")))
+    assert read(output)[0].shape == (80, 72, 7)
+
+
+def test_tiles_of_a_changed_scene_are_not_used(scene, weights, tmp_path, monkeypatch):
+    """Upside down, it has the same statistics."""
+    output, finish = tmp_path / "made.npy", command._second_pass
+    monkeypatch.setattr(command, "_second_pass", None)
+    with pytest.raises(TypeError):  # stopped after all tiles
+        predict(scene, output, weights, Options(tile=TILE))
+    cube, metadata = read(scene)
+    with create_cube(scene, cube.shape, cube.dtype, metadata, overwrite=True) as writer:
+        writer.write(cube[::-1], 0, 0)
+    monkeypatch.setattr(command, "_second_pass", finish)
+    with pytest.raises(ValueError, match=r"interrupted run of another kind \(other content"):
+        predict(scene, output, weights, Options(tile=TILE))
 
 
 def test_errors_on_the_command_line(scene, weights, tmp_path):

@@ -188,9 +188,7 @@ def test_sixteen_bits(rng):
 
 def test_download(folder, cubes, little, tmp_path):
     (tmp_path / "www").mkdir()
-    with zipfile.ZipFile(tmp_path / "www" / "cave.zip", "w") as archive:
-        for path in folder.rglob("*.png"):
-            archive.write(path, path.relative_to(folder))
+    zipped = tmp_path / "www" / "cave.zip"
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
@@ -200,6 +198,16 @@ def test_download(folder, cubes, little, tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         little(url=f"http://127.0.0.1:{server.server_port}/cave.zip")
+        by_hand = "get it from https://example.org, unpack it and give its folder with --so"
+        with pytest.raises(ValueError, match=rf"could not be downloaded \(.*404\.\): {by_hand}"):
+            prepare("little_cave", None, tmp_path / "tfds")
+        zipped.write_text("<html>It has moved.</html>")
+        with pytest.raises(ValueError, match=rf"downloaded \(File is not a zip file\): {by_hand}"):
+            prepare("little_cave", None, tmp_path / "tfds")
+        assert files(tmp_path / "tfds") == []  # or it would be taken again
+        with zipfile.ZipFile(zipped, "w") as archive:
+            for path in folder.rglob("*.png"):
+                archive.write(path, path.relative_to(folder))
         prepared = prepare("little_cave", None, tmp_path / "tfds")
         server.shutdown()
     assert open_source("tfds", str(prepared)).names == SCENES

@@ -8,6 +8,7 @@ nothing is left of it when the process ends, however it ends.
 import os
 import tempfile
 import weakref
+import zlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -30,6 +31,7 @@ class Images:
     Attributes:
         names: of the scene of each image.
         shapes: `(H, W, L)` of each image.
+        checksum: CRC-32 of all pixels, before resizing: that rounds differently on other machines.
     """
 
     def __init__(
@@ -54,11 +56,13 @@ class Images:
         """
         self.names: list[str] = []
         self.shapes: list[tuple[int, int, int]] = []
+        self.checksum = 0
         self._arrays: list[np.ndarray | int] = []  # or where in the file an image begins
         self._file = tempfile.TemporaryFile()  # noqa: SIM115, open as long as the object lives
         weakref.finalize(self, self._file.close)
         left = memory_gb * 1e9
         for scene in scenes:
+            self.checksum = zlib.crc32(np.ascontiguousarray(scene.cube).data, self.checksum)
             for scale in resize_scales:
                 image = quantise(scene.cube if scale == 1 else imresize(scene.cube, scale))
                 height, width, bands = image.shape

@@ -103,7 +103,7 @@ class PatchSampler:
         return iter(dataset.to_iter_dataset(options))
 
     def settings(self) -> dict[str, int | bool | str | None]:
-        """All that decides which sample is where in a step, by name."""
+        """All that decides the samples of a step, by name."""
         images = zip(self._images.names, self._images.shapes, strict=True)
         return {
             "patch_size": self._patch_size,
@@ -116,6 +116,7 @@ class PatchSampler:
                 f"image {number}": f"{name} {'x'.join(map(str, shape))}"
                 for number, (name, shape) in enumerate(images, start=1)
             },
+            "pixels": f"CRC-32 {self._images.checksum:08x}",
         }
 
     def scene_name(self, sample: int) -> str:

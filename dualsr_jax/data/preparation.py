@@ -16,6 +16,7 @@ import hashlib
 import re
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -169,17 +170,31 @@ class CubeSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         """One split of all scenes."""
         folder = self._source or self.CUBE_SET.packaged
-        if folder is None:
-            return {SPLIT: self._unpacked(Path(dl_manager.download(self.CUBE_SET.url)))}
-        return {SPLIT: self._generate_examples(folder)}
+        if folder is not None:
+            return {SPLIT: self._generate_examples(folder)}
+        try:
+            archive = Path(dl_manager.download(self.CUBE_SET.url))
+        except tfds.download.DownloadError as error:
+            raise self._not_downloaded(error) from error
+        return {SPLIT: self._unpacked(archive)}
+
+    def _not_downloaded(self, error: Exception) -> ValueError:
+        cube_set = self.CUBE_SET
+        return ValueError(
+            f"{cube_set.title} could not be downloaded ({error}): get it from {cube_set.homepage}, "
+            f"unpack it and give its folder with --source, laid out as: {cube_set.layout}"
+        )
 
     def _unpacked(self, archive: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         """The examples of a downloaded archive, unpacked beside what is written."""
-        with (
-            tempfile.TemporaryDirectory(dir=self._data_dir) as folder,
-            zipfile.ZipFile(archive) as packed,
-        ):
-            packed.extractall(folder)
+        with tempfile.TemporaryDirectory(dir=self._data_dir) as folder:
+            try:
+                with zipfile.ZipFile(archive) as packed:
+                    packed.extractall(folder)
+            except (zipfile.BadZipFile, zlib.error) as error:
+                archive.unlink()  # TFDS would take it again
+                archive.with_name(f"{archive.name}.INFO").unlink()  # and its size
+                raise self._not_downloaded(error) from error
             yield from self._generate_examples(Path(folder))
 
     def scenes(self, folder: Path) -> Iterator[tuple[str, Stored]]:

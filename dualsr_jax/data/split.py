@@ -11,8 +11,9 @@ file of the same form:
     indian_pines[97:, :]
 
 A line is a scene's name, with `*` and `?` as wildcards, or a rectangular part of it with Python's
-slices of rows and columns. `[train]` without lines means all scenes that are named nowhere else;
-so does a missing `[train]`. Parts share no pixel.
+slices of rows and columns. Wildcards in `[train]` leave out what shares pixels with another part.
+`[train]` without lines means all scenes that are named nowhere else; so does a missing `[train]`.
+Parts share no pixel.
 """
 
 import configparser
@@ -50,6 +51,11 @@ class Selection:
             )
         top, bottom, left, right = (int(n) if n else None for n in match.groups()[1:])
         return cls(match[1], slice(top, bottom), slice(left, right), text)
+
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether its text may select several scenes."""
+        return "*" in self.text or "?" in self.text
 
     def overlaps(self, other: "Selection") -> bool:
         """Whether the two share a pixel."""
@@ -140,7 +146,8 @@ def split(
         how: the name of a published split of `data_set`; "random", a share of the scenes for
             testing; "fold K/N", the K-th of N folds for testing; or the path of a split file.
         data_set: name of the data set, for its published splits.
-        validation: selections that are held out of training, besides those of a split file.
+        validation: selections besides those of a split file; held out of training, even if its
+            lines name them.
         test_share: share of the scenes that "random" tests on, in (0, 1).
         seed: of the order of "random" and "fold".
 
@@ -167,16 +174,16 @@ def split(
         raise ValueError(f"unknown data.split {how!r}: expected {known}{_FORMS}")
 
     select = _selector(names)
-    parts = {
-        "validation": select([*texts.get("validation", ()), *validation]),
-        "test": select(texts["test"]),
-    }
-    held_out = {selection.name for part in parts.values() for selection in part}
-    rest = sorted(set(names) - held_out)
-    parts["train"] = select(texts.get("train") or rest)
-    if texts.get("train"):  # data.validation takes whole scenes out of a listed training part
-        taken = {Selection.parse(text).name for text in validation}
-        parts["train"] = [s for s in parts["train"] if s.name not in taken]
+    listed, added = select(texts.get("validation", ())), select(validation)
+    parts = {"validation": listed + added, "test": select(texts["test"])}
+    held_out = parts["validation"] + parts["test"]
+    rest = sorted(set(names) - {selection.name for selection in held_out})
+    parts["train"] = [
+        selection
+        for selection in select(texts.get("train") or rest)
+        # A wildcard gives way to all other parts, a name to data.validation only.
+        if not any(map(selection.overlaps, held_out if selection.is_wildcard else added))
+    ]
     for part in ("train", "test"):
         if not parts[part]:
             raise ValueError(

@@ -1,8 +1,9 @@
-"""Writing of files and folders that are whole or not there."""
+"""Writing of files and folders that are whole or not there, and whether one can write at all."""
 
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +13,20 @@ def replacing(path: Path) -> Iterator[Path]:
     """Gives a path beside `path` to write to, which takes its place when the block ends well.
 
     What is written there may be a file or a folder. A folder cannot take another's place in one
-    step: the old one is moved aside first, and is back if the move fails.
+    step: the old one is moved aside first, and is back if the move fails. A file never takes a
+    folder's place. One process at a time: what lies there already is of a run that was killed.
+
+    Raises:
+        IsADirectoryError: if a folder is in the place of the file that was written.
     """
-    beside = path.with_name("." + path.name)
-    remove(beside)  # of a run that was killed
+    beside = path.with_name(f".partial.{path.name}")
+    remove(beside)
     try:
         yield beside
         if path.is_dir() and not path.is_symlink():
-            old = path.with_name("." + path.name + ".old")
+            if not beside.is_dir():
+                raise IsADirectoryError(f"{path} is a folder: a file cannot take its place")
+            old = path.with_name(f".replaced.{path.name}")
             remove(old)
             os.rename(path, old)
             try:
@@ -40,3 +47,24 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def make_writable(folder: Path, flag: str) -> None:
+    """Creates a folder and proves that it can be written.
+
+    Args:
+        folder: to create, if it does not exist.
+        flag: of the command line that names it, for the error.
+
+    Raises:
+        ValueError: if it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"the {flag} {str(folder)!r} cannot be written ({error.strerror}): choose another "
+            f"with --{flag}"
+        ) from error

@@ -1,13 +1,16 @@
-"""Folders of grey images, one a band, in the order of their names: the layout of CAVE.
+"""Folders of grey images, one a band, in the order of the numbers in their names: as in CAVE.
 
-Contract: RGB or RGBA images whose channels are equal count as grey. The images are read whole. The
-metadata stands beside the folder as JSON; that of a folder of GeoTIFFs in the first of them.
+Contract: RGB or RGBA images whose channels are equal count as grey. The images are read whole, TIFF
+by GDAL as it is stored. The metadata stands beside the folder as JSON; what that does not say, in
+the GeoTIFFs: what is per band in each of them, the rest in the first.
 """
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,22 +22,30 @@ from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.raw import RawArray, staged
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
-_GEOTIFF_TAGS = (33550, 34264, 34735)  # pixel scale, transformation, coordinate system
+_MOST_CHANNELS = 4  # red, green, blue and alpha
+# Of a band that does not say it, where others do.
+_UNSAID = {"wavelengths": np.nan, "fwhm": np.nan, "bad_bands": False, "scale": 1.0, "offset": 0.0}
 
 
 def band_images(folder: Path) -> list[Path]:
-    """The images of a folder, in order of their names; previews left out."""
-    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    """The images of a folder, `b2.png` before `b10.png`; previews left out."""
+    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
     # CAVE has an RGB preview beside the bands, as .bmp
     bands = [path for path in images if path.suffix.lower() != ".bmp"]
-    return bands or images
+    return sorted(bands or images, key=_text_and_numbers)
+
+
+def _text_and_numbers(path: Path) -> tuple[list[Any], str]:
+    parts = re.split(r"(\d+)", path.name)  # every second one is a number
+    return [int(part) if k % 2 else part for k, part in enumerate(parts)], path.name
 
 
 def open_band_images(folder: Path, key: str | None = None) -> CubeReader:
     """Opens a folder of band images; `key` is of no meaning here.
 
     Raises:
-        ValueError: if there are none, one is damaged or in colour, or they do not agree.
+        ValueError: if there are none, one is damaged or in colour, they do not agree, or they are
+            TIFF and the extra `geo` is missing.
     """
     paths = band_images(folder)
     if not paths:
@@ -42,42 +53,71 @@ def open_band_images(folder: Path, key: str | None = None) -> CubeReader:
             f"{folder} is no cube: there are no images ({', '.join(IMAGE_SUFFIXES)}) in it"
         )
     bands: list[np.ndarray] = []
+    beside: list[Metadata] = []
     for path in paths:
-        band = _band(path)
+        band, metadata = _band(path)
         if bands and (band.shape, band.dtype) != (bands[0].shape, bands[0].dtype):
             raise BadFileError(
                 f"{path} is {band.shape} {band.dtype}, the band before it {bands[0].shape} "
                 f"{bands[0].dtype}: all bands of a cube must agree"
             )
+        if beside and repr(metadata.nodata) != repr(beside[0].nodata):
+            raise BadFileError(
+                f"{path} has no data at {metadata.nodata}, the band before it at "
+                f"{beside[0].nodata}: all bands of a cube must agree"
+            )
         bands.append(band)
-    metadata = read_json(folder, len(bands))
-    if metadata.transform is None and _georeferenced(paths[0]):
-        with open_geotiff(paths[0]) as first:
-            m = first.metadata
-        metadata = dataclasses.replace(metadata, crs=m.crs, transform=m.transform, nodata=m.nodata)
+        beside.append(metadata)
+    said = {k: v for k, v in vars(read_json(folder, len(bands))).items() if v is not None}
+    metadata = dataclasses.replace(_together(beside), **said)
     return CubeReader(folder, np.stack(bands), (1, 2, 0), metadata)
 
 
-def _band(path: Path) -> np.ndarray:
+def _band(path: Path) -> tuple[np.ndarray, Metadata]:
+    metadata = Metadata()
+    if path.suffix.lower() in (".tif", ".tiff"):
+        with open_geotiff(path) as reader:
+            if reader.shape[2] > _MOST_CHANNELS:
+                raise BadFileError(
+                    f"{path} holds {reader.shape[2]} bands: one a file is expected in a folder"
+                )
+            band = reader.read(slice(None), slice(None))
+            metadata = reader.metadata.select([0])
+    else:
+        band = _picture(path)
+    if band.ndim == 3:  # watercolors_ms of CAVE: RGBA with equal channels
+        colours = band[..., : min(3, band.shape[-1])]
+        if not (colours[..., 1:] == colours[..., :1]).all():
+            raise BadFileError(f"{path} is a colour image: one grey image a band is expected")
+        band = colours[..., 0]
+    return band, metadata
+
+
+def _picture(path: Path) -> np.ndarray:
     with damage_told(path):
         try:
             with Image.open(path) as image:
-                band = np.asarray(image)
+                if image.mode in ("P", "PA"):
+                    raise BadFileError(
+                        f"{path} holds indices into a palette: save it as a grey image"
+                    )
+                picture = np.asarray(image)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ValueError(str(error)) from error
-    if band.ndim == 3:  # watercolors_ms of CAVE: RGBA with equal channels
-        colours = band[..., : min(3, band.shape[-1])]
-        if not (colours == colours[..., :1]).all():
-            raise BadFileError(f"{path} is a colour image: one grey image a band is expected")
-        band = colours[..., 0]
-    if band.dtype == np.int32 and path.suffix.lower() == ".png":  # as Pillow shows some of 16 bits
-        band = band.astype(np.uint16)
-    return band
+    # Pillow shows some PNG images of 16 bits as int32.
+    return picture.astype(np.uint16) if picture.dtype == np.int32 else picture
 
 
-def _georeferenced(path: Path) -> bool:
-    with Image.open(path) as image:
-        return any(tag in getattr(image, "tag_v2", {}) for tag in _GEOTIFF_TAGS)
+def _together(bands: Sequence[Metadata]) -> Metadata:
+    """Of the cube, from that of each band."""
+    fields: dict[str, Any] = {}
+    for name, unsaid in _UNSAID.items():
+        values = [getattr(band, name) for band in bands]
+        if any(value is not None for value in values):
+            fields[name] = np.concatenate([[unsaid] if v is None else v for v in values])
+    names = tuple(band.band_names[0] if band.band_names else "" for band in bands)
+    fields["band_names"] = names if any(names) else None
+    return dataclasses.replace(bands[0], **fields, tags={})
 
 
 @contextlib.contextmanager

@@ -124,6 +124,7 @@ class CubeReader:
         shape: (H, W, L).
         dtype: as stored, in this machine's byte order.
         metadata: what the file says beside the pixels.
+        files: all that it is read from, `path` among them.
     """
 
     def __init__(
@@ -133,6 +134,8 @@ class CubeReader:
         axes: tuple[int, int, int],
         metadata: Metadata,
         close: Callable[[], object] = lambda: None,
+        *,
+        files: Sequence[Path] = (),
     ) -> None:
         """Opens a source.
 
@@ -142,11 +145,12 @@ class CubeReader:
             axes: of the source that are rows, columns and bands.
             metadata: what the file says beside the pixels.
             close: frees the source.
+            files: beside `path`, of formats of several files.
 
         Raises:
             ValueError: if it is empty or its values are no real numbers.
         """
-        self.path, self.metadata = path, metadata
+        self.path, self.metadata, self.files = path, metadata, (path, *files)
         self._source, self._axes, self._close = source, axes, close
         self.shape = (
             int(source.shape[axes[0]]),

@@ -49,7 +49,7 @@ def open_envi(path: Path, key: str | None = None) -> CubeReader:
         with damage_told(header):
             metadata = to_metadata(entries, shape[_AXES[interleave][2]])
         array = RawArray(file, shape, dtype, offset)
-        return CubeReader(path, array, _AXES[interleave], metadata, file.close)
+        return CubeReader(path, array, _AXES[interleave], metadata, file.close, files=(header, raw))
     except BaseException:
         file.close()
         raise
@@ -70,17 +70,27 @@ def _header(raw: Path) -> Path:
     )
 
 
-def _raw(header: Path) -> Path:
+def _raw_files(header: Path) -> list[Path]:
+    """What may be the pixels of a header, each file once where names differ in case alone."""
     stem = header.with_suffix("")
-    names = [stem, *(stem.with_name(stem.name + s) for s in RAW_SUFFIXES)]
-    names += [stem.with_name(stem.name + s.upper()) for s in RAW_SUFFIXES]
-    for candidate in names:
-        if candidate.is_file():
-            return candidate
-    raise FileNotFoundError(
-        f"there are no pixels beside the ENVI header {header}: expected {stem.name} with no suffix "
-        f"or one of {', '.join(RAW_SUFFIXES)}"
-    )
+    suffixes = ["", *RAW_SUFFIXES, *(suffix.upper() for suffix in RAW_SUFFIXES)]
+    names = [stem.with_name(stem.name + suffix) for suffix in suffixes]
+    return list({name.stat().st_ino: name for name in names if name.is_file()}.values())
+
+
+def _raw(header: Path) -> Path:
+    there = _raw_files(header)
+    if not there:
+        raise FileNotFoundError(
+            f"there are no pixels beside the ENVI header {header}: expected "
+            f"{header.with_suffix('').name} with no suffix or one of {', '.join(RAW_SUFFIXES)}"
+        )
+    if len(there) > 1:
+        raise BadFileError(
+            f"beside the ENVI header {header} are {', '.join(path.name for path in there)}: name "
+            "the one that holds the pixels instead of the header"
+        )
+    return there[0]
 
 
 def _read_header(path: Path) -> dict[str, str]:
@@ -175,12 +185,19 @@ def create_envi(
     """Writes a cube, its pixels straight to their place; the header appears last.
 
     Raises:
-        ValueError: if a header cannot hold the type or the transform.
+        ValueError: if a header cannot hold the type or the transform, or another raw file stands
+            beside it.
     """
     if dtype not in _CODES:
         known = ", ".join(str(known) for known in _CODES)
         raise ValueError(f"ENVI has no data type for {dtype}, only for {known}")
     header, raw = envi_pair(path)
+    others = [file for file in _raw_files(header) if not (raw.exists() and file.samefile(raw))]
+    if others:
+        raise ValueError(
+            f"{others[0]} has the ENVI header {header.name} already: choose another name than "
+            f"{raw.name}, or remove it"
+        )
     interleave = raw.suffix[1:].lower() if raw.suffix.lower() in (".bil", ".bip") else "bsq"
     entries = {
         "samples": str(shape[1]),

@@ -18,7 +18,8 @@ def optional(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ValueError(
-            f'this needs the package {module.split(".")[0]!r}: pip install "dualsr-jax[{extra}]"'
+            f'this needs the package {module.split(".")[0]!r}: pip install -e ".[{extra}]", in the '
+            "folder of dualsr_jax"
         ) from error
 
 

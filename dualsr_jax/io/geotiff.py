@@ -56,7 +56,7 @@ def open_geotiff(path: Path, key: str | None = None) -> CubeReader:
 
     Raises:
         FileNotFoundError: if it is not there.
-        ValueError: if it is damaged, of complex numbers, or of several pages.
+        ValueError: if it is damaged, of complex numbers or a palette, or of several pages.
     """
     rasterio = geo("rasterio")
     if not path.is_file():
@@ -71,6 +71,8 @@ def open_geotiff(path: Path, key: str | None = None) -> CubeReader:
                 )
             if dataset.dtypes[0].startswith("complex"):
                 raise BadFileError(f"{path} holds complex numbers: expected real ones")
+            if dataset.colorinterp[0] == rasterio.enums.ColorInterp.palette:
+                raise BadFileError(f"{path} holds indices into a palette: expected intensities")
             source = _Bands(dataset)
             check_size(path, source.shape, source.dtype, path.stat().st_size)
             metadata = _metadata(dataset)

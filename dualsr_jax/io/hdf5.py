@@ -1,4 +1,7 @@
-"""HDF5: a dataset `[H, W, L]`, its metadata in datasets of known names anywhere in the file."""
+"""HDF5: a dataset `[H, W, L]`, its metadata in datasets of known names anywhere in the file.
+
+Contract: the cube's own attributes count more, in the names of CF and of NEON's files.
+"""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -11,7 +14,13 @@ import numpy as np
 from dualsr_jax.io.atomic import replacing
 from dualsr_jax.io.base import BadFileError, CubeReader, CubeWriter, check_size, choose, damage_told
 from dualsr_jax.io.hdf5_texts import MOST_SMALL, check_texts
-from dualsr_jax.io.metadata import Metadata, from_variables, to_variables, variable_name
+from dualsr_jax.io.metadata import (
+    Metadata,
+    from_attributes,
+    from_variables,
+    to_variables,
+    variable_name,
+)
 
 _ROWS_COLUMNS_BANDS = (0, 1, 2)
 
@@ -85,7 +94,10 @@ def _metadata(found: dict[str, h5py.Dataset], chosen: str) -> Metadata:
         units = found[name].attrs.get("units", found[name].attrs.get("Units"))
         if known == "wavelength" and isinstance(units, str):
             variables.setdefault("wavelength_units", units)
-    return from_variables(variables, found[chosen].shape[2])
+    said = from_attributes(found[chosen].attrs)
+    if (said.get("scale", np.ones(1)) > 1).any():  # outside CF such a number often is a divisor
+        said = {name: value for name, value in said.items() if name not in ("scale", "offset")}
+    return from_variables({**variables, **said}, found[chosen].shape[2])
 
 
 @contextlib.contextmanager

@@ -213,6 +213,36 @@ def variable_name(name: str) -> str | None:
     return name if name in VARIABLE_NAMES else None
 
 
+_NODATA_ATTRIBUTES = ("_FillValue", "missing_value", "nodata", "Data_Ignore_Value")
+_ATTRIBUTES = {
+    "scale": "scale_factor",
+    "offset": "add_offset",
+    "reflectance_scale": "reflectance_scale_factor",
+}
+
+
+def from_attributes(attributes: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Reads the attributes of a cube, by their names in CF, rioxarray and NEON's files.
+
+    Of several values without data a finite one counts, as NaN never is data. CF's `scale_factor`
+    multiplies; NEON's `Scale_Factor`, known by the `Data_Ignore_Value` beside it, divides.
+
+    Returns:
+        Variables for `from_variables`; attributes that are no numbers are left out.
+    """
+    names = (*_NODATA_ATTRIBUTES, *_ATTRIBUTES.values(), "Scale_Factor")
+    values = {name: np.asarray(attributes[name]) for name in names if name in attributes}
+    values = {name: value for name, value in values.items() if value.dtype.kind in "iuf"}
+    found = {name: values[said] for name, said in _ATTRIBUTES.items() if said in values}
+    if "Scale_Factor" in values and "Data_Ignore_Value" in values:
+        found["reflectance_scale"] = values["Scale_Factor"]
+    nodata = [values[name] for name in _NODATA_ATTRIBUTES if name in values]
+    nodata = [value for value in nodata if value.size == 1]
+    if nodata:
+        found["nodata"] = next((v for v in nodata if np.isfinite(v).all()), nodata[0])
+    return found
+
+
 def from_variables(variables: Mapping[str, Any], num_bands: int) -> Metadata:
     """Reads the variables beside a cube: ours, and what others commonly call the same things.
 

@@ -42,6 +42,25 @@ WRITERS: dict[str, _Create] = {
 }
 
 
+_FOLDERS = (create_zarr, create_band_images)
+
+
+def _is_cube(folder: Path) -> bool:
+    """Whether a folder is a Zarr store, or holds nothing but band images of its own name."""
+    names = {path.name for path in folder.iterdir()}
+    if folder.suffix.lower() == ".zarr":
+        return not names or not names.isdisjoint({".zgroup", "zarr.json"})
+    return all(re.fullmatch(re.escape(folder.name) + r"_\d+\.png", name) for name in names)
+
+
+def written_files(path: Path) -> tuple[Path, ...]:
+    """The files or folders that `create_cube` makes of a path."""
+    create = WRITERS.get(path.suffix.lower())
+    if create is create_envi:
+        return envi_pair(path)
+    return (path, json_beside(path)) if create in (create_npy, create_band_images) else (path,)
+
+
 @contextlib.contextmanager
 def create_cube(
     path: Path,
@@ -63,8 +82,8 @@ def create_cube(
 
     Raises:
         ValueError: if the format is not known or its packages are missing, it cannot hold the type
-            or the metadata, or the file exists; also if a folder of other things does, even with
-            `overwrite`.
+            or the metadata, or the file exists and is not to be replaced, or is a folder where a
+            file is written or the other way round, or a folder that holds more than a cube.
         FileNotFoundError: if its folder does not exist.
     """
     check_output(path, overwrite=overwrite)
@@ -91,29 +110,19 @@ def check_output(path: Path, *, overwrite: bool = False) -> None:
         )
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent}")
-    for target in _files(path):
-        if target.is_dir() and suffix != ".zarr" and not _of_band_images(target):
+    for target in written_files(path):
+        into = f", or write into it (--output={target}/)" if target.is_dir() else ""
+        if target.exists() and target.is_dir() != (target == path and WRITERS[suffix] in _FOLDERS):
+            is_, writes = ("folder", "file") if target.is_dir() else ("file", "folder")
             raise ValueError(
-                f"{target} is a folder, and not one of {target.name}_01.png and so on: choose "
-                f"another name, or write into it (on the command line {target}/)"
+                f"{target} is a {is_}, and a {writes} is written: choose another name{into}"
+            )
+        if target.is_dir() and not _is_cube(target):
+            raise ValueError(
+                f"{target} holds more than a cube of its name: choose another name{into}"
             )
         if target.exists() and not overwrite:
             raise ValueError(
                 f"{target} exists: choose another name, or overwrite it (--overwrite, in Python "
-                "overwrite=True)"
+                f"overwrite=True){into}"
             )
-
-
-def _files(path: Path) -> tuple[Path, ...]:
-    """All that a cube of this name is written to."""
-    create = WRITERS[path.suffix.lower()]
-    if create is create_envi:
-        return envi_pair(path)
-    return (path, json_beside(path)) if create in (create_npy, create_band_images) else (path,)
-
-
-def _of_band_images(folder: Path) -> bool:
-    """Whether all in it are images that `create_band_images` makes in a folder of its name."""
-    band = re.compile(re.escape(folder.name) + r"_\d+\.png")
-    names = [path.name for path in folder.iterdir()]
-    return bool(names) and all(band.fullmatch(name) for name in names)

@@ -3,8 +3,8 @@
 Contract: written are a variable `cube` `[band, y, x]` with the coordinate `wavelength` and, beside
 it, `fwhm` and `good_wavelengths`; the coordinate system and the transform in `spatial_ref`;
 `_FillValue`, `scale_factor` and `add_offset` where they are one number for all bands, else the
-variables `scale` and `offset`. Read are, besides, variables of other names and groups, dimensions
-in any order, and Zarr arrays without names.
+variables `scale` and `offset`. Read are, besides, other names of the value without data, variables
+of other names and groups, dimensions in any order, and Zarr arrays without names.
 """
 
 import contextlib
@@ -24,6 +24,7 @@ from dualsr_jax.io.extras import geo
 from dualsr_jax.io.hdf5_texts import MOST_SMALL, check_texts
 from dualsr_jax.io.metadata import (
     Metadata,
+    from_attributes,
     from_variables,
     representable,
     to_variables,
@@ -40,6 +41,7 @@ _DECODING: dict[str, Any] = {
     "cache": False,
 }
 _MOST_ATTRIBUTE_BYTES = 60_000  # of HDF5
+_OF_THE_CUBE = ("units", "long_name", "standard_name")  # tags that are attributes of the cube
 
 
 class _Variable:
@@ -92,7 +94,8 @@ def open_zarr(path: Path, key: str | None = None) -> CubeReader:
             choose(path, {"the array": shape}, None)
             for length in (shape, root.chunks):
                 check_size(path, length, np.dtype(root.dtype), size)
-            return CubeReader(path, root, (0, 1, 2), from_variables(dict(root.attrs), shape[2]))
+            attributes = {**root.attrs, **from_attributes(root.attrs)}
+            return CubeReader(path, root, (0, 1, 2), from_variables(attributes, shape[2]))
         options = {**_DECODING, "consolidated": False, "chunks": None}
         groups = xarray.open_groups(path, engine="zarr", **options)
         return _open(path, groups, key, size)
@@ -145,16 +148,9 @@ def _metadata(
         found[name] = "\n".join(str(v) for v in values.ravel()) if text else values
         if name == "wavelength" and "units" in variable.attrs:
             found["wavelength_units"] = str(variable.attrs["units"])
-    attributes = {
-        "scale": "scale_factor",
-        "offset": "add_offset",
-        "nodata": "_FillValue",
-        "reflectance_scale": "reflectance_scale_factor",
-    }
-    for name, attribute in attributes.items():
-        if attribute in cube.attrs:
-            found[name] = np.asarray(cube.attrs[attribute])
+    found.update(from_attributes(cube.attrs))
     crs, transform = _georeference(cube, axes)
+    tags = {**tags, **{name: cube.attrs[name] for name in _OF_THE_CUBE if name in cube.attrs}}
     return dataclasses.replace(
         from_variables(found, num_bands),
         crs=crs,
@@ -196,7 +192,8 @@ def _steps(cube: Any, name: str) -> tuple[float, float] | None:
 def _skeleton(shape: Sequence[int], m: Metadata) -> Any:
     """Everything but the cube."""
     xarray, _ = geo("xarray"), geo("rioxarray")
-    dataset = xarray.Dataset(attrs={"Conventions": "CF-1.8", **m.tags})
+    tags = {name: tag for name, tag in m.tags.items() if name not in _OF_THE_CUBE}
+    dataset = xarray.Dataset(attrs={"Conventions": "CF-1.8", **tags})
     if m.crs:
         dataset = dataset.rio.write_crs(parse_crs(m.crs))
     if m.transform is not None:
@@ -231,7 +228,7 @@ def _uniform(values: np.ndarray | None) -> bool:
 
 def _attributes(m: Metadata, skeleton: Any) -> dict[str, Any]:
     """Of the cube, but for `_FillValue`."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {name: m.tags[name] for name in _OF_THE_CUBE if name in m.tags}
     if "spatial_ref" in skeleton.coords:
         found["grid_mapping"] = "spatial_ref"
     beside = [n for n in skeleton.coords if n not in ("x", "y", "spatial_ref")]

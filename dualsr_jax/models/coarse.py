@@ -43,8 +43,8 @@ class CoarSR(nn.Module):
             mean of both states, so that a band is guided by those after it too; needs norm None.
         band_chunk: bands processed as one batch; None: all. Bounds the memory. With BatchNorm in
             training, statistics are taken over one chunk, as published for 1.
-        remat: whether training computes the features of each chunk of bands again in the backward
-            pass instead of keeping them.
+        remat: whether the backward pass computes the features of each chunk of bands again instead
+            of keeping them, where a gradient crosses bands (through time, or of angles).
         precision: "float32" or "bfloat16", in which convolutions and products are made; parameters,
             residual sums, FCF and the bicubic images are float32 in both. What float32 means on
             GPUs and TPUs is `jax_default_matmul_precision`'s to say.
@@ -71,6 +71,9 @@ class CoarSR(nn.Module):
             raise ValueError(
                 f"scale {self.scale} is not supported: expected one of {list(UPSAMPLING_STEPS)}"
             )
+        for name in ("features", "num_asfm", "num_blocks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be 1 or more")
         if self.norm not in (None, "batch"):
             raise ValueError(f"unknown norm {self.norm!r}: expected None or 'batch'")
         if self.band_chunk is not None and self.band_chunk < 1:

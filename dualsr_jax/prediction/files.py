@@ -7,22 +7,22 @@ those that are missing. Says on the way what was decided.
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from dualsr_jax.io.envi import RAW_SUFFIXES
+from dualsr_jax.io.atomic import make_writable
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.readers import CubeReader, open_cube
-from dualsr_jax.io.writers import create_cube
+from dualsr_jax.io.writers import create_cube, written_files
 from dualsr_jax.prediction import cluster
 from dualsr_jax.prediction.cluster import Job, Weights
 from dualsr_jax.prediction.provenance import tags
 from dualsr_jax.prediction.report import write_report
-from dualsr_jax.prediction.work_folder import check_disk_space, describe, work_folder
+from dualsr_jax.prediction.work_folder import begin, check_disk_space, describe, work_folder
 from dualsr_jax.scene.assembly import Assembly, check_dtype
 from dualsr_jax.scene.large_scene import MEMORY_GB, Scene, choose_tiling
 from dualsr_jax.scene.parts import FileParts
@@ -127,7 +127,7 @@ def _targets(
     source: CubeReader, output: Path, networks: DualSR, options: Options
 ) -> list[tuple[Path, np.dtype, Metadata]]:
     """What is written: path, data type and metadata of the result, and of the spread if asked."""
-    dtype = source.dtype if options.dtype is None else options.dtype
+    dtype = (source.dtype if options.dtype is None else options.dtype).newbyteorder("=")
     metadata = source.metadata.enlarged(networks.model.scale)
     metadata = dataclasses.replace(metadata, tags={**metadata.tags, **tags(networks)})
     targets = [(output, dtype, metadata)]
@@ -137,20 +137,19 @@ def _targets(
     return targets
 
 
-@contextlib.contextmanager
 def _planned(
     source: CubeReader,
     networks: DualSR,
     targets: Sequence[tuple[Path, np.dtype, Metadata]],
     options: Options,
-) -> Iterator[tuple[Scene, FileParts]]:
-    """Looks at a scene, decides how it is computed, opens the work folder and checks the disk."""
+    folder: Path,
+) -> tuple[Scene, FileParts]:
+    """Looks at a scene, decides how it is computed, begins the run and checks the disk."""
     (height, width, bands), spread = source.shape, options.uncertainty is not None
-    output, dtype, _ = targets[0]
     statistics = scan(source)
     preparation = prepare(statistics, source.dtype, source.metadata, peak=options.peak)
     print(f"{source.path}: {height}x{width}x{bands} {source.dtype}; {preparation.report()}")
-    check_dtype(preparation, source.metadata.nodata, dtype)
+    check_dtype(preparation, source.metadata.nodata, targets[0][1])
     tiling = choose_tiling(
         (height, width, len(preparation.bands)),
         source.dtype.itemsize,
@@ -161,34 +160,35 @@ def _planned(
     )
     settings = {"networks": tags(networks), "tile": options.tile, "spread": spread}
     run = describe(source, statistics, preparation, **settings)
-    with work_folder(output, run, tiling, overwrite=options.overwrite) as (folder, tiling):
-        scene = Scene(source, preparation, networks, tiling, spread)
-        parts = FileParts(folder, scene.tiles, scene.layers, len(preparation.bands))
-        values = height * width * bands * scene.scale**2
-        # Packed formats are made from a plain file in the end: both are there then.
-        written = 2 * values * sum(kind.itemsize for _, kind, _ in targets)
-        needed = parts.bytes_missing() + written
-        check_disk_space(folder, needed, f"x{scene.scale} of {source.path}")
-        print(
-            f"{len(scene.tiles)} tiles of {tiling.window[0]}x{tiling.window[1]} pixels, "
-            f"{tiling.band_chunk} bands at a time, on {device_count()} device(s), for "
-            f"{options.memory_gb:g} GB; {needed / 1e9:.3g} GB of disk"
-        )
-        yield scene, parts
+    tiling = begin(folder, run, tiling, overwrite=options.overwrite)
+    scene = Scene(source, preparation, networks, tiling, spread)
+    parts = FileParts(folder, scene.tiles, scene.layers, len(preparation.bands))
+    values = height * width * bands * scene.scale**2
+    # Packed formats are made from a plain file in the end: both are there then.
+    written = 2 * values * sum(kind.itemsize for _, kind, _ in targets)
+    needed = parts.bytes_missing() + written
+    check_disk_space(folder, needed, f"x{scene.scale} of {source.path}")
+    print(
+        f"{len(scene.tiles)} tiles of {tiling.window[0]}x{tiling.window[1]} pixels, "
+        f"{tiling.band_chunk} bands at a time, on {device_count()} device(s), for "
+        f"{options.memory_gb:g} GB; {needed / 1e9:.3g} GB of disk"
+    )
+    return scene, parts
 
 
-def _check_paths(path: Path, output: Path, uncertainty: Path | None) -> None:
-    """Raises ValueError if a file would be written over another of the same run."""
-    envi = {".hdr", *RAW_SUFFIXES}
+def _check_paths(source: CubeReader, output: Path, uncertainty: Path | None) -> None:
+    """Raises ValueError if a file would be written over, or into, another of the same run."""
 
-    def same(a: Path, b: Path) -> bool:
-        both_envi = {a.suffix.lower(), b.suffix.lower()} <= envi
-        a, b = a.absolute(), b.absolute()
-        return a == b or (both_envi and a.with_suffix("") == b.with_suffix(""))
+    def shared(some: Sequence[Path], others: Sequence[Path]) -> bool:
+        a, b = ({path.resolve() for path in paths} for paths in (some, others))
+        inside = any(not a.isdisjoint(path.parents) for path in b)
+        return inside or any(not b.isdisjoint((path, *path.parents)) for path in a)
 
-    if same(path, output) or (uncertainty is not None and same(path, uncertainty)):
-        raise ValueError(f"{path} would be written over itself: choose another output")
-    if uncertainty is not None and same(output, uncertainty):
+    results = [output] if uncertainty is None else [output, uncertainty]
+    for result in results:
+        if shared(source.files, written_files(result)):
+            raise ValueError(f"{source.path} would be written over itself: choose another output")
+    if uncertainty is not None and shared(written_files(output), written_files(uncertainty)):
         raise ValueError(f"the result and its uncertainty are both {output}: rename one")
 
 
@@ -209,10 +209,13 @@ def predict(path: Path, output: Path, weights: Weights, options: Options) -> flo
             little disk space; nothing is computed before that is known.
         FileNotFoundError: if there is no such scene, or no folder for the output.
     """
-    _check_paths(path, output, options.uncertainty)
     networks = weights.networks
     with contextlib.ExitStack() as stack, contextlib.ExitStack() as writing:
         source = stack.enter_context(open_cube(path, options.key))
+        _check_paths(source, output, options.uncertainty)
+        if options.report is not None:
+            make_writable(options.report, "report")
+        folder = stack.enter_context(work_folder(output))
         scale, (height, width, bands) = networks.model.scale, source.shape
         shape = height * scale, width * scale, bands
         targets = _targets(source, output, networks, options)
@@ -223,7 +226,7 @@ def predict(path: Path, output: Path, weights: Weights, options: Options) -> flo
             )
             for target, dtype, metadata in targets
         ]
-        scene, parts = stack.enter_context(_planned(source, networks, targets, options))
+        scene, parts = _planned(source, networks, targets, options, folder)
         _first_pass(scene, parts, path, weights, options)
         assembly = _second_pass(scene, parts, writers, targets[0][1])
         writing.close()

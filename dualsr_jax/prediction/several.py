@@ -62,7 +62,7 @@ def _result(
 ) -> tuple[tuple[int, int, int], np.dtype]:
     """Shape and data type of a scene's result."""
     scale, (height, width, bands) = networks.model.scale, source.shape
-    dtype = source.dtype if options.dtype is None else options.dtype
+    dtype = (source.dtype if options.dtype is None else options.dtype).newbyteorder("=")
     return (height * scale, width * scale, bands), dtype
 
 

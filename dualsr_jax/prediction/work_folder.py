@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dualsr_jax.io.atomic import replacing
 from dualsr_jax.io.lock import locked
 from dualsr_jax.scene.large_scene import Tiling
@@ -30,17 +28,14 @@ def describe(
 ) -> dict[str, Any]:
     """What decides on the tiles of a run, as JSON.
 
-    The scene is told from others by its shape and the statistics of its bands, so that a copy, or a
-    file with another date, is the same scene.
+    The scene is told from others by its values, so that a copy, or a file with another date, is the
+    same scene.
     """
-    digest = hashlib.sha256()
-    for values in (statistics.minimum, statistics.maximum, statistics.mean, statistics.valid):
-        digest.update(np.asarray(values).tobytes())
     normalisation = hashlib.sha256(preparation.gain.tobytes() + preparation.bias.tobytes())
     return {
         "shape": list(source.shape),
         "type": str(source.dtype),
-        "content": digest.hexdigest()[:16],
+        "content": statistics.content[:16],
         "usable bands": preparation.bands.tolist(),
         "normalisation": f"{preparation.rule} {normalisation.hexdigest()[:8]}",
         **settings,
@@ -55,50 +50,62 @@ def _stored_plan(folder: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def work_folder(
-    output: Path, run: dict[str, Any], tiling: Tiling, *, overwrite: bool = False
-) -> Iterator[tuple[Path, Tiling]]:
-    """Gives the folder of a run, and the tiling that it was begun with.
-
-    Args:
-        output: that the run is to write.
-        run: of `describe`.
-        tiling: for a run that begins.
-        overwrite: whether the tiles of another run are thrown away.
+def work_folder(output: Path) -> Iterator[Path]:
+    """Gives the folder of the run that writes an output, for this process alone.
 
     Raises:
-        ValueError: if the folder is of another run, or another process is at work in it.
+        FileNotFoundError: if the output's own folder does not exist.
+        ValueError: if another process is at work in it.
     """
-    folder, run = output.parent / f".{output.name}.parts", json.loads(json.dumps(run))
-    folder.mkdir(parents=True, exist_ok=True)
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {output.parent}")
+    folder = output.parent / f".{output.name}.parts"
+    folder.mkdir(exist_ok=True)
     with locked(folder, "output"):
         for path in folder.glob("." + "?" * 32 + ".*"):  # of tiles that a kill cut off
             path.unlink()
-        stored = _stored_plan(folder)
-        if stored and stored["run"] != run:
-            old = stored["run"]
-            names = [name for name in {**old, **run} if old.get(name) != run.get(name)]
-            if not overwrite:
-                raise ValueError(
-                    f"{str(folder)!r} holds the tiles of an interrupted run of another kind (other "
-                    f"{', '.join(names)}): give the command it was begun with to go on, or "
-                    "--overwrite to throw them away"
-                )
-            stored = {}
-        if stored:
-            tiling = Tiling(tuple(stored["window"]), stored["band_chunk"])
-        else:
-            for path in folder.glob("*tile_*"):
-                path.unlink()
-            with replacing(folder / _PLAN) as beside:
-                beside.write_text(json.dumps({"run": run, **dataclasses.asdict(tiling)}) + "\n")
         ended_well = False
         try:
-            yield folder, tiling
+            yield folder
             ended_well = True
         finally:
             if ended_well or not any(folder.glob("tile_*")):
                 shutil.rmtree(folder)
+
+
+def begin(folder: Path, run: dict[str, Any], tiling: Tiling, *, overwrite: bool = False) -> Tiling:
+    """Begins a run in its folder, or goes on with the one that is there.
+
+    Args:
+        folder: of `work_folder`.
+        run: of `describe`.
+        tiling: for a run that begins.
+        overwrite: whether the tiles of another run are thrown away.
+
+    Returns:
+        The tiling that it was begun with.
+
+    Raises:
+        ValueError: if the folder is of another run.
+    """
+    run, stored = json.loads(json.dumps(run)), _stored_plan(folder)
+    if stored and stored["run"] != run:
+        old = stored["run"]
+        names = [name for name in {**old, **run} if old.get(name) != run.get(name)]
+        if not overwrite:
+            raise ValueError(
+                f"{str(folder)!r} holds the tiles of an interrupted run of another kind (other "
+                f"{', '.join(names)}): give the command it was begun with to go on, or "
+                "--overwrite to throw them away"
+            )
+        stored = {}
+    if stored:
+        return Tiling(tuple(stored["window"]), stored["band_chunk"])
+    for path in folder.glob("*tile_*"):
+        path.unlink()
+    with replacing(folder / _PLAN) as beside:
+        beside.write_text(json.dumps({"run": run, **dataclasses.asdict(tiling)}) + "\n")
+    return tiling
 
 
 def check_disk_space(folder: Path, needed_bytes: int, what: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from dualsr_jax.io.axes import rows_columns_bands
-from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.io.metadata import Metadata, from_attributes, from_variables, variable_name
 from dualsr_jax.scene.assembly import Assembly, check_dtype
 from dualsr_jax.scene.large_scene import MEMORY_GB, Scene, choose_tiling
 from dualsr_jax.scene.parts import MemoryParts
@@ -126,18 +126,27 @@ def _enlarged_attributes(attributes: Any, factor: int) -> dict[str, Any]:
 
 
 def _metadata(cube: Any, bands: str, nodata: float | None) -> Metadata:
-    """What a DataArray says of its values."""
-    said = {**cube.encoding, **cube.attrs} if cube.dtype.kind != "f" else dict(cube.attrs)
-    for name in ("_FillValue", "missing_value", "nodata"):
-        if nodata is None and said.get(name) is not None:
-            nodata = float(said[name])
-    length = cube.sizes[bands]
-    scale, offset = (
-        np.broadcast_to(np.asarray(said[name], np.float64), (length,)) if name in said else None
-        for name in ("scale_factor", "add_offset")
+    """What a DataArray says of its values, by the names that files have.
+
+    Floats may have been decoded, or divided by their scale: what is kept beside them still tells
+    of the stored integers.
+    """
+    stored = cube.dtype.kind != "f"
+    said = from_attributes({**cube.encoding, **cube.attrs} if stored else cube.attrs)
+    names = ("bbl", "scale", "offset") if stored else ("bbl",)
+    beside = {
+        name: coordinate.values
+        for name, coordinate in cube.coords.items()
+        if coordinate.dims == (bands,) and variable_name(str(name)) in names
+    }
+    found = from_variables({**beside, **said}, cube.sizes[bands])
+    return Metadata(
+        nodata=found.nodata if nodata is None else nodata,
+        bad_bands=found.bad_bands,
+        scale=found.scale,
+        offset=found.offset,
+        reflectance_scale=found.reflectance_scale if stored else None,
     )
-    bad = cube.coords["bbl"].values == 0 if "bbl" in cube.coords else None
-    return Metadata(nodata=nodata, bad_bands=bad, scale=scale, offset=offset)
 
 
 def upscale_labelled(
@@ -148,7 +157,8 @@ def upscale_labelled(
     Args:
         networks: both stages.
         cube: dimensions y, x and bands in any order. nodata (`_FillValue`), `scale_factor` and
-            `add_offset` are taken from its attributes, bad bands from a coordinate `bbl`.
+            `add_offset` are taken from its attributes, bad bands from a coordinate `bbl` or
+            `good_wavelengths`.
         nodata: stored value of pixels without data; None: as the attributes say.
         settings: of `upscale_array`.
 

@@ -13,6 +13,7 @@ filling and rounding are in `stored_values`.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -64,6 +65,7 @@ class Statistics:
         mean: average.
         valid: how many valid pixels there are.
         pixels: how many pixels a band has.
+        content: hash of the stored values, which tells the scene from others.
     """
 
     minimum: np.ndarray
@@ -71,6 +73,7 @@ class Statistics:
     mean: np.ndarray
     valid: np.ndarray
     pixels: int
+    content: str
 
 
 def strips(height: int, row_bytes: int, most: int) -> list[slice]:
@@ -94,8 +97,10 @@ def scan(source: Source) -> Statistics:
     minimum, maximum = np.full(bands, np.inf), np.full(bands, -np.inf)
     total, valid = np.zeros(bands), np.zeros(bands, np.int64)
     row_bytes = width * bands * source.dtype.itemsize
+    content = hashlib.sha256()
     for rows in strips(height, row_bytes, _STRIP_BYTES):
-        block = source.read(rows, slice(0, width))
+        block = np.ascontiguousarray(source.read(rows, slice(0, width)))
+        content.update(block.data)
         for band in range(bands):  # one at a time: masks and float64 copies stay small
             values = block[..., band]
             values = values[~invalid_pixels(values, nodata)]
@@ -107,7 +112,7 @@ def scan(source: Source) -> Statistics:
     none = valid == 0
     minimum[none], maximum[none] = np.nan, np.nan
     mean = np.where(none, np.nan, total / np.maximum(valid, 1))
-    return Statistics(minimum, maximum, mean, valid, height * width)
+    return Statistics(minimum, maximum, mean, valid, height * width, content.hexdigest())
 
 
 def bad_bands(statistics: Statistics, metadata: Metadata) -> dict[int, str]:

@@ -3,15 +3,16 @@
 Contract: `<workdir>/checkpoints/<step>` holds the network's variables, the optimiser's state, the
 network's settings and those of the run as separate items, so that a network can be read without its
 optimiser and without its config; the variables are those to evaluate, the moving average where one
-is kept. The latest three and the best (by the PSNR given when saving) are
-kept. Orbax writes beside and renames; `save` waits for it, so that a run that is killed loses no
-more than one interval, and a full disk is told at once. A checkpoint that cannot be read, as after
-a power failure, is set aside when a run goes on from the one before it. Several processes call the
-same methods together; process 0 writes.
+is kept. The latest three and the best, by the PSNR of scenes held out, are kept. Orbax writes
+beside and renames; `save` waits for it, so that a run that is killed loses no more than one
+interval, and a full disk is told at once. A checkpoint that cannot be read, as after a power
+failure, is set aside when a run goes on from the one before it. Several processes call the same
+methods together; process 0 writes.
 """
 
 import dataclasses
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -91,14 +92,18 @@ def _rank(metrics: Mapping[str, float]) -> float:
     return metrics[_METRIC]
 
 
+def _metrics_file(folder: Path, step: int) -> Path:
+    return folder / str(step) / "metrics" / "metrics"
+
+
 def _steps_without_metrics(folder: Path) -> list[int]:
-    """Checkpoints whose metrics cannot be read: orbax does not open a folder with such a one."""
-    broken, steps = [], [path for path in folder.glob("*") if path.name.isdecimal()]
-    for path in steps:
+    """Checkpoints whose metrics cannot be read, the newest first."""
+    broken, steps = [], [int(p.name) for p in folder.glob("*") if p.name.isdecimal()]
+    for step in steps:
         try:
-            json.loads((path / "metrics" / "metrics").read_text())
+            json.loads(_metrics_file(folder, step).read_text())
         except (OSError, ValueError):
-            broken.append(int(path.name))
+            broken.append(step)
     if broken and len(broken) == len(steps):
         raise ValueError(
             f"none of the checkpoints in {str(folder)!r} can be read: move the folder away to "
@@ -129,13 +134,18 @@ class Checkpoints:
                 f"python -m dualsr_jax.train --config ... --workdir {workdir}"
             )
         broken = _steps_without_metrics(self._folder)
-        if broken and read_only:
-            raise ValueError(
-                f"checkpoint {broken[0]} in {str(self._folder)!r} cannot be read: go on with the "
-                "training, which sets it aside, or move it away"
-            )
-        if not read_only:
+        if read_only:
+            # Orbax opens no folder with damaged metrics, but one where they are missing, as while a
+            # running training deletes an old checkpoint.
+            damaged = [step for step in broken if _metrics_file(self._folder, step).exists()]
+            if damaged:
+                raise ValueError(
+                    f"checkpoint {damaged[0]} in {str(self._folder)!r} cannot be read: go on with "
+                    "the training, which sets it aside, or move it away"
+                )
+        else:
             self._set_aside(broken)
+        self._unranked = broken if read_only else []
         policies = checkpoint_managers
         self._manager = ocp.CheckpointManager(
             self._folder,
@@ -164,7 +174,12 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(
-        self, state: TrainState, model: CoarSR, run: Mapping[str, Any], *, psnr_db: float
+        self,
+        state: TrainState,
+        model: CoarSR,
+        run: Mapping[str, Any],
+        *,
+        psnr_db: float | None = None,
     ) -> None:
         """Saves; when it returns, the checkpoint is on disk.
 
@@ -172,12 +187,18 @@ class Checkpoints:
             state: to save, the same on all processes.
             model: the network.
             run: settings that must not change when the run goes on, for JSON.
-            psnr_db: ranks the checkpoint.
+            psnr_db: of scenes held out, ranks the checkpoint; None: not scored, never the best.
 
         Raises:
             OSError: if it could not be saved.
+            FloatingPointError: if a parameter is not finite.
         """
         host = jax.tree.map(np.array, state)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host.params)):
+            raise FloatingPointError(
+                f"parameters are no longer finite after step {int(state.step)}: lower "
+                "train.learning_rate; the last checkpoint is kept"
+            )
         items = ocp.args.Composite(
             variables=ocp.args.StandardSave(evaluated_variables(host)),
             optimizer=ocp.args.StandardSave({"params": host.params, "state": host.opt_state}),
@@ -185,7 +206,11 @@ class Checkpoints:
             run=ocp.args.JsonSave(run),
         )
         try:
-            self._manager.save(int(state.step), args=items, metrics={_METRIC: psnr_db})
+            self._manager.save(
+                int(state.step),
+                args=items,
+                metrics={_METRIC: -math.inf if psnr_db is None else psnr_db},
+            )
         except (ValueError, OSError) as error:
             raise OSError(
                 f"a checkpoint could not be saved in {str(self._folder)!r} ({_reason(error)}): "
@@ -266,18 +291,26 @@ class Checkpoints:
         """A trained network, without its optimiser.
 
         Args:
-            which: "latest", or "best" by the PSNR given when saving.
+            which: "latest", or "best" by the PSNR of scenes held out.
 
         Returns:
             The network, its variables and the step.
 
         Raises:
-            ValueError: if `which` is neither.
+            ValueError: if `which` is neither, or no checkpoint was scored.
         """
         if which not in ("best", "latest"):
             raise ValueError(f"unknown checkpoint {which!r}: expected 'best' or 'latest'")
+        if which == "best" and self._unranked:
+            steps = ", ".join(map(str, self._unranked))
+            print(f"warning: checkpoint {steps} has no PSNR: the best is one of the others")
         manager = self._manager
         step = manager.best_step() if which == "best" else manager.latest_step()
+        if which == "best" and not math.isfinite(_rank(manager.metrics(step))):
+            raise ValueError(
+                f"no checkpoint in {str(self._folder)!r} was scored on scenes held out: take the "
+                "latest, or train with data.validation"
+            )
         model = CoarSR(**self._read(step, model=ocp.args.JsonRestore())["model"])
         abstract = state_shapes(model, optax.identity())
         blank = _blank(abstract.variables)

@@ -1,8 +1,9 @@
 """Records of a training run: JSON lines, TensorBoard and a progress bar.
 
 Contract: `<workdir>/metrics.jsonl` has one object a record, each with its `step`; what lies after
-the step at which a run resumes is dropped, so that a record never stands twice. TensorBoard events
-lie under `<workdir>/tensorboard`. Of several processes only the first writes.
+the step at which a run resumes is dropped, so that a record never stands twice, and with a warning
+what lies after a damaged line. TensorBoard events lie under `<workdir>/tensorboard`. Of several
+processes only the first writes.
 """
 
 import contextlib
@@ -15,6 +16,21 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from dualsr_jax.io.atomic import replacing
+
+
+def _lines_until(path: Path, last_step: int) -> list[bytes]:
+    """The lines with records of steps up to the last; none from the first damaged line on."""
+    kept = []
+    # A killed run may have cut the last line off.
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            step = int(json.loads(line)["step"])
+        except (ValueError, LookupError, TypeError):
+            print(f"warning: {path} is damaged, from its line {number} on the records are dropped")
+            break
+        if step <= last_step:
+            kept.append(line)
+    return kept
 
 
 class TrainingLog:
@@ -33,10 +49,9 @@ class TrainingLog:
         """
         path = Path(os.devnull) if silent else workdir / "metrics.jsonl"
         if path.is_file():
-            lines = path.read_text().split("\n")[:-1]  # a killed run may have cut the last one off
-            kept = [line for line in lines if json.loads(line)["step"] <= first_step]
+            kept = _lines_until(path, first_step)
             with replacing(path) as beside:
-                beside.write_text("".join(line + "\n" for line in kept))
+                beside.write_bytes(b"".join(line + b"\n" for line in kept))
         self._lines = path.open("a")
         self._board = SummaryWriter(
             str(workdir / "tensorboard"),

@@ -8,13 +8,14 @@ import contextlib
 import dataclasses
 import math
 import signal
-import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -22,7 +23,7 @@ from dualsr_jax.data.images import Images
 from dualsr_jax.data.patches import PatchSampler
 from dualsr_jax.data.scenes import Scene, Scenes, open_source
 from dualsr_jax.data.split import split
-from dualsr_jax.io.atomic import replacing
+from dualsr_jax.io.atomic import make_writable, replacing
 from dualsr_jax.io.lock import locked
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarse import CoarSR
@@ -33,7 +34,13 @@ from dualsr_jax.training import parallel, processes
 from dualsr_jax.training.checkpoint import Checkpoints, evaluated_variables, warm_start
 from dualsr_jax.training.logging import TrainingLog
 from dualsr_jax.training.signals import StopSignals
-from dualsr_jax.training.step import create_state, make_train_step, updates_per_batch
+from dualsr_jax.training.step import (
+    create_state,
+    make_train_step,
+    make_update,
+    state_shapes,
+    updates_per_batch,
+)
 from dualsr_jax.upscale import reference_and_lr, super_resolve
 
 
@@ -72,25 +79,9 @@ def open_parts(config: ConfigDict) -> dict[str, Scenes]:
     }
 
 
-def make_writable(folder: Path, flag: str) -> None:
-    """Creates a folder and proves that it can be written.
-
-    Args:
-        folder: to create, if it does not exist.
-        flag: of the command line that names it, for the error.
-
-    Raises:
-        ValueError: if it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"the {flag} {str(folder)!r} cannot be written ({error.strerror}): choose another "
-            f"with --{flag}"
-        ) from error
+_COUNTS = ("batch_size", "lr_patch", "patches_per_image", "steps_per_dispatch", "log_every_steps")
+_DARK = 0.25  # below it the peak is not that of the data, 65535 of a camera of 12 bits
+_AMOUNTS = ("learning_rate", "epochs", "save_every_epochs")
 
 
 def _validation_psnr(
@@ -146,16 +137,30 @@ def train(config: ConfigDict, workdir: Path) -> int:
 def _train(config: ConfigDict, workdir: Path) -> int:
     settings = config.train
     log_every = settings.log_every_steps
-    for name in ("steps_per_dispatch", "log_every_steps"):
+    for name in _COUNTS:
         if settings[name] < 1:
             raise ValueError(f"train.{name}={settings[name]} must be 1 or more")
+    for name in _AMOUNTS:
+        if not (0 < settings[name] < math.inf):
+            raise ValueError(f"train.{name}={settings[name]} must be more than 0")
     model = CoarSR(**config.model)
+    cross_bands = {"through_time": settings.through_time, "sam_weight": settings.sam_weight}
+    # What is wrong with them is told before the data are read.
+    make_update(model, optax.identity(), update=settings.update_every, **cross_bands)
+    state_shapes(model, optax.identity())
     degradation = Degradation(**config.degradation)
     parts = open_parts(config)
     validation_scenes = list(parts["validation"])
     patch_size = settings.lr_patch * model.scale
+    brightest: list[float] = []
+
+    def read() -> Iterator[Scene]:
+        for scene in tqdm(parts["train"], unit="scene", desc="reading"):
+            brightest.append(float(scene.cube.max()))
+            yield scene
+
     images = Images(
-        tqdm(parts["train"], unit="scene", desc="reading"),
+        read(),
         resize_scales=settings.resize_scales,
         least_size=patch_size,
         memory_gb=config.data.memory_gb,
@@ -169,6 +174,11 @@ def _train(config: ConfigDict, workdir: Path) -> int:
         window_bands=settings.window_bands,
         seed=config.seed,
     )
+    if processes.is_first() and max(brightest) < _DARK:
+        print(
+            f"warning: the brightest value of all training scenes is {max(brightest):.3g} of full "
+            "intensity: set config.data.peak to the stored value of full intensity"
+        )
     # The one place where durations become steps.
     last_step = max(1, round(settings.epochs * sampler.steps_per_epoch))
     at_once = settings.steps_per_dispatch
@@ -190,8 +200,7 @@ def _train(config: ConfigDict, workdir: Path) -> int:
             adam,
             schedule,
             update=settings.update_every,
-            through_time=settings.through_time,
-            sam_weight=settings.sam_weight,
+            **cross_bands,
             degradation=degradation,
             seed=config.seed,
             axis_name=parallel.AXIS,
@@ -216,7 +225,6 @@ def _train(config: ConfigDict, workdir: Path) -> int:
         with TrainingLog(
             workdir, first_step=first_step, last_step=last_step, silent=not first
         ) as log:
-            since_save: list[float] = []
             since_log: list[_Record] = []
             started = time.perf_counter()
             while step < last_step and not stopped_by:
@@ -235,13 +243,12 @@ def _train(config: ConfigDict, workdir: Path) -> int:
                 values = _mean(since_log, sampler)
                 steps = step - since_log[0].before
                 samples = steps * settings.batch_size
-                since_save += [values["psnr_db"]] * steps
                 values["samples_per_s"] = samples / (time.perf_counter() - started)
                 if saving:
-                    psnr = float(np.mean(since_save))
-                    if validation_scenes:
+                    psnr = None
+                    if validation_scenes and not stopped_by:  # who stops it may not wait for them
                         psnr = _validation_psnr(
-                            model,
+                            model.clone(band_chunk=config.evaluate.band_chunk),
                             evaluated_variables(state),
                             validation_scenes,
                             degradation,
@@ -252,7 +259,6 @@ def _train(config: ConfigDict, workdir: Path) -> int:
                 log.write(step, values)
                 if saving:
                     checkpoints.save(state, model, run_settings, psnr_db=psnr)
-                    since_save = []
                 since_log, started = [], time.perf_counter()
     if stopped_by and first:
         name = signal.Signals(stopped_by).name
@@ -280,7 +286,8 @@ def _mean(records: list[_Record], sampler: PatchSampler) -> dict[str, float]:
                 scenes = sorted({sampler.scene_name(int(sample)) for sample in samples})
                 raise FloatingPointError(
                     f"the loss is {loss} at step {record.before + number + 1}, in a batch of "
-                    f"{', '.join(scenes)}: lower train.learning_rate; the last checkpoint is kept"
+                    f"{', '.join(scenes)}: lower train.learning_rate. The last checkpoint is kept; "
+                    "if it leads here again, move it away: the one before it is kept too"
                 )
     return {
         name: float(np.concatenate([metrics[name] for metrics in fetched]).mean())

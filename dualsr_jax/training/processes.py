@@ -70,6 +70,9 @@ def joined(
         coordinator, num_processes, process_id, devices, initialization_timeout=timeout_s
     )
     try:
+        # Collectives on CPUs meet at their first use, for which XLA waits no more than 30 s: now,
+        # not after the data, which one process may read for longer than another.
+        wait_for_all("joined")
         yield
     except BaseException:
         # When Python ends, JAX waits for all processes to end, for minutes. This runs before it.
@@ -114,6 +117,9 @@ def _address(coordinator: str, num_processes: int, process_id: int) -> tuple[str
     return host.strip("[]"), int(port)
 
 
+_MOST_SILENCE_S = 1.0  # a process says its number as soon as it is connected
+
+
 # JAX aborts the process, with a stack trace of C++, if one of them does not come in time. So they
 # meet at the coordinator's port before JAX takes it.
 
@@ -139,17 +145,21 @@ def _gather(port: int, num_processes: int, deadline: float, timeout_s: int) -> N
             server.settimeout(max(0.01, deadline - time.monotonic()))
             try:
                 connection = stack.enter_context(server.accept()[0])
-                connection.settimeout(max(0.01, deadline - time.monotonic()))
-                missing.discard(int.from_bytes(connection.recv(4)))
-                connections.append(connection)
             except TimeoutError as error:
                 raise TimeoutError(
                     f"process 0 waited {timeout_s} s at port {port}, but of {num_processes} "
                     f"processes these did not come: {', '.join(map(str, sorted(missing)))}. Start "
                     "them with the same --coordinator, or raise --coordinator_timeout_s"
                 ) from error
+            with contextlib.suppress(OSError):  # others than our processes may try the port
+                connection.settimeout(_MOST_SILENCE_S)
+                number = connection.recv(4)
+                if len(number) == 4 and 0 < int.from_bytes(number) < num_processes:
+                    missing.discard(int.from_bytes(number))
+                    connections.append(connection)
         for connection in connections:
-            connection.sendall(b"!")
+            with contextlib.suppress(OSError):
+                connection.sendall(b"!")
 
 
 def _report(host: str, port: int, process_id: int, deadline: float, timeout_s: int) -> None:

@@ -1,5 +1,6 @@
 """Stopping on request: SIGTERM and SIGINT are noted, so that the run can save before it ends."""
 
+import os
 import signal
 from types import FrameType
 
@@ -26,5 +27,8 @@ class StopSignals:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.received = number
+        name = signal.Signals(number).name
+        text = f"\n{name}: saves after the steps under way and stops; again: stops without saving\n"
+        os.write(2, text.encode())  # print is not for signal handlers
         for other in _STOP:
             signal.signal(other, signal.SIG_DFL)

@@ -122,7 +122,8 @@ def make_update(
         `(state, lr, bicubic, hr) -> (state, loss a band [L], sr)`.
 
     Raises:
-        ValueError: if `update` is unknown or does not go with `through_time`.
+        ValueError: if `update` is unknown or does not go with `through_time` or `sam_weight`, or
+            rematerialisation would have no effect.
     """
     if update not in UPDATES:
         raise ValueError(f"unknown update {update!r}: expected one of {UPDATES}")
@@ -136,6 +137,12 @@ def make_update(
         raise ValueError(
             f"sam_weight={sam_weight} must be 0 or more, and 0 with update='band': an angle needs "
             "all bands"
+        )
+
+    if model.remat and not (model.band_chunk and (through_time or sam_weight)):
+        raise ValueError(
+            "model.remat=True needs a model.band_chunk and one of train.through_time and "
+            "train.sam_weight: else no more than the features of one chunk are ever kept"
         )
 
     def mean(tree: Any) -> Any:
