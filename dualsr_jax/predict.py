@@ -1,4 +1,4 @@
-"""Super-resolves cube files of any size.
+r"""Super-resolves cube files of any size.
 
     python -m dualsr_jax.predict --weights runs/cave_x4 --half_weights runs/cave_x2 \
         scene.hdr --output scene_x4.tif
