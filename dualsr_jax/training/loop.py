@@ -80,8 +80,49 @@ def open_parts(config: ConfigDict) -> dict[str, Scenes]:
 
 
 _COUNTS = ("batch_size", "lr_patch", "patches_per_image", "steps_per_dispatch", "log_every_steps")
-_DARK = 0.25  # below it the peak is not that of the data, 65535 of a camera of 12 bits
 _AMOUNTS = ("learning_rate", "epochs", "save_every_epochs")
+_DARK = 0.25  # below it the peak is not that of the data, as 65535 is not that of 12 bits
+
+
+def _check_settings(settings: ConfigDict, model: CoarSR) -> None:
+    """Raises ValueError for what no data are needed to see: they may take long to read."""
+    for name in _COUNTS:
+        if settings[name] < 1:
+            raise ValueError(f"train.{name}={settings[name]} must be 1 or more")
+    for name in _AMOUNTS:
+        if not 0 < settings[name] < math.inf:
+            raise ValueError(f"train.{name}={settings[name]} must be more than 0")
+    nothing = optax.identity()
+    state_shapes(model, nothing)
+    make_update(model, nothing, update=settings.update_every, **_across_bands(settings))
+
+
+def _across_bands(settings: ConfigDict) -> dict[str, Any]:
+    return {"through_time": settings.through_time, "sam_weight": settings.sam_weight}
+
+
+def _training_images(config: ConfigDict, scenes: Scenes, patch_size: int) -> Images:
+    """Reads the scenes, and says if their peak can hardly be that of the config."""
+    brightest = 0.0
+
+    def read() -> Iterator[Scene]:
+        nonlocal brightest
+        for scene in tqdm(scenes, unit="scene", desc="reading"):
+            brightest = max(brightest, float(scene.cube.max()))
+            yield scene
+
+    images = Images(
+        read(),
+        resize_scales=config.train.resize_scales,
+        least_size=patch_size,
+        memory_gb=config.data.memory_gb,
+    )
+    if brightest < _DARK and processes.is_first():
+        print(
+            f"warning: the brightest value of all training scenes is {brightest:.3g} of full "
+            "intensity: set config.data.peak to the stored value of full intensity"
+        )
+    return images
 
 
 def _validation_psnr(
@@ -137,36 +178,14 @@ def train(config: ConfigDict, workdir: Path) -> int:
 def _train(config: ConfigDict, workdir: Path) -> int:
     settings = config.train
     log_every = settings.log_every_steps
-    for name in _COUNTS:
-        if settings[name] < 1:
-            raise ValueError(f"train.{name}={settings[name]} must be 1 or more")
-    for name in _AMOUNTS:
-        if not (0 < settings[name] < math.inf):
-            raise ValueError(f"train.{name}={settings[name]} must be more than 0")
     model = CoarSR(**config.model)
-    cross_bands = {"through_time": settings.through_time, "sam_weight": settings.sam_weight}
-    # What is wrong with them is told before the data are read.
-    make_update(model, optax.identity(), update=settings.update_every, **cross_bands)
-    state_shapes(model, optax.identity())
+    _check_settings(settings, model)
     degradation = Degradation(**config.degradation)
     parts = open_parts(config)
     validation_scenes = list(parts["validation"])
     patch_size = settings.lr_patch * model.scale
-    brightest: list[float] = []
-
-    def read() -> Iterator[Scene]:
-        for scene in tqdm(parts["train"], unit="scene", desc="reading"):
-            brightest.append(float(scene.cube.max()))
-            yield scene
-
-    images = Images(
-        read(),
-        resize_scales=settings.resize_scales,
-        least_size=patch_size,
-        memory_gb=config.data.memory_gb,
-    )
     sampler = PatchSampler(
-        images,
+        _training_images(config, parts["train"], patch_size),
         patch_size=patch_size,
         batch_size=settings.batch_size,
         patches_per_image=settings.patches_per_image,
@@ -174,11 +193,6 @@ def _train(config: ConfigDict, workdir: Path) -> int:
         window_bands=settings.window_bands,
         seed=config.seed,
     )
-    if processes.is_first() and max(brightest) < _DARK:
-        print(
-            f"warning: the brightest value of all training scenes is {max(brightest):.3g} of full "
-            "intensity: set config.data.peak to the stored value of full intensity"
-        )
     # The one place where durations become steps.
     last_step = max(1, round(settings.epochs * sampler.steps_per_epoch))
     at_once = settings.steps_per_dispatch
@@ -200,7 +214,7 @@ def _train(config: ConfigDict, workdir: Path) -> int:
             adam,
             schedule,
             update=settings.update_every,
-            **cross_bands,
+            **_across_bands(settings),
             degradation=degradation,
             seed=config.seed,
             axis_name=parallel.AXIS,
