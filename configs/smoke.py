@@ -36,7 +36,7 @@ def get_config() -> ConfigDict:
     c.data.split = "thirds"
     c.data.test_share = 0.2  # of the scenes, for data.split = "random"
     c.data.split_seed = 0  # of the order of "random" and "fold"
-    c.data.validation = ()  # held out to choose the best checkpoint; empty: training PSNR does
+    c.data.validation = ()  # held out, to choose the best checkpoint; empty: none is
     c.data.memory_gb = 8.0  # training images beyond that wait in a temporary file
 
     c.degradation = ConfigDict()
