@@ -2,10 +2,10 @@
 
     python scripts/kill_test.py
 
-It makes up a tiny data set in a temporary folder, needs nothing else, and takes three minutes on two
-cores. After every kill the newest and the best checkpoint must be readable, and no more than one
-save interval of steps may be lost; at the end the parameters and the records must be those of a run
-that nobody disturbed, bit for bit. Prints a table and PASS or FAIL; the status is 0 or 1.
+It makes up a tiny data set in a temporary folder, needs nothing else, and takes three minutes on
+two cores. After every kill the newest and the best checkpoint must be readable, and no more than
+one save interval of steps may be lost; at the end the parameters and the records must be those of
+a run that nobody disturbed, bit for bit. Prints a table and PASS or FAIL; the status is 0 or 1.
 """
 
 import argparse
