@@ -46,6 +46,9 @@ def device_of(target: str | None) -> Any:
     if target is None:
         return jax.devices()[0]
     if target not in _GPUS:
+        os.environ["TPU_SKIP_MDS_QUERY"] = (
+            "1"  # there is no server that knows this machine as a TPU
+        )
         return topologies.get_topology_desc(platform="tpu", topology_name=target).devices[0]
     # No device: no driver to check, no algorithms to try.
     os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"

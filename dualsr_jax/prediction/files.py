@@ -123,13 +123,21 @@ def _report(
     print(f"report: {folder}")
 
 
+def result_of(
+    source: CubeReader, networks: DualSR, options: Options
+) -> tuple[tuple[int, int, int], np.dtype, Metadata]:
+    """Shape, data type and metadata of a scene's result."""
+    scale, (height, width, bands) = networks.model.scale, source.shape
+    dtype = (source.dtype if options.dtype is None else options.dtype).newbyteorder("=")
+    metadata = source.metadata.enlarged(scale)
+    metadata = dataclasses.replace(metadata, tags={**metadata.tags, **tags(networks)})
+    return (height * scale, width * scale, bands), dtype, metadata
+
+
 def _targets(
-    source: CubeReader, output: Path, networks: DualSR, options: Options
+    output: Path, dtype: np.dtype, metadata: Metadata, options: Options
 ) -> list[tuple[Path, np.dtype, Metadata]]:
     """What is written: path, data type and metadata of the result, and of the spread if asked."""
-    dtype = (source.dtype if options.dtype is None else options.dtype).newbyteorder("=")
-    metadata = source.metadata.enlarged(networks.model.scale)
-    metadata = dataclasses.replace(metadata, tags={**metadata.tags, **tags(networks)})
     targets = [(output, dtype, metadata)]
     if options.uncertainty is not None:
         spread = dataclasses.replace(metadata, nodata=None, offset=None)
@@ -216,9 +224,8 @@ def predict(path: Path, output: Path, weights: Weights, options: Options) -> flo
         if options.report is not None:
             make_writable(options.report, "report")
         folder = stack.enter_context(work_folder(output))
-        scale, (height, width, bands) = networks.model.scale, source.shape
-        shape = height * scale, width * scale, bands
-        targets = _targets(source, output, networks, options)
+        shape, dtype, metadata = result_of(source, networks, options)
+        targets = _targets(output, dtype, metadata, options)
         # Opened before the work: what cannot be written is told at once.
         writers = [
             writing.enter_context(
@@ -228,10 +235,10 @@ def predict(path: Path, output: Path, weights: Weights, options: Options) -> flo
         ]
         scene, parts = _planned(source, networks, targets, options, folder)
         _first_pass(scene, parts, path, weights, options)
-        assembly = _second_pass(scene, parts, writers, targets[0][1])
+        assembly = _second_pass(scene, parts, writers, dtype)
         writing.close()
         size = "x".join(map(str, shape))
-        print(f"{output}: {size} {targets[0][1]}; gain of the fine stage {assembly.gain:.4f}")
+        print(f"{output}: {size} {dtype}; gain of the fine stage {assembly.gain:.4f}")
         if options.report is not None:
             _report(source, assembly, scene, output, options.report)
     return assembly.gain

@@ -3,16 +3,13 @@
 Contract: nothing is computed here, and no more is made than the folder that results go to.
 """
 
-import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from dualsr_jax.io.readers import CubeReader, open_cube
+from dualsr_jax.io.readers import open_cube
 from dualsr_jax.io.writers import WRITERS, check_output, create_cube
-from dualsr_jax.prediction.files import Options
+from dualsr_jax.prediction.files import Options, result_of
 from dualsr_jax.prediction.provenance import tags
 from dualsr_jax.scene.assembly import check_dtype
 from dualsr_jax.scene.preprocessing import prepare, scan
@@ -57,15 +54,6 @@ def outputs(
     return pairs
 
 
-def _result(
-    source: CubeReader, networks: DualSR, options: Options
-) -> tuple[tuple[int, int, int], np.dtype]:
-    """Shape and data type of a scene's result."""
-    scale, (height, width, bands) = networks.model.scale, source.shape
-    dtype = (source.dtype if options.dtype is None else options.dtype).newbyteorder("=")
-    return (height * scale, width * scale, bands), dtype
-
-
 def finished(path: Path, output: Path, networks: DualSR, options: Options) -> bool:
     """Whether the result of a scene is there.
 
@@ -79,7 +67,8 @@ def finished(path: Path, output: Path, networks: DualSR, options: Options) -> bo
     if not output.exists():
         return False
     with open_cube(path, options.key) as source, open_cube(output) as made:
-        same = (made.shape, made.dtype) == _result(source, networks, options)
+        shape, dtype, _ = result_of(source, networks, options)
+        same = (made.shape, made.dtype) == (shape, dtype)
         if not same or not tags(networks).items() <= made.metadata.tags.items():
             raise ValueError(
                 f"{output} exists, but is of another shape, data type, network or version than the "
@@ -103,11 +92,9 @@ def check(path: Path, output: Path, networks: DualSR, options: Options) -> None:
         check_output(output, overwrite=options.overwrite)
         with open_cube(path, options.key) as source:
             preparation = prepare(scan(source), source.dtype, source.metadata, peak=options.peak)
-            (_, _, bands), dtype = _result(source, networks, options)
+            (_, _, bands), dtype, metadata = result_of(source, networks, options)
             check_dtype(preparation, source.metadata.nodata, dtype)
-            metadata = source.metadata.enlarged(networks.model.scale)
         # One pixel of it, elsewhere: tells what the format cannot hold.
-        metadata = dataclasses.replace(metadata, tags={**metadata.tags, **tags(networks)})
         with (
             tempfile.TemporaryDirectory() as folder,
             create_cube(Path(folder) / output.name, (1, 1, bands), dtype, metadata),
