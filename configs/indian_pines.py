@@ -24,9 +24,7 @@ def get_config() -> ConfigDict:
     c.model.num_blocks = 1  # residual blocks a body
     c.model.norm = config_dict.placeholder(str)  # none, or "batch" as released
     c.model.neighbours = "paper"  # or "released"
-    c.model.bidirectional = False  # True: FCF over the bands in reverse too
     c.model.band_chunk = config_dict.placeholder(int)  # bands at once; none: all
-    c.model.remat = False  # with through_time or sam_weight: only one band_chunk is kept
     c.model.precision = "float32"  # or "bfloat16", of convolutions and products
 
     c.data = ConfigDict()
@@ -62,9 +60,6 @@ def get_config() -> ConfigDict:
     c.train.warmup_epochs = 0.0  # in which the learning rate rises from 0
     c.train.clip_norm = config_dict.placeholder(float)  # longest gradient; none: any
     c.train.ema_decay = config_dict.placeholder(float)  # an update; evaluates the moving average
-    c.train.sam_weight = (
-        0.0  # of the spectral angle (rad) in the loss; needs update_every = "image"
-    )
     c.train.warm_start = config_dict.placeholder(str)  # weights to begin from
     c.train.save_every_epochs = 4.0
     c.train.steps_per_dispatch = 1  # sent to the devices at once; more: for very short steps

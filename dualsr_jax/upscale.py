@@ -23,7 +23,7 @@ from dualsr_jax.ensemble import ensemble, views
 from dualsr_jax.fine_stage import back_project
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.weights import SUFFIX, find_weights, read_weights, write_weights
-from dualsr_jax.models.coarse import CoarSR, network_settings
+from dualsr_jax.models.coarse import CoarSR, network_of, network_settings
 from dualsr_jax.ops.degrade import Degradation, degrade, image_keys
 from dualsr_jax.scene.arrays import upscale_array, upscale_labelled
 from dualsr_jax.scene.large_scene import MEMORY_GB
@@ -266,9 +266,8 @@ class DualSR:
         fields: dict[str, Any] = {"ensemble": ensemble}
         for field, variables in (("model", "variables"), ("half_model", "half_variables")):
             if field in about:
-                fields[field] = CoarSR(
-                    **json.loads(about[field]), band_chunk=band_chunk, precision=precision
-                )
+                model = network_of(json.loads(about[field]))
+                fields[field] = model.clone(band_chunk=band_chunk, precision=precision)
                 found = {
                     tuple(name.split("/")[1:]): np.asarray(array, np.float32)
                     for name, array in arrays.items()

@@ -32,7 +32,6 @@ VARIANTS: dict[str, dict[str, str]] = {
     "base": {},
     "rate_1e-3": {"train.learning_rate": "1e-3"},
     "released": {"model.neighbours": "released"},
-    "bidirectional": {"model.bidirectional": "True"},
     "norm_batch": {"model.norm": "batch"},
     "no_average": {"train.ema_decay": "none"},
     "halving": {
@@ -48,13 +47,6 @@ VARIANTS: dict[str, dict[str, str]] = {
         "train.batch_size": "1",
         "model.band_chunk": "none",
         "train.through_time": "True",
-    },
-    "sam_1": IMAGE
-    | {
-        "train.learning_rate": "1e-3",
-        "train.batch_size": "1",
-        "model.band_chunk": "none",
-        "train.sam_weight": "0.05",
     },
     "wide": {"model.features": "32", "train.epochs": str(85 / 1800)},  # the same time
     "patch_32": {"train.lr_patch": "32", "train.batch_size": "1"},

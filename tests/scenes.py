@@ -51,9 +51,9 @@ def random_variables(module, seed, *inputs):
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-def small_networks(scale, half=False, bidirectional=False, **more):
+def small_networks(scale, half=False, **more):
     def made(scale, seed):
-        model = CoarSR(scale, bidirectional=bidirectional, **SMALL)
+        model = CoarSR(scale, **SMALL)
         return model, random_variables(model, seed)
 
     guide = made(scale // 2, 1) if half else (None, None)

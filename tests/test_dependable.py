@@ -68,7 +68,6 @@ def test_several_steps_a_dispatch_change_nothing(make_config, tmp_path):
         ("train__epochs", float("nan"), r"train\.epochs=nan must be more than 0"),
         ("model__features", 0, "features=0 must be 1 or more"),
         ("model__scale", 5, "scale 5 is not supported"),
-        ("model__remat", True, r"model\.remat=True needs a model\.band_chunk and one of"),
     ],
 )
 def test_settings_that_mean_nothing(make_config, tmp_path, name, value, message):

@@ -72,7 +72,7 @@ def made_up(model, rng):
 
 
 def test_one_file_serves_all_sizes_without_flax(tmp_path, rng, monkeypatch):
-    model = CoarSR(4, bidirectional=True, **TINY)
+    model = CoarSR(4, **TINY)
     half = CoarSR(2, norm="batch", neighbours="released", **TINY)
     dualsr = DualSR(model, made_up(model, rng), half, made_up(half, rng))
     stored = {("x4", "x2"): dualsr}

@@ -51,13 +51,6 @@ def test_tiles_are_the_whole(rng, tmp_path, scale, half, window):
     np.testing.assert_allclose(coarse, whole.coarse[here][..., [4, 0]], atol=1e-5)
 
 
-def test_tiles_of_a_bidirectional_network_are_the_whole(rng):
-    source, networks = Memory(smooth(rng, 41, 35, 7)), small_networks(2, bidirectional=True)
-    _, assembly = super_resolved(source, networks, (29, 27), 3)
-    fine = collected(assembly.write_fine, assembly.shape, source.dtype)
-    np.testing.assert_allclose(fine, networks(source.cube).fine, atol=1e-5)
-
-
 def test_pixels_without_data_do_not_count_in_the_gain(rng):
     cube, networks = smooth(rng, 41, 35, 6), small_networks(2)
     cube[10:30, :12] = np.nan
@@ -111,10 +104,6 @@ def test_memory_decides_on_tiles(rng):
     small = choose_tiling((2000, 3000, 100), 2, networks, memory_gb=0.1)
     assert np.prod(small.window) < np.prod(large.window) / 5
     assert choose_tiling((60, 50, 100), 2, networks, memory_gb=1.0).band_chunk == 16
-    both_ways = small_networks(2, bidirectional=True)  # its states are kept from chunk to chunk
-    tiling = choose_tiling((2000, 3000, 100), 2, both_ways, memory_gb=1.0)
-    assert tiling.band_chunk > 1
-    assert np.prod(tiling.window) < np.prod(large.window)
     ensemble = dataclasses.replace(networks, ensemble=8)
     assert np.prod(choose_tiling((2000, 3000, 100), 2, ensemble, memory_gb=1.0).window) < np.prod(
         large.window

@@ -192,15 +192,6 @@ def test_fcf_scan_is_the_recurrence(rng):
     np.testing.assert_array_equal(last, states[-1])
 
 
-def test_fcf_in_reverse(rng):
-    d, state = normal(rng, 4, 2, 3, 3, 5), normal(rng, 2, 3, 3, 5)
-    variables = random_variables(FCF(), 0, state, d, jnp.arange(4) == 0)
-    last, states = FCF().apply(variables, state, d, jnp.arange(4) == 3, reverse=True)
-    expected, turned = FCF().apply(variables, state, d[::-1], jnp.arange(4) == 0)
-    np.testing.assert_array_equal(states, turned[::-1])
-    np.testing.assert_array_equal(last, expected)
-
-
 @pytest.mark.parametrize("through_time", [False, True])
 def test_fcf_gradient_through_time(rng, through_time):
     d = normal(rng, 3, 1, 2, 2, 4)
@@ -267,28 +258,6 @@ def test_all_bands_at_once_equals_band_by_band(small):
         np.testing.assert_allclose(bicubic[..., i] + residual[0], whole[..., i], atol=FLOAT32_NOISE)
 
 
-def test_a_bidirectional_network_takes_the_mean_of_both_directions(small):
-    model, _, lr = small
-    model = model.clone(bidirectional=True)
-    variables = random_variables(model, 0, lr)
-    sr, sown = model.apply(variables, lr, mutable=["intermediates"])
-    partitioned = nbp.partition(lr, nbp.neighbour_table(8))
-    d, _ = model.apply(variables, partitioned, False, method="_features")
-
-    def states(name, end, reverse):
-        params = {"params": variables["params"][name]}
-        here = jnp.arange(8) == end
-        return FCF().apply(params, model.initial_state(lr), d, here, reverse=reverse)[1]
-
-    both = states("fcf", 0, False), states("fcf_reverse", 7, True)
-    assert np.abs(both[0] - both[1]).max() > 0.01
-    (found,) = sown["intermediates"]["state"]
-    np.testing.assert_allclose(found, sum(both) / 2, atol=FLOAT32_NOISE)
-    for chunk in (1, 3):
-        chunked = jax.jit(model.clone(band_chunk=chunk).apply)(variables, lr)
-        np.testing.assert_allclose(chunked, sr, atol=FLOAT32_NOISE)
-
-
 def test_band_chunk_bounds_the_memory():
     lr = jax.ShapeDtypeStruct((1, 24, 24, 24), jnp.float32)
 
@@ -301,12 +270,10 @@ def test_band_chunk_bounds_the_memory():
     assert bytes_needed(2) < bytes_needed(None) / 4
 
 
-@pytest.mark.parametrize(
-    ("neighbours", "bidirectional"), [("paper", False), ("released", False), ("paper", True)]
-)
-def test_a_band_depends_on_its_rows_and_on_nothing_else(small, neighbours, bidirectional):
+@pytest.mark.parametrize("neighbours", ["paper", "released"])
+def test_a_band_depends_on_its_rows_and_on_nothing_else(small, neighbours):
     model, _, lr = small
-    model = model.clone(neighbours=neighbours, bidirectional=bidirectional, band_chunk=3)
+    model = model.clone(neighbours=neighbours, band_chunk=3)
     variables = random_variables(model, 0, lr)
     table = nbp.neighbour_table(8, neighbours)
     bicubic = jnp.zeros((2, 12, 12, 8))  # without the skip, which depends on the band alone
@@ -322,8 +289,7 @@ def test_a_band_depends_on_its_rows_and_on_nothing_else(small, neighbours, bidir
     depends = np.abs(jacobian).max((1, 2, 3)) > 0
     for i in range(8):
         allowed = set()
-        # FCF carries the rows of all earlier bands on, and in reverse those of all later ones.
-        for j in range(8 if bidirectional else i + 1):
+        for j in range(i + 1):  # FCF carries the rows of all earlier bands on
             allowed |= {j, *table[j].tolist()}
         assert set(np.flatnonzero(depends[i]).tolist()) == allowed
 
@@ -349,7 +315,6 @@ def test_variables_do_not_depend_on_the_cube(small):
         ({"norm": "layer"}, "unknown norm 'layer'"),
         ({"neighbours": "all"}, "unknown neighbours 'all'"),
         ({"band_chunk": 0}, "band_chunk"),
-        ({"bidirectional": True, "norm": "batch"}, "bidirectional=True does not go with norm"),
     ],
 )
 def test_bad_settings(change, message):

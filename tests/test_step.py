@@ -8,11 +8,9 @@ import pytest
 from conftest import with_prefix
 
 from dualsr_jax.compat.torch_params import from_torch, to_torch
-from dualsr_jax.metrics import sam_deg
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.augment import augment
 from dualsr_jax.ops.degrade import Degradation
-from dualsr_jax.ops.spectral_angle import spectral_chord
 from dualsr_jax.training import parallel
 from dualsr_jax.training.optimizer import adam, averaged_params, learning_rate_schedule
 from dualsr_jax.training.step import (
@@ -79,7 +77,6 @@ def test_golden_gradient_of_the_first_band(golden):
         (False, {}),
         (False, {"band_chunk": 4}),
         (True, {}),
-        (True, {"band_chunk": 4, "remat": True}),
     ],
 )
 def test_golden_gradient_of_all_bands(golden, through_time, how):
@@ -98,37 +95,6 @@ def test_golden_gradient_of_all_bands(golden, through_time, how):
     ours = to_torch(model, {"params": gradient})
     for key, expected in with_prefix(arrays, f"grad_{name}").items():
         np.testing.assert_allclose(ours[key], expected, atol=2e-5, err_msg=key)
-
-
-def test_gradient_of_a_bidirectional_network_in_chunks():
-    model, _, _, state, batch = tiny(bidirectional=True)
-    lr, bicubic, hr = make_images(batch, 2, degradation=Degradation())
-
-    def loss(params):
-        return jnp.abs(model.apply({"params": params}, lr, bicubic, train=True) - hr).mean()
-
-    expected = jax.jit(jax.grad(loss))(state.params)
-    descent = optax.sgd(1.0)
-    update = make_update(model.clone(band_chunk=4), descent, update="image")
-    start = TrainState(np.int32(0), state.params, {}, descent.init(state.params))
-    after, _, _ = jax.jit(update)(start, lr, bicubic, hr)
-    gradient = jax.tree.map(jnp.subtract, state.params, after.params)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), gradient, expected)
-    assert np.abs(gradient["fcf_reverse"]["wn"]["v"]).max() > 1e-4
-
-
-def test_rematerialisation_keeps_less():
-    model, _, _, state, batch = tiny(band_chunk=1)
-    lr, bicubic, _ = make_images(batch, 2, degradation=Degradation())
-
-    def kept(model):
-        def forward(params):
-            return model.apply({"params": params}, lr, bicubic, train=True, through_time=True)
-
-        _, backward = jax.eval_shape(lambda params: jax.vjp(forward, params), state.params)
-        return sum(leaf.size for leaf in jax.tree.leaves(backward))
-
-    assert kept(model.clone(remat=True)) < 0.3 * kept(model)
 
 
 def test_the_two_gradients_of_the_golden_file_differ(golden):
@@ -169,7 +135,7 @@ def test_two_devices_equal_one():  # with an update a band: test_processes
 
 @pytest.mark.parametrize(
     ("update", "settings"),
-    [("band", {"norm": "batch"}), ("band", {"bidirectional": True}), ("image", {})],
+    [("band", {"norm": "batch"}), ("image", {})],
 )
 def test_training_lowers_the_loss(update, settings):
     model, optimizer, schedule, state, batch = tiny(**settings)
@@ -242,21 +208,6 @@ def test_long_gradients_are_shortened():
     np.testing.assert_allclose(first_moment["b"], [0.08], rtol=1e-5)
 
 
-def test_the_angle_term_of_the_loss():
-    model, optimizer, _, state, batch = tiny()
-    lr, bicubic, hr = make_images(batch, 2, degradation=Degradation())
-    update = make_update(model, optimizer, update="image", sam_weight=0.5)
-    _, loss, sr = jax.jit(update)(state, lr, bicubic, hr)
-    sr = np.asarray(sr)
-    difference = float(loss.mean() - np.abs(sr - hr).mean())
-    # 2 sin(x / 2) is the angle x but for x^3 / 24.
-    assert difference == pytest.approx(0.5 * np.deg2rad(float(sam_deg(sr, hr).mean())), rel=0.02)
-    same = jax.grad(lambda a: spectral_chord(a, jnp.ones((2, 5))).sum())(
-        jnp.stack([jnp.ones(5), jnp.zeros(5)])
-    )
-    assert np.isfinite(same).all()
-
-
 def test_bfloat16_is_close_and_keeps_float32():
     model, optimizer, schedule, state, batch = tiny()
     half = model.clone(precision="bfloat16")
@@ -291,8 +242,6 @@ def test_bad_settings():
         make_train_step(model, optimizer, schedule, update="bands")
     with pytest.raises(ValueError, match="through_time=True needs"):
         make_train_step(model, optimizer, schedule, update="band", through_time=True)
-    with pytest.raises(ValueError, match=r"sam_weight=1\.0 must be 0 or more, and 0 with"):
-        make_train_step(model, optimizer, schedule, update="band", sam_weight=1.0)
     with pytest.raises(ValueError, match="unknown precision 'half'"):
         tiny(precision="half")
     with pytest.raises(ValueError, match=r"unknown train\.schedule 'step'"):

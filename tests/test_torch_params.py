@@ -61,11 +61,6 @@ def test_missing_unexpected_and_misshapen(published):
         from_torch({"layer.weight": np.ones(3)})
 
 
-def test_what_the_published_code_has_not():
-    with pytest.raises(ValueError, match="bidirectional=True has no form in the published code"):
-        to_torch(CoarSR(2, bidirectional=True), {"params": {}})
-
-
 def test_pth_file(published, tmp_path):
     torch = pytest.importorskip("torch", reason="reading .pth files needs PyTorch")
     state = {

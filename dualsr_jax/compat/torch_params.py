@@ -162,13 +162,7 @@ def _check_shapes(model: CoarSR, variables: dict[str, Any]) -> None:
 
 
 def to_torch(model: CoarSR, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Writes variables in the published names and layout, as float32 NumPy arrays.
-
-    Raises:
-        ValueError: for a bidirectional network, which the published code has not.
-    """
-    if model.bidirectional:
-        raise ValueError("bidirectional=True has no form in the published code")
+    """Writes variables in the published names and layout, as float32 NumPy arrays."""
     flat = traverse_util.flatten_dict(dict(variables))
     return {
         name: np.asarray(_to_theirs(path, np.asarray(flat[path], np.float32)))

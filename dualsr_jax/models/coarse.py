@@ -4,12 +4,11 @@ Contract: `CoarSR(scale).apply(variables, lr)` maps `[B, h, w, L]` to `[B, s h, 
 [0, 1], not clipped. Only FCF is sequential: NBP, heads, ASFMs and tail run on all bands as one
 batch (`band_chunk=None`) or on chunks of bands, with the FCF state carried from chunk to chunk,
 which bounds the memory. The same method, `bands`, serves the training step that updates once a
-band. With `bidirectional`, which the paper has not, the features of each chunk are computed once
-more before, from the last chunk to the first. Source: paper, section on the coarse stage.
+band. Source: paper, section on the coarse stage.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -26,7 +25,9 @@ from dualsr_jax.ops.resize import imresize
 
 PRECISIONS = ("float32", "bfloat16")
 # What weights do not depend on.
-_FREE_SETTINGS = ("band_chunk", "remat", "precision", "parent", "name")
+_FREE_SETTINGS = ("band_chunk", "precision", "parent", "name")
+# What older versions could also be asked for, and the value with which nothing was asked.
+_FORMER_SETTINGS = {"bidirectional": False}
 
 
 class CoarSR(nn.Module):
@@ -39,12 +40,8 @@ class CoarSR(nn.Module):
         num_blocks: residual blocks in each body.
         norm: None (paper) or "batch" (BatchNorm in the residual blocks, as released).
         neighbours: "paper" or "released", see `nbp.neighbour_table`.
-        bidirectional: whether a second FCF runs over the bands in reverse and the tail gets the
-            mean of both states, so that a band is guided by those after it too; needs norm None.
         band_chunk: bands processed as one batch; None: all. Bounds the memory. With BatchNorm in
             training, statistics are taken over one chunk, as published for 1.
-        remat: whether the backward pass computes the features of each chunk of bands again instead
-            of keeping them, where a gradient crosses bands (through time, or of angles).
         precision: "float32" or "bfloat16", in which convolutions and products are made; parameters,
             residual sums, FCF and the bicubic images are float32 in both. What float32 means on
             GPUs and TPUs is `jax_default_matmul_precision`'s to say.
@@ -60,9 +57,7 @@ class CoarSR(nn.Module):
     num_blocks: int = 2
     norm: str | None = None
     neighbours: str = "paper"
-    bidirectional: bool = False
     band_chunk: int | None = None
-    remat: bool = False
     precision: str = "float32"
 
     def setup(self) -> None:
@@ -80,19 +75,12 @@ class CoarSR(nn.Module):
             raise ValueError(f"band_chunk must be 1 or more, or None for all: {self.band_chunk}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"unknown precision {self.precision!r}: expected one of {PRECISIONS}")
-        if self.bidirectional and self.norm is not None:
-            raise ValueError(
-                f"bidirectional=True does not go with norm={self.norm!r}: features are computed "
-                "twice, and BatchNorm's statistics would be too"
-            )
         dtype = self.precision
         self.heads = [Conv(self.features, dtype=dtype) for _ in nbp.GROUP_SIZES]
         self.asfms = [ASFM(self.num_blocks, self.norm, dtype) for _ in range(self.num_asfm)]
         self.reduce = Conv(self.features, size=1, dtype=dtype)
         self.conv = Conv(self.features, dtype=dtype)
         self.fcf = FCF()
-        if self.bidirectional:
-            self.fcf_reverse = FCF()
         self.tail = Tail(self.scale, dtype)
 
     def _features(self, partitioned: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -106,32 +94,11 @@ class CoarSR(nn.Module):
         d = self.conv(self.reduce(jnp.concatenate(g, -1))) + heads[0]
         return d.reshape(k, b, h, w, -1), heads[0].reshape(k, b, h, w, -1)
 
-    def reverse_state(
-        self,
-        state: State,
-        partitioned: Float[jax.Array, "K B h w 5"],
-        last: Bool[jax.Array, "K"],
-        train: bool = False,
-        through_time: bool = False,
-    ) -> State:
-        """The state that the FCF in reverse has after consecutive bands, for those before them.
-
-        Args:
-            state: what it was after the bands that follow these, `[B, h, w, C]`.
-            partitioned: see `bands`, as are those not named here.
-            last: whether a band is the last of its cube.
-            train: likewise.
-            through_time: likewise.
-        """
-        d, _ = self._features(partitioned, train)
-        return self.fcf_reverse(state, d, last, through_time, reverse=True)[0]
-
     def bands(
         self,
         state: State,
         partitioned: Float[jax.Array, "K B h w 5"],
         first: Bool[jax.Array, "K"],
-        following: tuple[State, Bool[jax.Array, "K"]] | None = None,
         train: bool = False,
         through_time: bool = False,
     ) -> tuple[State, Float[jax.Array, "K B sh sw"]]:
@@ -141,8 +108,6 @@ class CoarSR(nn.Module):
             state: FCF state after the band before these, `[B, h, w, C]`.
             partitioned: bands with their neighbours, of `nbp.partition`.
             first: whether a band is the first of its cube.
-            following: of a bidirectional network, the state of the FCF in reverse after the bands
-                that follow these, of `reverse_state`, and whether a band is the last of its cube.
             train: whether BatchNorm uses and updates the batch's statistics.
             through_time: whether gradients flow through the FCF state.
 
@@ -151,10 +116,6 @@ class CoarSR(nn.Module):
         """
         d, head = self._features(partitioned, train)
         state, states = self.fcf(state, d, first, through_time)
-        if self.bidirectional:
-            assert following is not None
-            states += self.fcf_reverse(following[0], d, following[1], through_time, reverse=True)[1]
-            states /= 2
         self.sow("intermediates", "state", states)
         k, b, h, w, c = d.shape
         residual = self.tail((states + head).reshape(k * b, h, w, c))
@@ -198,38 +159,21 @@ class CoarSR(nn.Module):
         index = nbp.chunks(num_bands, self.band_chunk)
         state = self.initial_state(lr)
         if index.shape[0] == 1 or self.is_initializing():
-            first, last = (jnp.arange(num_bands) == end for end in (0, num_bands - 1))
-            following = (state, last) if self.bidirectional else None
-            _, residual = self.bands(state, partitioned, first, following, train, through_time)
+            first = jnp.arange(num_bands) == 0
+            _, residual = self.bands(state, partitioned, first, train, through_time)
         else:
 
-            def over_chunks(
-                chunk: Callable[..., tuple[State, Any]], xs: Any, reverse: bool = False
-            ) -> Any:
-                scan = nn.scan(
-                    nn.remat(chunk, prevent_cse=False) if self.remat else chunk,
-                    variable_broadcast="params" if train else ("params", "batch_stats"),
-                    variable_carry="batch_stats" if train else False,
-                    variable_axes={"intermediates": 0},
-                    split_rngs={"params": False},
-                    reverse=reverse,
-                )
-                return scan(self, state, xs)[1]
-
-            def look_back(model: CoarSR, state: State, xs: Any) -> tuple[State, State]:
-                images, last = xs
-                return model.reverse_state(state, images, last, train, through_time), state
-
             def restore(model: CoarSR, state: State, xs: Any) -> tuple[State, jax.Array]:
-                images, first, following = xs
-                return model.bands(state, images, first, following, train, through_time)
+                return model.bands(state, *xs, train, through_time)
 
-            images, first = partitioned[index], jnp.asarray(index == 0)
-            following = None
-            if self.bidirectional:
-                last = jnp.asarray(index == num_bands - 1)
-                following = over_chunks(look_back, (images, last), reverse=True), last
-            residual = over_chunks(restore, (images, first, following))
+            scan = nn.scan(
+                restore,
+                variable_broadcast="params" if train else ("params", "batch_stats"),
+                variable_carry="batch_stats" if train else False,
+                variable_axes={"intermediates": 0},
+                split_rngs={"params": False},
+            )
+            _, residual = scan(self, state, (partitioned[index], jnp.asarray(index == 0)))
             residual = residual.reshape(-1, *residual.shape[2:])[:num_bands]
         return bicubic + jnp.moveaxis(residual, 0, -1)
 
@@ -241,3 +185,19 @@ def network_settings(model: CoarSR) -> dict[str, Any]:
         for field in dataclasses.fields(model)
         if field.name not in _FREE_SETTINGS
     }
+
+
+def network_of(settings: Mapping[str, Any]) -> CoarSR:
+    """The network of stored `network_settings`, also of those that older versions stored.
+
+    Raises:
+        ValueError: if they are those of a network that this version does not have.
+    """
+    known = {field.name for field in dataclasses.fields(CoarSR)}
+    for name in settings.keys() - known:
+        if name not in _FORMER_SETTINGS or settings[name] != _FORMER_SETTINGS[name]:
+            raise ValueError(
+                f"these weights are of a network with {name}={settings[name]!r}, which this "
+                "version of dualsr_jax does not have: use the version that wrote them"
+            )
+    return CoarSR(**{name: value for name, value in settings.items() if name in known})

@@ -1,9 +1,8 @@
 """FCF, feature context fusion: the linear recurrence over bands.
 
 Contract: S_0 = d_0; S_i = conv1x1(concat(gamma[0] d_i, gamma[1] S_{i-1})). Only the product with
-S_{i-1} is sequential; the product with d_i is made for all bands at once outside the scan. The
-same over the bands in reverse serves `CoarSR(bidirectional=True)`. Source: paper, section on
-feature context fusion.
+S_{i-1} is sequential; the product with d_i is made for all bands at once outside the scan.
+Source: paper, section on feature context fusion.
 """
 
 import jax
@@ -26,7 +25,6 @@ class FCF(nn.Module):
         d: Float[jax.Array, "K B H W C"],
         first: Bool[jax.Array, "K"],
         through_time: bool = False,
-        reverse: bool = False,
     ) -> tuple[State, Float[jax.Array, "K B H W C"]]:
         """Runs the recurrence.
 
@@ -37,8 +35,6 @@ class FCF(nn.Module):
             first: `[K]`, whether a band is the first of its cube, where S = d.
             through_time: whether the gradient flows from a band to those before it; training as
                 published cuts it.
-            reverse: from the last of these bands to the first; "before", "first" and "last" are
-                meant in that order.
 
         Returns:
             The last state and all states `[K, B, H, W, C]`.
@@ -56,4 +52,4 @@ class FCF(nn.Module):
             state = jnp.where(first_i, d_i, from_d_i + state @ from_state)
             return state, state
 
-        return jax.lax.scan(step, state, (d, from_d, first), reverse=reverse)
+        return jax.lax.scan(step, state, (d, from_d, first))

@@ -31,18 +31,3 @@ def spectral_angle_rad(
     )
     defined = (norm_a[..., 0] > 0) & (norm_b[..., 0] > 0)
     return jnp.where(defined, angle, 0)
-
-
-def spectral_chord(
-    a: Float[jax.Array, "*pixels L"], b: Float[jax.Array, "*pixels L"]
-) -> Float[jax.Array, "*pixels"]:
-    """Distance of two unit spectra at each pixel, 2 sin(angle / 2), for losses.
-
-    Close to the angle in radians where that is small, and, unlike it, of finite gradient at equal
-    and at all-zero spectra too.
-    """
-
-    def unit(x: jax.Array) -> jax.Array:
-        return x / jnp.sqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-8)
-
-    return jnp.sqrt(jnp.square(unit(a) - unit(b)).sum(-1) + 1e-8)

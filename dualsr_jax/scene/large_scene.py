@@ -52,9 +52,7 @@ def _bytes_per_pixel(
     guide, maps = model.scale // networks.ratio, max(map(feature_maps, models))
     # As stored; ready for the network, this tile and the next.
     cube = num_bands * (2 * itemsize + 2 * floats)
-    # Between bands, and of FCF in reverse between all chunks of them.
-    chunks = -(-num_bands // band_chunk)
-    state = sum(floats * m.features * (1 + chunks * m.bidirectional) for m in models)
+    state = sum(floats * m.features for m in models)  # between bands
     results = 4 * floats * (model.scale**2 + 2 * guide**2 + 5)
     ensemble = 0
     if networks.ensemble > 1:

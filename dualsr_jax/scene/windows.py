@@ -92,36 +92,26 @@ def _with_neighbours(images: jax.Array) -> jax.Array:
 
 
 def _restore(
-    model: CoarSR, variables: Any, state: jax.Array, images: jax.Array, following: Any, first: Any
+    model: CoarSR, variables: Any, state: jax.Array, images: jax.Array, first: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """`images [k, 5, h, w]`: bands with their neighbours. The state, and `[k, s h, s w]`."""
-    found = model.apply(
-        variables, state, _with_neighbours(images), first, following, method="bands"
-    )
+    found = model.apply(variables, state, _with_neighbours(images), first, method="bands")
     state, residual = cast(tuple[jax.Array, jax.Array], found)
     return state, resize.enlarge(images[:, 0], model.scale) + residual[:, 0]
 
 
 def _step(models: list[CoarSR], ratio: int) -> Callable[..., Any]:
-    def step(variables: Any, states: Any, images: Any, following: Any, first: jax.Array) -> Any:
+    def step(variables: Any, states: Any, images: Any, first: jax.Array) -> Any:
         found = [
             _restore(*arguments, first)
-            for arguments in zip(models, variables, states, images, following, strict=True)
+            for arguments in zip(models, variables, states, images, strict=True)
         ]
         coarse = found[0][1]
         guide = found[1][1] if len(models) == 2 else images[0][:, 0]
         return [state for state, _ in found], (coarse, resize.reduce(coarse, ratio), guide)
 
-    in_axes = (None, 0, 0, [(0, None) if model.bidirectional else None for model in models], None)
     # The states are used up.
-    return jax.pmap(step, in_axes=in_axes, donate_argnums=(1,))
-
-
-def _look_back(model: CoarSR) -> Callable[..., Any]:
-    def step(variables: Any, state: jax.Array, images: jax.Array, last: jax.Array) -> Any:
-        return model.apply(variables, state, _with_neighbours(images), last, method="reverse_state")
-
-    return jax.pmap(step, in_axes=(None, 0, 0, None))
+    return jax.pmap(step, in_axes=(None, 0, 0, None), donate_argnums=(1,))
 
 
 class CoarseWindows:
@@ -155,7 +145,6 @@ class CoarseWindows:
         self._num_bands, self._chunk, self._ratio = num_bands, band_chunk, networks.ratio
         self._views, self._spread = views(members), spread
         self._step = _step(self._models, networks.ratio)
-        self._look_back = [_look_back(model) for model in self._models]
         self._reduce = jax.jit(resize.reduce, static_argnums=1)
 
     @property
@@ -170,28 +159,13 @@ class CoarseWindows:
             for model in self._models
         ]
 
-    def _following(self, network: int, cubes: np.ndarray, chunks: np.ndarray) -> list[Any]:
-        """For each chunk of bands, `bands`' argument of this name, kept on the host."""
-        if not self._models[network].bidirectional:
-            return [None] * len(chunks)
-        state, found = self._states(cubes)[network], []
-        for index in chunks[::-1]:
-            last = index == self._num_bands - 1
-            found.append((np.asarray(state), last))
-            if index[0] == 0:
-                break  # no bands come before
-            images = cubes[:, self._tables[network][index]]
-            state = self._look_back[network](self._variables[network], state, images, last)
-        return found[::-1]
-
     def _plain(self, cubes: np.ndarray) -> Iterator[Bands]:
         states: Any = self._states(cubes)
         waiting: tuple[slice, Any] | None = None
         chunks = np.asarray(nbp.chunks(self._num_bands, self._chunk))
-        of_networks = [self._following(k, cubes, chunks) for k in range(len(self._models))]
-        for index, *following in zip(chunks, *of_networks, strict=True):
+        for index in chunks:
             images = [cubes[:, table[index]] for table in self._tables]
-            states, results = self._step(self._variables, states, images, following, index == 0)
+            states, results = self._step(self._variables, states, images, index == 0)
             if waiting is not None:
                 yield self._fetch(*waiting)
             # What is fetched and stored was computed before; the devices are busy meanwhile.

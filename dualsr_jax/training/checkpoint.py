@@ -27,7 +27,7 @@ from flax import traverse_util
 from orbax.checkpoint import checkpoint_managers
 
 from dualsr_jax.io.weights import find_weights
-from dualsr_jax.models.coarse import CoarSR, network_settings
+from dualsr_jax.models.coarse import CoarSR, network_of, network_settings
 from dualsr_jax.training import processes
 from dualsr_jax.training.optimizer import averaged_params
 from dualsr_jax.training.step import TrainState, state_shapes
@@ -270,7 +270,7 @@ class Checkpoints:
         self, step: int, state: TrainState, model: CoarSR, run: Mapping[str, Any]
     ) -> TrainState:
         settings = self._read(step, model=ocp.args.JsonRestore(), run=ocp.args.JsonRestore())
-        check_model(CoarSR(**settings["model"]), model, str(self._folder))
+        check_model(network_of(settings["model"]), model, str(self._folder))
         check_run(settings["run"], json.loads(json.dumps(run)), str(self._folder))
         restored = self._read(
             step,
@@ -311,7 +311,7 @@ class Checkpoints:
                 f"no checkpoint in {str(self._folder)!r} was scored on scenes held out: take the "
                 "latest, or train with data.validation"
             )
-        model = CoarSR(**self._read(step, model=ocp.args.JsonRestore())["model"])
+        model = network_of(self._read(step, model=ocp.args.JsonRestore())["model"])
         abstract = state_shapes(model, optax.identity())
         blank = _blank(abstract.variables)
         restored = self._read(step, variables=ocp.args.StandardRestore(blank))
@@ -363,8 +363,7 @@ def restore_dualsr(
 def warm_start(params: Any, weights: str) -> Any:
     """New parameters, with those of another network in place of all of the same name and shape.
 
-    The published networks of different scales differ in their upsampling alone; FCF in reverse may
-    be new too.
+    The published networks of different scales differ in their upsampling alone.
 
     Args:
         params: of a new network.
@@ -378,7 +377,7 @@ def warm_start(params: Any, weights: str) -> Any:
     other, stored = dualsr.model, traverse_util.flatten_dict(dualsr.variables["params"])
     ours = traverse_util.flatten_dict(params)
     common = {k for k, v in ours.items() if k in stored and stored[k].shape == v.shape}
-    missing = sorted({path[0] for path in ours.keys() - common} - {"tail", "fcf_reverse"})
+    missing = sorted({path[0] for path in ours.keys() - common} - {"tail"})
     if missing:
         raise ValueError(
             f"train.warm_start={weights!r} holds another network (features={other.features}, "

@@ -94,11 +94,7 @@ def _check_settings(settings: ConfigDict, model: CoarSR) -> None:
             raise ValueError(f"train.{name}={settings[name]} must be more than 0")
     nothing = optax.identity()
     state_shapes(model, nothing)
-    make_update(model, nothing, update=settings.update_every, **_across_bands(settings))
-
-
-def _across_bands(settings: ConfigDict) -> dict[str, Any]:
-    return {"through_time": settings.through_time, "sam_weight": settings.sam_weight}
+    make_update(model, nothing, update=settings.update_every, through_time=settings.through_time)
 
 
 def _training_images(config: ConfigDict, scenes: Scenes, patch_size: int) -> Images:
@@ -148,7 +144,7 @@ def _run_settings(config: ConfigDict, sampler: PatchSampler) -> dict[str, Any]:
         "peak": _peak(config),
         "update_every": config.train.update_every,
         "through_time": config.train.through_time,
-        **{name: config.train[name] for name in ("clip_norm", "ema_decay", "sam_weight")},
+        **{name: config.train[name] for name in ("clip_norm", "ema_decay")},
         "precision": config.model.precision,
         **{f"degradation.{name}": value for name, value in config.degradation.items()},
     }
@@ -214,7 +210,7 @@ def _train(config: ConfigDict, workdir: Path) -> int:
             adam,
             schedule,
             update=settings.update_every,
-            **_across_bands(settings),
+            through_time=settings.through_time,
             degradation=degradation,
             seed=config.seed,
             axis_name=parallel.AXIS,

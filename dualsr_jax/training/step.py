@@ -30,7 +30,6 @@ from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.augment import augment
 from dualsr_jax.ops.degrade import Degradation, degrade, image_keys
 from dualsr_jax.ops.resize import imresize
-from dualsr_jax.ops.spectral_angle import spectral_chord
 
 UPDATES = ("band", "image")
 Batch = Mapping[str, jax.Array | np.ndarray]
@@ -104,7 +103,6 @@ def make_update(
     *,
     update: str,
     through_time: bool = False,
-    sam_weight: float = 0.0,
     axis_name: str | None = None,
 ) -> Callable[..., tuple[TrainState, jax.Array, jax.Array]]:
     """The learning part of a step, on images that are ready.
@@ -114,16 +112,13 @@ def make_update(
         optimizer: an optax transformation.
         update: "band" or "image".
         through_time: whether gradients flow through the FCF state; needs "image".
-        sam_weight: of the mean spectral chord (about the angle in radians) beside the L1 loss;
-            needs "image".
         axis_name: mapped axis to average over.
 
     Returns:
         `(state, lr, bicubic, hr) -> (state, loss a band [L], sr)`.
 
     Raises:
-        ValueError: if `update` is unknown or does not go with `through_time` or `sam_weight`, or
-            rematerialisation would have no effect.
+        ValueError: if `update` is unknown or does not go with `through_time`.
     """
     if update not in UPDATES:
         raise ValueError(f"unknown update {update!r}: expected one of {UPDATES}")
@@ -131,18 +126,6 @@ def make_update(
         raise ValueError(
             "through_time=True needs update='image': with an update every band, the earlier bands' "
             "features come from parameters that no longer exist"
-        )
-
-    if sam_weight < 0 or (sam_weight and update == "band"):
-        raise ValueError(
-            f"sam_weight={sam_weight} must be 0 or more, and 0 with update='band': an angle needs "
-            "all bands"
-        )
-
-    if model.remat and not (model.band_chunk and (through_time or sam_weight)):
-        raise ValueError(
-            "model.remat=True needs a model.band_chunk and one of train.through_time and "
-            "train.sam_weight: else no more than the features of one chunk are ever kept"
         )
 
     def mean(tree: Any) -> Any:
@@ -167,8 +150,6 @@ def make_update(
                 mutable=["batch_stats"],
             )
             loss = jnp.abs(sr - hr).mean((0, 1, 2))
-            if sam_weight:
-                loss += sam_weight * spectral_chord(sr, hr).mean()
             return loss.mean(), (loss, sr, new.get("batch_stats", {}))
 
         gradient, (loss, sr, batch_stats) = jax.grad(loss_of, has_aux=True)(state.params)
@@ -184,7 +165,7 @@ def make_update(
 
         def one_chunk(carry, bands):
             state, fcf_state, total = carry
-            partitioned, bicubic_i, hr_i, first, following, weight = bands
+            partitioned, bicubic_i, hr_i, first, weight = bands
 
             def loss_of(params: Any) -> tuple[jax.Array, tuple]:
                 (new_fcf_state, residual), new = model.apply(
@@ -192,7 +173,6 @@ def make_update(
                     fcf_state,
                     partitioned,
                     first,
-                    following,
                     train=True,
                     mutable=["batch_stats"],
                     method="bands",
@@ -211,24 +191,11 @@ def make_update(
             return (state, fcf_state, total), (loss, sr)
 
         partitioned = nbp.partition(lr, nbp.neighbour_table(num_bands, model.neighbours))[index]
-        following = None
-        if model.bidirectional:  # its states are of the parameters before this batch
-            last = jnp.asarray(index == num_bands - 1)
-
-            def look_back(fcf_state, bands):
-                variables = {"params": state.params}
-                return model.apply(variables, fcf_state, *bands, method="reverse_state"), fcf_state
-
-            _, states = jax.lax.scan(
-                look_back, model.initial_state(lr), (partitioned, last), reverse=True
-            )
-            following = states, last
         xs = (
             partitioned,
             jnp.moveaxis(bicubic, -1, 0)[index],
             jnp.moveaxis(hr, -1, 0)[index],
             jnp.asarray(index == 0),
-            following,
             jnp.asarray(weight, hr.dtype),
         )
         total = None if update == "band" else jax.tree.map(jnp.zeros_like, state.params)
@@ -239,7 +206,7 @@ def make_update(
         loss, sr = (a.reshape(-1, *a.shape[2:])[:num_bands] for a in (loss, sr))
         return state, mean(loss), jnp.moveaxis(sr, 0, -1)
 
-    return update_at_once if through_time or sam_weight else update_in_chunks
+    return update_at_once if through_time else update_in_chunks
 
 
 def make_train_step(
@@ -249,7 +216,6 @@ def make_train_step(
     *,
     update: str = "band",
     through_time: bool = False,
-    sam_weight: float = 0.0,
     degradation: Degradation = Degradation(),  # noqa: B008, immutable
     seed: int = 0,
     axis_name: str | None = None,
@@ -262,7 +228,6 @@ def make_train_step(
         schedule: of the learning rate, for the log.
         update: likewise.
         through_time: likewise.
-        sam_weight: likewise.
         degradation: what makes LR images of HR images.
         seed: of random degradation.
         axis_name: mapped axis to average over.
@@ -272,7 +237,6 @@ def make_train_step(
         optimizer,
         update=update,
         through_time=through_time,
-        sam_weight=sam_weight,
         axis_name=axis_name,
     )
 
