@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 from jax.experimental import topologies
 
-from dualsr_jax.training.step import UPDATES, make_train_step, state_shapes
+from dualsr_jax.training.step import UPDATES, Learning, make_train_step, state_shapes
 
 # What XLA asks of a device that it cannot see, after the makers' data sheets.
 _GPU = """
@@ -77,7 +77,10 @@ def cases_of(o: argparse.Namespace) -> dict[str, tuple[Any, ...]]:
     lr = shape((1, o.lr_image, o.lr_image, o.bands), jnp.float32)
     steps = {
         f"training, {update}": (
-            make_train_step(model, optimizer, optax.constant_schedule(1e-4), update=update),
+            make_train_step(
+                Learning(model=model, optimizer=optimizer, update=update),
+                optax.constant_schedule(1e-4),
+            ),
             state,
             patches,
         )

@@ -16,7 +16,7 @@ import numpy as np
 from dualsr_jax.compat.torch_params import to_torch
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.training.optimizer import adam, learning_rate_schedule
-from dualsr_jax.training.step import UPDATES, create_state, make_train_step
+from dualsr_jax.training.step import UPDATES, Learning, create_state, make_train_step
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
     state = create_state(model, optimizer, jax.random.key(0))
     cases, ours, peers = {}, {}, {}
     for update in [o.update] if o.update else UPDATES:
-        step = make_train_step(model, optimizer, schedule, update=update)
+        step = make_train_step(Learning(model=model, optimizer=optimizer, update=update), schedule)
         compiled = ours[f"ours, {update}"] = common.compile_for(step, state, batch)
         cases[f"ours, {update}"] = lambda compiled=compiled: compiled.run(state, batch)
     if o.peer:

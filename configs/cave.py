@@ -27,6 +27,7 @@ def get_config(scale: str = "4") -> ConfigDict:
     c.model.num_blocks = 2  # residual blocks a body
     c.model.norm = config_dict.placeholder(str)  # none, or "batch" as released
     c.model.neighbours = "paper"  # or "released"
+    c.model.joint = False  # True: a second tail restores half the scale (4 and 8 only)
     c.model.band_chunk = config_dict.placeholder(int)  # bands at once; none: all
     c.model.precision = "float32"  # or "bfloat16", of convolutions and products
 
@@ -50,6 +51,7 @@ def get_config(scale: str = "4") -> ConfigDict:
     c.train = ConfigDict()
     c.train.update_every = "band"  # one optimiser step a band, as published; or "image"
     c.train.through_time = False  # gradients through the FCF state; needs update_every = "image"
+    c.train.half_weight = 1.0  # of the half-scale term in the loss of a joint network
     c.train.epochs = 200.0
     c.train.batch_size = 64  # samples, over all devices
     c.train.lr_patch = 32  # pixels a side of an LR patch

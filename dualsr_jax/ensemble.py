@@ -83,26 +83,28 @@ def count_member(
 
 
 def ensemble(
-    run: Callable[[Cube], Cube], lr: Cube, members: int, *, spread: bool = False
-) -> tuple[Cube, Cube | None]:
-    """Mean of a network's results over the views of a cube.
+    run: Callable[[Cube], tuple[Cube, ...]], lr: Cube, members: int
+) -> tuple[tuple[Cube, ...], Cube | None]:
+    """Means of a network's results over the views of a cube.
 
     Args:
-        run: the network, `[..., H, W, L]` -> `[..., s H, s W, L]`; it meets two shapes, unless H
+        run: maps `[..., H, W, L]` to results, each an enlarged cube; it meets two shapes, unless H
             and W are equal.
         lr: `[..., H, W, L]`.
         members: see `views`.
-        spread: whether to return the second cube.
 
     Returns:
-        The mean and, on request, the (population) standard deviation over the members, both
-        `[..., s H, s W, L]`, of the data type that `run` gives.
+        The mean of each result over the members and, of more members than one, the (population)
+        standard deviation of the first result; of the shapes and data types that `run` returns.
 
     Raises:
         ValueError: for an unknown number of members.
     """
-    mean = run(lr)
-    squares = 0 * mean if spread else None
+    means = list(run(lr))
+    squares = 0 * means[0] if members > 1 else None
     for count, view in enumerate(views(members)[1:], start=2):
-        mean, squares = count_member(mean, squares, view.undo(run(view.apply(lr))), count)
-    return mean, None if squares is None else (squares / members) ** 0.5
+        for place, result in enumerate(run(view.apply(lr))):
+            wanted, member = (squares if place == 0 else None), view.undo(result)
+            means[place], sums = count_member(means[place], wanted, member, count)
+            squares = sums if place == 0 else squares
+    return tuple(means), None if squares is None else (squares / members) ** 0.5

@@ -94,13 +94,13 @@ def _check_unmasked(cube: Any) -> None:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _apply(model: CoarSR, variables: dict[str, Any], lr: jax.Array) -> jax.Array:
-    return cast(jax.Array, model.apply(variables, lr))
+def _apply(model: CoarSR, variables: dict[str, Any], lr: jax.Array) -> tuple[jax.Array, ...]:
+    return cast(tuple[jax.Array, ...], model.apply(variables, lr, method="at_scales"))
 
 
-def super_resolve(model: CoarSR, variables: dict[str, Any], lr: Cube) -> Resized:
-    """The coarse result of one cube, not clipped."""
-    return np.asarray(_apply(model, variables, lr[None])[0])
+def super_resolve(model: CoarSR, variables: dict[str, Any], lr: Cube) -> tuple[Resized, ...]:
+    """One cube enlarged by each of the network's `scales`, not clipped."""
+    return tuple(np.asarray(cubes[0]) for cubes in _apply(model, variables, lr[None]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +144,11 @@ class DualSR:
     def __post_init__(self) -> None:
         """Raises ValueError for a half-scale network of another scale, or an unknown ensemble."""
         views(self.ensemble)
+        if self.half_model is not None and self.model.joint:
+            raise ValueError(
+                "the network is joint: it restores the half scale itself, so that no half_weights "
+                "go with it"
+            )
         if self.half_model is not None and 2 * self.half_model.scale != self.model.scale:
             raise ValueError(
                 f"the half-scale network has scale {self.half_model.scale}, but the network has "
@@ -163,7 +168,7 @@ class DualSR:
     @property
     def ratio(self) -> int:
         """Pixels of the result per pixel of the fine stage's guide."""
-        return self.model.scale if self.half_model is None else 2
+        return 2 if self.model.joint or self.half_model is not None else self.model.scale
 
     def __call__(self, lr: Cube) -> Result:
         """Super-resolves one cube.
@@ -185,14 +190,16 @@ class DualSR:
                 f"values from {lr.min():g} to {lr.max():g} are not in [0, 1]: divide the cube by "
                 "the value of full intensity first"
             )
-        run = functools.partial(super_resolve, self.model, self.variables)
-        coarse, spread = ensemble(run, lr, self.ensemble, spread=self.ensemble > 1)
-        guide = lr
-        if self.half_model is not None and self.half_variables is not None:
-            run = functools.partial(super_resolve, self.half_model, self.half_variables)
-            guide, _ = ensemble(run, lr, self.ensemble)
+        (coarse, guide), spread = ensemble(self.coarse_and_guide, lr, self.ensemble)
         fine, gains = back_project(coarse, guide, ratio=self.ratio, iterations=self.iterations)
         return Result(coarse, np.asarray(fine), np.asarray(gains), spread)
+
+    def coarse_and_guide(self, lr: Cube) -> tuple[Resized, Resized]:
+        """The coarse result of a cube and the guide of the fine stage, without self-ensemble."""
+        coarse, *half = super_resolve(self.model, self.variables, lr)
+        if self.half_model is not None and self.half_variables is not None:
+            half = [*super_resolve(self.half_model, self.half_variables, lr)]
+        return coarse, half[0] if half else lr
 
     def upscale(
         self,

@@ -24,7 +24,7 @@ from dualsr_jax.protocols import get_protocol
 from dualsr_jax.self_check import image_scores
 from dualsr_jax.training.checkpoint import restore_dualsr
 from dualsr_jax.training.loop import open_parts
-from dualsr_jax.upscale import reference_and_lr, super_resolve
+from dualsr_jax.upscale import reference_and_lr
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, file.py:argument.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Folder, file or shipped name.", required=True)
@@ -76,10 +76,7 @@ def main() -> None:
             name=scene.name,
             seed=config.seed,
         )
-        u = jnp.asarray(super_resolve(dualsr.model, dualsr.variables, lr))
-        v = lr
-        if dualsr.half_model is not None:
-            v = super_resolve(dualsr.half_model, dualsr.half_variables, lr)
+        u, v = map(jnp.asarray, dualsr.coarse_and_guide(lr))
         for name, form in forms(u, v, lr, hr, dualsr.ratio, scale).items():
             cube = protocol.clip(np.asarray(form))
             rows.setdefault(name, []).append(image_scores(cube, hr, scale, config.protocol))

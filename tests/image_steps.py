@@ -13,7 +13,7 @@ from flax import traverse_util
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.training import parallel, processes
 from dualsr_jax.training.optimizer import adam, learning_rate_schedule
-from dualsr_jax.training.step import TrainState, make_train_step, state_shapes
+from dualsr_jax.training.step import Learning, TrainState, make_train_step, state_shapes
 
 BATCH = 4
 
@@ -23,9 +23,8 @@ def trained():
     model = CoarSR(2, features=4, num_asfm=1, num_blocks=1)
     schedule = learning_rate_schedule(1e-4, 1, 100)
     optimizer = adam(schedule)
-    step = parallel.data_parallel(
-        make_train_step(model, optimizer, schedule, update="image", axis_name=parallel.AXIS)
-    )
+    learning = Learning(model=model, optimizer=optimizer, update="image", axis_name=parallel.AXIS)
+    step = parallel.data_parallel(make_train_step(learning, schedule))
     rng = np.random.default_rng(0)
     shapes = state_shapes(model, optimizer).params
     # Compiling a network's own beginning takes as long as its training step.

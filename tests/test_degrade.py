@@ -116,7 +116,7 @@ def test_noise_is_white_and_normal():
 def test_the_step_makes_matlab_bicubic_of_each_patch(rng, scale):
     stored = rng.integers(0, 65536, (5, 24, 24, 6)).astype(np.uint16)
     batch = {"hr": stored, "variant": np.arange(5, dtype=np.int32), "sample": np.arange(5)}
-    lr, bicubic, hr = make_images(batch, scale, degradation=Degradation())
+    lr, (bicubic,), (hr,) = make_images(batch, (scale,), degradation=Degradation())
     for k in range(5):
         patch = stored[k] / 65535
         patch = np.rot90(patch, k) if k < 4 else patch[:, ::-1]
@@ -130,8 +130,8 @@ def test_blur_and_noise_inside_the_step(rng):
     stored = rng.integers(0, 65536, (3, 24, 24, 6)).astype(np.uint16)
     batch = {"hr": stored, "variant": np.zeros(3, np.int32), "sample": np.array([4, 9, 2])}
     degradation = Degradation("anisotropic", (0.5, 2.0), (0.02, 0.02))
-    make = jax.jit(lambda b: make_images(b, 4, degradation=degradation, seed=3))
-    lr, bicubic, _ = make(batch)
+    make = jax.jit(lambda b: make_images(b, (4,), degradation=degradation, seed=3))
+    lr, (bicubic,), _ = make(batch)
     keys = image_keys(3, np.array([4, 9, 2], np.uint32))
     for k in range(3):
         kernel = np.asarray(draw_kernel(degradation, keys[k], 4))

@@ -254,7 +254,7 @@ def test_all_bands_at_once_equals_band_by_band(small):
     state, bicubic = model.initial_state(lr), imresize(lr, 2)
     band = jax.jit(lambda *args: model.apply(variables, *args, method="bands"))
     for i in range(8):
-        state, residual = band(state, partitioned[i][None], jnp.array([i == 0]))
+        state, (residual,) = band(state, partitioned[i][None], jnp.array([i == 0]))
         np.testing.assert_allclose(bicubic[..., i] + residual[0], whole[..., i], atol=FLOAT32_NOISE)
 
 
@@ -294,6 +294,27 @@ def test_a_band_depends_on_its_rows_and_on_nothing_else(small, neighbours):
         assert set(np.flatnonzero(depends[i]).tolist()) == allowed
 
 
+def test_a_joint_network_is_two_that_share_a_trunk(small):
+    _, _, lr = small
+    joint = CoarSR(4, features=4, num_asfm=1, num_blocks=1, joint=True)
+    variables = random_variables(joint, 0, lr)
+    params = dict(variables["params"])
+    half_tail = params.pop("half_tail")
+    x4 = joint.clone(joint=False)
+    x2 = x4.clone(scale=2)
+    expected = (
+        x4.apply({"params": params}, lr),
+        x2.apply({"params": {**params, "tail": half_tail}}, lr),
+    )
+    for chunk in (None, 3):
+        found = joint.clone(band_chunk=chunk).apply(variables, lr, method="at_scales")
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=FLOAT32_NOISE)
+    np.testing.assert_allclose(
+        joint.apply(variables, lr, imresize(lr, 4)), expected[0], atol=FLOAT32_NOISE
+    )
+
+
 def test_bicubic_is_computed_when_not_given(small):
     model, variables, lr = small
     np.testing.assert_array_equal(
@@ -315,6 +336,7 @@ def test_variables_do_not_depend_on_the_cube(small):
         ({"norm": "layer"}, "unknown norm 'layer'"),
         ({"neighbours": "all"}, "unknown neighbours 'all'"),
         ({"band_chunk": 0}, "band_chunk"),
+        ({"joint": True}, r"joint=True needs scale 4 or 8, got 2"),
     ],
 )
 def test_bad_settings(change, message):

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from dualsr_jax import CoarSR
-from dualsr_jax.training.step import make_train_step, state_shapes
+from dualsr_jax.training.step import Learning, make_train_step, state_shapes
 
 FORWARD = 3 + 12 + 2 + 1 + 1  # heads, residual blocks, mixed unit, the one after fusion, tail
 TO_INPUTS = FORWARD - 3  # the LR images need no gradient
@@ -24,7 +24,9 @@ def test_convolutions_of_the_training_step(precision, update):
         "variant": shape((2,), jnp.int32),
         "sample": shape((2,), jnp.uint32),
     }
-    step = make_train_step(model, optimizer, optax.constant_schedule(1e-4), update=update)
+    step = make_train_step(
+        Learning(model=model, optimizer=optimizer, update=update), optax.constant_schedule(1e-4)
+    )
     traced = jax.jit(step).trace(state_shapes(model, optimizer), batch)
     # On CPUs the gradients of kernels are matrix products instead.
     for platform, to_kernels in {

@@ -14,7 +14,7 @@ from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.protocols import PROTOCOLS
 from dualsr_jax.training.optimizer import adam, learning_rate_schedule
-from dualsr_jax.training.step import make_train_step, state_shapes
+from dualsr_jax.training.step import Learning, make_train_step, state_shapes
 
 # Lowest first; a module may import from lower layers, and from its own package.
 LAYERS = [
@@ -152,11 +152,13 @@ def test_configs_dry_run(name, argument):
     schedule = learning_rate_schedule(settings.learning_rate, settings.halve_every_epochs, 100)
     optimizer = adam(schedule)
     step = make_train_step(
-        model,
-        optimizer,
+        Learning(
+            model=model,
+            optimizer=optimizer,
+            update=settings.update_every,
+            through_time=settings.through_time,
+        ),
         schedule,
-        update=settings.update_every,
-        through_time=settings.through_time,
         degradation=Degradation(**config.degradation),
     )
     bands = settings.window_bands or CONFIGS[name, argument]

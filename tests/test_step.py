@@ -11,21 +11,28 @@ from dualsr_jax.compat.torch_params import from_torch, to_torch
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.augment import augment
 from dualsr_jax.ops.degrade import Degradation
+from dualsr_jax.ops.resize import imresize
 from dualsr_jax.training import parallel
 from dualsr_jax.training.optimizer import adam, averaged_params, learning_rate_schedule
 from dualsr_jax.training.step import (
+    Images,
+    Learning,
     TrainState,
     create_state,
     make_images,
     make_train_step,
-    make_update,
 )
 
 FOLLOWED_BY_BATCH_NORM = re.compile(r"_body\.body\.0\.\d\.body\.[03]\.(bias|weight_g)$")
 
 
 def images(arrays):
-    return arrays["lr"], arrays["bicubic"], arrays["hr"]
+    return Images(*(jnp.asarray(arrays["lr"]), (arrays["bicubic"],), (arrays["hr"],)))
+
+
+def train_step(model, optimizer, schedule, axis_name=None, **how):
+    learning = Learning(model=model, optimizer=optimizer, axis_name=axis_name, **how)
+    return make_train_step(learning, schedule)
 
 
 @pytest.mark.parametrize("norm", ["plain", "bn"])
@@ -39,8 +46,8 @@ def test_golden_batch_with_an_update_every_band(golden, norm):
         batch_stats=variables.get("batch_stats", {}),
         opt_state=optimizer.init(variables["params"]),
     )
-    update = jax.jit(make_update(model, optimizer, update="band"))
-    state, loss, sr = update(state, *images(arrays))
+    update = jax.jit(Learning(model=model, optimizer=optimizer, update="band"))
+    state, loss, (sr,) = update(state, images(arrays))
     np.testing.assert_allclose(loss, arrays["loss_per_band"], atol=2e-5)
     np.testing.assert_allclose(sr, arrays["sr"], atol=2e-5)
     after = to_torch(model, state.variables)
@@ -56,7 +63,7 @@ def test_golden_batch_with_an_update_every_band(golden, norm):
 def test_golden_gradient_of_the_first_band(golden):
     arrays = golden("train_per_band_x2_bn")  # without BatchNorm: the gradients of all bands, below
     model, variables = from_torch(with_prefix(arrays, "param"))
-    lr, bicubic, hr = images(arrays)
+    lr, (bicubic,), (hr,) = images(arrays)
 
     def loss(params):
         sr, _ = model.clone(band_chunk=1).apply(
@@ -82,12 +89,14 @@ def test_golden_gradient_of_the_first_band(golden):
 def test_golden_gradient_of_all_bands(golden, through_time, how):
     arrays = golden("train_per_image_x2_plain")
     model, variables = from_torch(with_prefix(arrays, "param"))
-    lr, bicubic, hr = images(arrays)
+    hr = arrays["hr"]
     assert hr.shape[-1] % 4, "the last chunk should be filled up"
     descent = optax.sgd(1.0)  # its one update is the gradient
-    update = make_update(model.clone(**how), descent, update="image", through_time=through_time)
+    update = Learning(
+        model=model.clone(**how), optimizer=descent, update="image", through_time=through_time
+    )
     state = TrainState(np.int32(0), variables["params"], {}, descent.init(variables["params"]))
-    after, loss, sr = jax.jit(update)(state, lr, bicubic, hr)
+    after, loss, (sr,) = jax.jit(update)(state, images(arrays))
     name = "through_time" if through_time else "detached"
     assert float(loss.mean()) == pytest.approx(float(arrays[f"loss_{name}"]), abs=2e-5)
     np.testing.assert_allclose(loss, np.abs(sr - hr).mean((0, 1, 2)), rtol=1e-5)
@@ -97,6 +106,31 @@ def test_golden_gradient_of_all_bands(golden, through_time, how):
         np.testing.assert_allclose(ours[key], expected, atol=2e-5, err_msg=key)
 
 
+def test_a_joint_network_learns_from_both_scales():
+    model, _, _, state, batch = tiny(scale=4, joint=True)
+    images = make_images(batch, model.scales, degradation=Degradation())
+    np.testing.assert_allclose(images.targets[1], imresize(images.targets[0], 0.5), atol=1e-6)
+
+    def loss(params):
+        results = model.apply({"params": params}, images.lr, images.bicubics, method="at_scales")
+        full, half = (jnp.abs(a - b).mean() for a, b in zip(results, images.targets, strict=True))
+        return full + 0.7 * half
+
+    descent = optax.sgd(1.0)  # its one update is the gradient
+    state = TrainState(np.int32(0), state.params, {}, descent.init(state.params))
+    learning = Learning(model=model, optimizer=descent, update="image", half_weight=0.7)
+    after, found, results = jax.jit(learning)(state, images)
+    assert float(found.mean()) == pytest.approx(float(loss(state.params)), rel=1e-5)
+    for result, scale in zip(results, model.scales, strict=True):
+        assert result.shape == (4, 2 * scale, 2 * scale, 6)
+    expected = jax.jit(jax.grad(loss))(state.params)
+    gradient = jax.tree.map(jnp.subtract, state.params, after.params)
+    for tail in ("tail", "half_tail"):
+        ours, theirs = (tree[tail]["out"]["wn"]["v"] for tree in (gradient, expected))
+        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+        assert np.abs(theirs).max() > 1e-4
+
+
 def test_the_two_gradients_of_the_golden_file_differ(golden):
     arrays = golden("train_per_image_x2_plain")
     key = "rnn_reduceD.0.weight_v"
@@ -104,8 +138,8 @@ def test_the_two_gradients_of_the_golden_file_differ(golden):
     assert np.abs(difference).max() > 1e-3
 
 
-def tiny(**settings):
-    model = CoarSR(2, features=4, num_asfm=1, num_blocks=1, **settings)
+def tiny(scale=2, **settings):
+    model = CoarSR(scale, features=4, num_asfm=1, num_blocks=1, **settings)
     schedule = learning_rate_schedule(1e-3, 1, 100)
     optimizer = adam(schedule)
     batch = {
@@ -119,9 +153,9 @@ def tiny(**settings):
 def test_two_devices_equal_one():  # with an update a band: test_processes
     model, optimizer, schedule, state, batch = tiny()
     assert jax.local_device_count() == 2
-    alone = jax.jit(make_train_step(model, optimizer, schedule, update="image"))
+    alone = jax.jit(train_step(model, optimizer, schedule, update="image"))
     shared = parallel.data_parallel(
-        make_train_step(model, optimizer, schedule, update="image", axis_name=parallel.AXIS)
+        train_step(model, optimizer, schedule, update="image", axis_name=parallel.AXIS)
     )
     one, two = state, parallel.replicate(state)
     for _ in range(2):
@@ -139,7 +173,7 @@ def test_two_devices_equal_one():  # with an update a band: test_processes
 )
 def test_training_lowers_the_loss(update, settings):
     model, optimizer, schedule, state, batch = tiny(**settings)
-    step = jax.jit(make_train_step(model, optimizer, schedule, update=update))
+    step = jax.jit(train_step(model, optimizer, schedule, update=update))
     losses = []
     for _ in range(8 if update == "band" else 30):
         state, metrics = step(state, batch)
@@ -164,7 +198,7 @@ def test_the_logged_learning_rate_is_the_one_used():
     schedule = learning_rate_schedule(1e-3, 1, 2 * updates)  # halves after 2 batches
     optimizer = adam(schedule)
     state = create_state(model, optimizer, jax.random.key(0))
-    step = jax.jit(make_train_step(model, optimizer, schedule, update="band"))
+    step = jax.jit(train_step(model, optimizer, schedule, update="band"))
     rates = []
     for _ in range(3):
         state, metrics = step(state, batch)
@@ -211,13 +245,13 @@ def test_long_gradients_are_shortened():
 def test_bfloat16_is_close_and_keeps_float32():
     model, optimizer, schedule, state, batch = tiny()
     half = model.clone(precision="bfloat16")
-    lr, bicubic, _ = make_images(batch, 2, degradation=Degradation())
+    lr, (bicubic,), _ = make_images(batch, (2,), degradation=Degradation())
     # In units of what the network adds to bicubic: 8 bits of mantissa.
     full_sr, half_sr = (m.apply(state.variables, lr, bicubic) for m in (model, half))
     added = jnp.abs(full_sr - bicubic).max()
     assert 0 < jnp.abs(full_sr - half_sr).max() < 0.03 * added
     assert half_sr.dtype == jnp.float32
-    step = jax.jit(make_train_step(half, optimizer, schedule, update="image"))
+    step = jax.jit(train_step(half, optimizer, schedule, update="image"))
     after, metrics = step(state, batch)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(after.params))
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(after.opt_state[0].mu))
@@ -239,9 +273,11 @@ def test_augment_equals_numpy(rng):
 def test_bad_settings():
     model, optimizer, schedule, _, _ = tiny()
     with pytest.raises(ValueError, match="unknown update 'bands'"):
-        make_train_step(model, optimizer, schedule, update="bands")
+        train_step(model, optimizer, schedule, update="bands")
     with pytest.raises(ValueError, match="through_time=True needs"):
-        make_train_step(model, optimizer, schedule, update="band", through_time=True)
+        train_step(model, optimizer, schedule, update="band", through_time=True)
+    with pytest.raises(ValueError, match=r"half_weight=0 must be more than 0"):
+        Learning(model=model, optimizer=optimizer, half_weight=0)
     with pytest.raises(ValueError, match="unknown precision 'half'"):
         tiny(precision="half")
     with pytest.raises(ValueError, match=r"unknown train\.schedule 'step'"):

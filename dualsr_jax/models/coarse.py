@@ -1,14 +1,16 @@
 """CoarSR, the coarse stage: restores a cube band by band from neighbouring bands.
 
 Contract: `CoarSR(scale).apply(variables, lr)` maps `[B, h, w, L]` to `[B, s h, s w, L]`, float32,
-[0, 1], not clipped. Only FCF is sequential: NBP, heads, ASFMs and tail run on all bands as one
-batch (`band_chunk=None`) or on chunks of bands, with the FCF state carried from chunk to chunk,
-which bounds the memory. The same method, `bands`, serves the training step that updates once a
-band. Source: paper, section on the coarse stage.
+[0, 1], not clipped. A joint network also restores the cube at half the scale, with a second tail on
+the same features: `apply(..., method="at_scales")` returns the cubes of all its `scales`. Only FCF
+is sequential: NBP, heads, ASFMs and tails run on all bands as one batch (`band_chunk=None`) or on
+chunks of bands, with the FCF state carried from chunk to chunk, which bounds the memory. The same
+method, `bands`, serves the training step that updates once per band. Source: paper, section on the
+coarse stage; the joint form is not in the paper.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -40,6 +42,8 @@ class CoarSR(nn.Module):
         num_blocks: residual blocks in each body.
         norm: None (paper) or "batch" (BatchNorm in the residual blocks, as released).
         neighbours: "paper" or "released", see `nbp.neighbour_table`.
+        joint: whether a second tail restores the cube at half the scale, as the guide of the fine
+            stage; for scales 4 and 8.
         band_chunk: bands processed as one batch; None: all. Bounds the memory. With BatchNorm in
             training, statistics are taken over one chunk, as published for 1.
         precision: "float32" or "bfloat16", in which convolutions and products are made; parameters,
@@ -57,6 +61,7 @@ class CoarSR(nn.Module):
     num_blocks: int = 2
     norm: str | None = None
     neighbours: str = "paper"
+    joint: bool = False
     band_chunk: int | None = None
     precision: str = "float32"
 
@@ -75,6 +80,11 @@ class CoarSR(nn.Module):
             raise ValueError(f"band_chunk must be 1 or more, or None for all: {self.band_chunk}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"unknown precision {self.precision!r}: expected one of {PRECISIONS}")
+        if self.joint and self.scale not in (4, 8):
+            raise ValueError(
+                f"joint=True needs scale 4 or 8, got {self.scale}: at other scales the LR cube "
+                "itself guides the fine stage"
+            )
         dtype = self.precision
         self.heads = [Conv(self.features, dtype=dtype) for _ in nbp.GROUP_SIZES]
         self.asfms = [ASFM(self.num_blocks, self.norm, dtype) for _ in range(self.num_asfm)]
@@ -82,6 +92,13 @@ class CoarSR(nn.Module):
         self.conv = Conv(self.features, dtype=dtype)
         self.fcf = FCF()
         self.tail = Tail(self.scale, dtype)
+        if self.joint:
+            self.half_tail = Tail(self.scale // 2, dtype)
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """Scale factors of the results: s, and s/2 if the network is joint."""
+        return (self.scale, self.scale // 2) if self.joint else (self.scale,)
 
     def _features(self, partitioned: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         """What FCF fuses, and the features of the bands alone; both `[K, B, h, w, C]`."""
@@ -101,7 +118,7 @@ class CoarSR(nn.Module):
         first: Bool[jax.Array, "K"],
         train: bool = False,
         through_time: bool = False,
-    ) -> tuple[State, Float[jax.Array, "K B sh sw"]]:
+    ) -> tuple[State, tuple[Float[jax.Array, "K B _ _"], ...]]:
         """Restores consecutive bands.
 
         Args:
@@ -112,14 +129,17 @@ class CoarSR(nn.Module):
             through_time: whether gradients flow through the FCF state.
 
         Returns:
-            The state after the last of these bands, and the residuals to the bicubic images.
+            The state after the last of these bands, and for each of `scales` the residuals to the
+            bicubic images, `[K, B, s h, s w]`.
         """
         d, head = self._features(partitioned, train)
         state, states = self.fcf(state, d, first, through_time)
         self.sow("intermediates", "state", states)
         k, b, h, w, c = d.shape
-        residual = self.tail((states + head).reshape(k * b, h, w, c))
-        return state, residual.reshape(k, b, *residual.shape[1:])
+        features = (states + head).reshape(k * b, h, w, c)
+        tails = (self.tail, self.half_tail) if self.joint else (self.tail,)
+        residuals = (tail(features) for tail in tails)
+        return state, tuple(residual.reshape(k, b, *residual.shape[1:]) for residual in residuals)
 
     def initial_state(self, lr: Float[jax.Array, "B h w L"]) -> State:
         """A state for the first band, whose value is never used."""
@@ -144,27 +164,52 @@ class CoarSR(nn.Module):
         Returns:
             The coarse result, not clipped.
         """
+        bicubics = None
+        if bicubic is not None:
+            bicubics = (bicubic, *(imresize(jnp.asarray(lr), s) for s in self.scales[1:]))
+        return self.at_scales(lr, bicubics, train=train, through_time=through_time)[0]
+
+    def at_scales(
+        self,
+        lr: Float[jax.Array | np.ndarray, "B h w L"],
+        bicubics: Sequence[Float[jax.Array | np.ndarray, "B _ _ L"]] | None = None,
+        *,
+        train: bool = False,
+        through_time: bool = False,
+    ) -> tuple[Float[jax.Array, "B _ _ L"], ...]:
+        """Super-resolves cubes by each of `scales`.
+
+        Args:
+            lr: low-resolution cubes, [0, 1], L >= 5.
+            bicubics: `lr` enlarged by each of `scales`; computed when not given.
+            train: whether BatchNorm uses and updates the batch's statistics.
+            through_time: whether gradients flow through the FCF state.
+
+        Returns:
+            The coarse result and, of a joint network, the cube at half the scale; not clipped.
+        """
         lr = jnp.asarray(lr)
-        if bicubic is None:
-            bicubic = imresize(lr, self.scale)
-        bicubic = jnp.asarray(bicubic)
-        expected = (lr.shape[0], self.scale * lr.shape[1], self.scale * lr.shape[2], lr.shape[3])
-        if bicubic.shape != expected:
-            raise ValueError(
-                f"lr {lr.shape} and bicubic {bicubic.shape} do not match: "
-                f"at scale {self.scale} the bicubic image must be {expected}"
-            )
+        if bicubics is None:
+            bicubics = [imresize(lr, scale) for scale in self.scales]
+        for scale, bicubic in zip(self.scales, bicubics, strict=True):
+            expected = (lr.shape[0], scale * lr.shape[1], scale * lr.shape[2], lr.shape[3])
+            if bicubic.shape != expected:
+                raise ValueError(
+                    f"lr {lr.shape} and bicubic {bicubic.shape} do not match: "
+                    f"at scale {scale} the bicubic image must be {expected}"
+                )
         num_bands = lr.shape[-1]
         partitioned = nbp.partition(lr, nbp.neighbour_table(num_bands, self.neighbours))
         index = nbp.chunks(num_bands, self.band_chunk)
         state = self.initial_state(lr)
         if index.shape[0] == 1 or self.is_initializing():
             first = jnp.arange(num_bands) == 0
-            _, residual = self.bands(state, partitioned, first, train, through_time)
+            _, residuals = self.bands(state, partitioned, first, train, through_time)
         else:
 
-            def restore(model: CoarSR, state: State, xs: Any) -> tuple[State, jax.Array]:
-                return model.bands(state, *xs, train, through_time)
+            def restore(model: CoarSR, state: State, xs: Any) -> tuple[State, tuple]:
+                images, first = xs
+                return model.bands(state, images, first, train, through_time)
 
             scan = nn.scan(
                 restore,
@@ -173,9 +218,12 @@ class CoarSR(nn.Module):
                 variable_axes={"intermediates": 0},
                 split_rngs={"params": False},
             )
-            _, residual = scan(self, state, (partitioned[index], jnp.asarray(index == 0)))
-            residual = residual.reshape(-1, *residual.shape[2:])[:num_bands]
-        return bicubic + jnp.moveaxis(residual, 0, -1)
+            _, residuals = scan(self, state, (partitioned[index], jnp.asarray(index == 0)))
+            residuals = tuple(r.reshape(-1, *r.shape[2:])[:num_bands] for r in residuals)
+        return tuple(
+            jnp.asarray(bicubic) + jnp.moveaxis(residual, 0, -1)
+            for bicubic, residual in zip(bicubics, residuals, strict=True)
+        )
 
 
 def network_settings(model: CoarSR) -> dict[str, Any]:

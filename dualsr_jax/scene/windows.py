@@ -96,7 +96,7 @@ def _restore(
 ) -> tuple[jax.Array, jax.Array]:
     """`images [k, 5, h, w]`: bands with their neighbours. The state, and `[k, s h, s w]`."""
     found = model.apply(variables, state, _with_neighbours(images), first, method="bands")
-    state, residual = cast(tuple[jax.Array, jax.Array], found)
+    state, (residual, *_) = cast(tuple[jax.Array, tuple[jax.Array, ...]], found)
     return state, resize.enlarge(images[:, 0], model.scale) + residual[:, 0]
 
 

@@ -34,6 +34,7 @@ from dualsr_jax.training.step import TrainState, state_shapes
 from dualsr_jax.upscale import DualSR
 
 _METRIC = "psnr_db"
+_FORMER = {"sam_weight": 0.0}  # what runs of older versions stored, where it changed nothing
 
 
 class UnreadableError(ValueError):
@@ -67,6 +68,7 @@ def check_run(stored: Mapping[str, Any], wanted: Mapping[str, Any], place: str) 
         wanted: of the run.
         place: of the checkpoint, for the error.
     """
+    stored = {name: value for name, value in stored.items() if (name, value) not in _FORMER.items()}
     names = [name for name in {**stored, **wanted} if stored.get(name) != wanted.get(name)]
     if names:
         shown = [f"{name} was {stored.get(name)!r}, is {wanted.get(name)!r}" for name in names[:3]]
@@ -377,7 +379,7 @@ def warm_start(params: Any, weights: str) -> Any:
     other, stored = dualsr.model, traverse_util.flatten_dict(dualsr.variables["params"])
     ours = traverse_util.flatten_dict(params)
     common = {k for k, v in ours.items() if k in stored and stored[k].shape == v.shape}
-    missing = sorted({path[0] for path in ours.keys() - common} - {"tail"})
+    missing = sorted({path[0] for path in ours.keys() - common} - {"tail", "half_tail"})
     if missing:
         raise ValueError(
             f"train.warm_start={weights!r} holds another network (features={other.features}, "

@@ -4,6 +4,7 @@ Contract: the last place that sees a ConfigDict. Everything that can be wrong wi
 before the first step: settings, data, workdir, checkpoint.
 """
 
+import collections
 import contextlib
 import dataclasses
 import math
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from ml_collections import ConfigDict
@@ -23,11 +25,13 @@ from dualsr_jax.data.images import Images
 from dualsr_jax.data.patches import PatchSampler
 from dualsr_jax.data.scenes import Scene, Scenes, open_source
 from dualsr_jax.data.split import split
+from dualsr_jax.fine_stage import back_project
 from dualsr_jax.io.atomic import make_writable, replacing
 from dualsr_jax.io.lock import locked
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarse import CoarSR
 from dualsr_jax.ops.degrade import Degradation
+from dualsr_jax.ops.resize import imresize
 from dualsr_jax.protocols import get_protocol
 from dualsr_jax.training import optimizer as optimizers
 from dualsr_jax.training import parallel, processes
@@ -35,9 +39,9 @@ from dualsr_jax.training.checkpoint import Checkpoints, evaluated_variables, war
 from dualsr_jax.training.logging import TrainingLog
 from dualsr_jax.training.signals import StopSignals
 from dualsr_jax.training.step import (
+    Learning,
     create_state,
     make_train_step,
-    make_update,
     state_shapes,
     updates_per_batch,
 )
@@ -92,9 +96,24 @@ def _check_settings(settings: ConfigDict, model: CoarSR) -> None:
     for name in _AMOUNTS:
         if not 0 < settings[name] < math.inf:
             raise ValueError(f"train.{name}={settings[name]} must be more than 0")
-    nothing = optax.identity()
-    state_shapes(model, nothing)
-    make_update(model, nothing, update=settings.update_every, through_time=settings.through_time)
+    state_shapes(model, optax.identity())
+    _learning(settings, model, optax.identity())
+
+
+def _learning(
+    settings: ConfigDict,
+    model: CoarSR,
+    optimizer: optax.GradientTransformation,
+    axis_name: str | None = None,
+) -> Learning:
+    return Learning(
+        model=model,
+        optimizer=optimizer,
+        update=settings.update_every,
+        through_time=settings.through_time,
+        half_weight=settings.half_weight,
+        axis_name=axis_name,
+    )
 
 
 def _training_images(config: ConfigDict, scenes: Scenes, patch_size: int) -> Images:
@@ -121,20 +140,30 @@ def _training_images(config: ConfigDict, scenes: Scenes, patch_size: int) -> Ima
     return images
 
 
-def _validation_psnr(
+def _validation_scores(
     model: CoarSR,
     variables: dict[str, Any],
     scenes: list[Scene],
     degradation: Degradation,
     seed: int,
-) -> float:
-    scores = []
+) -> dict[str, float]:
+    """Mean PSNR of held-out scenes; of a joint network, also of the half scale and of DualSR."""
+    scores: dict[str, list[float]] = collections.defaultdict(list)
+
+    def score(name: str, result: jax.Array | np.ndarray, target: jax.Array | np.ndarray) -> None:
+        scores[name].append(float(psnr_db(jnp.asarray(result).clip(0, 1), target)))
+
     for scene in scenes:
         hr, lr = reference_and_lr(
             scene.cube, model.scale, degradation=degradation, name=scene.name, seed=seed
         )
-        scores.append(float(psnr_db(super_resolve(model, variables, lr).clip(0, 1), hr)))
-    return float(np.mean(scores))
+        coarse, *half = super_resolve(model, variables, lr)
+        score("validation_psnr_db", coarse, hr)
+        if half:
+            score("validation_half_psnr_db", half[0], imresize(hr, 0.5))
+            fine, _ = back_project(coarse, half[0], ratio=2, iterations=1)
+            score("validation_fine_psnr_db", fine, hr)
+    return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
 def _run_settings(config: ConfigDict, sampler: PatchSampler) -> dict[str, Any]:
@@ -146,6 +175,7 @@ def _run_settings(config: ConfigDict, sampler: PatchSampler) -> dict[str, Any]:
         "through_time": config.train.through_time,
         **{name: config.train[name] for name in ("clip_norm", "ema_decay")},
         "precision": config.model.precision,
+        **({"half_weight": config.train.half_weight} if config.model.joint else {}),
         **{f"degradation.{name}": value for name, value in config.degradation.items()},
     }
 
@@ -206,14 +236,10 @@ def _train(config: ConfigDict, workdir: Path) -> int:
     adam = optimizers.adam(schedule, clip_norm=settings.clip_norm, ema_decay=settings.ema_decay)
     step_fn = parallel.data_parallel(
         make_train_step(
-            model,
-            adam,
+            _learning(settings, model, adam, parallel.AXIS),
             schedule,
-            update=settings.update_every,
-            through_time=settings.through_time,
             degradation=degradation,
             seed=config.seed,
-            axis_name=parallel.AXIS,
         )
     )
     state = create_state(model, adam, jax.random.key(config.seed))
@@ -257,14 +283,15 @@ def _train(config: ConfigDict, workdir: Path) -> int:
                 if saving:
                     psnr = None
                     if validation_scenes and not stopped_by:  # who stops it may not wait for them
-                        psnr = _validation_psnr(
+                        scores = _validation_scores(
                             model.clone(band_chunk=config.evaluate.band_chunk),
                             evaluated_variables(state),
                             validation_scenes,
                             degradation,
                             config.seed,
                         )
-                        values["validation_psnr_db"] = psnr
+                        values |= scores
+                        psnr = scores["validation_psnr_db"]
                 # First the record: if the run is killed in between, this step is made again.
                 log.write(step, values)
                 if saving:

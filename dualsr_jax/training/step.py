@@ -1,21 +1,22 @@
 """One training step, a pure function of state and batch.
 
-Contract: `make_train_step(...)` gives `step(state, batch) -> (state, metrics)`, without devices or
-jit; with `axis_name` gradients, BatchNorm statistics and metrics are averaged over that axis. A
-batch is `{"hr": [B, S, S, L], "variant": [B], "sample": [B]}`, with integers as fractions of their
-type's largest value; everything else (variants, LR and bicubic images, blur and noise by the number
-of the sample) is made inside the step. Metrics are scalars: loss (L1), psnr_db (of results clipped
-to [0, 1], each band before its own update), learning_rate.
+Contract: `make_train_step(...)` returns `step(state, batch) -> (state, metrics)`, without devices
+or jit; with `axis_name`, gradients, BatchNorm statistics and metrics are averaged over that axis. A
+batch is `{"hr": [B, S, S, L], "variant": [B], "sample": [B]}`; integers count as fractions of their
+type's largest value. Everything else (variants, LR and bicubic images, blur and noise by the number
+of the sample) is made inside the step. Metrics are scalars: loss, psnr_db (of results clipped to
+[0, 1], each band before its own update), learning_rate, and half_psnr_db for a joint network.
 
-Two updates:
-- "band": as published. For each band in order: forward, backward, one optimiser step; the FCF
-  state is carried on detached. L steps a batch.
-- "image": one step a batch, loss averaged over the bands.
+The loss is L1; that of a joint network adds the L1 of the cube at half the scale, whose target is
+the HR patch reduced by 2 (MATLAB bicubic). There are two ways to update:
+- "band", as published: for each band in order one forward pass, one backward pass and one optimiser
+  step, with the FCF state carried on detached. L updates per batch.
+- "image": one update per batch, with the loss averaged over the bands.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,7 @@ from dualsr_jax.ops.resize import imresize
 UPDATES = ("band", "image")
 Batch = Mapping[str, jax.Array | np.ndarray]
 Metrics = dict[str, jax.Array]
+Results = tuple[Float[jax.Array, "B _ _ L"], ...]  # one cube for each of the network's `scales`
 
 
 @struct.dataclass
@@ -50,6 +52,20 @@ class TrainState:
         """The variables of the network, for `CoarSR.apply`."""
         statistics = {"batch_stats": self.batch_stats} if self.batch_stats else {}
         return {"params": self.params, **statistics}
+
+
+class Images(NamedTuple):
+    """The images of a batch.
+
+    Attributes:
+        lr: `[B, h, w, L]`.
+        bicubics: `lr` enlarged by each of the network's `scales`.
+        targets: the cube that each result should equal.
+    """
+
+    lr: Float[jax.Array, "B h w L"]
+    bicubics: Results
+    targets: Results
 
 
 _EXAMPLE = np.zeros((1, 8, 8, nbp.MIN_BANDS), np.float32)  # no shape in a state depends on it
@@ -80,174 +96,201 @@ def state_shapes(model: CoarSR, optimizer: optax.GradientTransformation) -> Trai
 
 
 def make_images(
-    batch: Batch, scale: int, *, degradation: Degradation, seed: int = 0
-) -> tuple[jax.Array, jax.Array, Float[jax.Array, "B S S L"]]:
-    """LR, bicubic and HR images of a batch; the seed is that of random blur and noise."""
+    batch: Batch, scales: tuple[int, ...], *, degradation: Degradation, seed: int = 0
+) -> Images:
+    """Makes the images of a batch.
+
+    Args:
+        batch: see the module.
+        scales: of the network; the first is that of the LR images.
+        degradation: what makes LR images of HR images.
+        seed: of random blur and noise.
+    """
     hr = jnp.asarray(batch["hr"])
     if jnp.issubdtype(hr.dtype, jnp.integer):
         hr = hr.astype(jnp.float32) / jnp.iinfo(hr.dtype).max
     hr = augment(hr, jnp.asarray(batch["variant"]))
     keys = image_keys(seed, batch["sample"])
-    lr = jnp.asarray(degrade(hr, keys, scale=scale, degradation=degradation))
-    return lr, imresize(lr, scale), hr
+    lr = jnp.asarray(degrade(hr, keys, scale=scales[0], degradation=degradation))
+    return Images(
+        lr,
+        tuple(imresize(lr, scale) for scale in scales),
+        (hr, *(imresize(hr, scale / scales[0]) for scale in scales[1:])),
+    )
 
 
 def updates_per_batch(update: str, num_bands: int) -> int:
-    """Optimiser updates that one batch makes."""
+    """Optimiser updates per batch."""
     return num_bands if update == "band" else 1
 
 
-def make_update(
-    model: CoarSR,
-    optimizer: optax.GradientTransformation,
-    *,
-    update: str,
-    through_time: bool = False,
-    axis_name: str | None = None,
-) -> Callable[..., tuple[TrainState, jax.Array, jax.Array]]:
-    """The learning part of a step, on images that are ready.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Learning:
+    """The learning part of a step: `learning(state, images) -> (state, loss [L], results)`.
 
-    Args:
+    Attributes:
         model: the network.
         optimizer: an optax transformation.
         update: "band" or "image".
-        through_time: whether gradients flow through the FCF state; needs "image".
+        through_time: whether gradients flow through the FCF state; needs update "image".
+        half_weight: weight of the half-scale term in the loss of a joint network.
         axis_name: mapped axis to average over.
 
-    Returns:
-        `(state, lr, bicubic, hr) -> (state, loss a band [L], sr)`.
-
     Raises:
-        ValueError: if `update` is unknown or does not go with `through_time`.
+        ValueError: if `update` is unknown or does not go with `through_time`, or `half_weight` is
+            not positive.
     """
-    if update not in UPDATES:
-        raise ValueError(f"unknown update {update!r}: expected one of {UPDATES}")
-    if through_time and update == "band":
-        raise ValueError(
-            "through_time=True needs update='image': with an update every band, the earlier bands' "
-            "features come from parameters that no longer exist"
+
+    model: CoarSR
+    optimizer: optax.GradientTransformation
+    update: str = "band"
+    through_time: bool = False
+    half_weight: float = 1.0
+    axis_name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the settings."""
+        if self.update not in UPDATES:
+            raise ValueError(f"unknown update {self.update!r}: expected one of {UPDATES}")
+        if self.through_time and self.update == "band":
+            raise ValueError(
+                "through_time=True needs update='image': with an update every band, the earlier "
+                "bands' features come from parameters that no longer exist"
+            )
+        if not self.half_weight > 0:
+            raise ValueError(f"train.half_weight={self.half_weight} must be more than 0")
+
+    def __call__(self, state: TrainState, images: Images) -> tuple[TrainState, jax.Array, Results]:
+        """Learns from the images; the loss is that of each band."""
+        return (self._at_once if self.through_time else self._in_chunks)(state, images)
+
+    def _mean(self, tree: Any) -> Any:
+        return tree if self.axis_name is None else jax.lax.pmean(tree, self.axis_name)
+
+    def _loss(
+        self, results: tuple[jax.Array, ...], targets: tuple[jax.Array, ...], axes: tuple[int, ...]
+    ) -> jax.Array:
+        """L1 of each band: the mean over `axes`, added up over the scales."""
+        first, *half = (
+            jnp.abs(result - target).mean(axes)
+            for result, target in zip(results, targets, strict=True)
         )
+        return first + self.half_weight * half[0] if half else first
 
-    def mean(tree: Any) -> Any:
-        return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
-
-    def optimise(state: TrainState, gradient: Any, batch_stats: Any) -> TrainState:
-        gradient, batch_stats = mean((gradient, batch_stats))
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+    def _optimise(self, state: TrainState, gradient: Any, batch_stats: Any) -> TrainState:
+        gradient, batch_stats = self._mean((gradient, batch_stats))
+        updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         return dataclasses.replace(
             state, params=params, batch_stats=batch_stats, opt_state=opt_state
         )
 
-    def update_at_once(state, lr, bicubic, hr):
+    def _apply(self, params: Any, state: TrainState, *args: Any, **how: Any) -> tuple[Any, Any]:
+        """The network in training, and its new BatchNorm statistics."""
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        found, new = self.model.apply(variables, *args, train=True, mutable=["batch_stats"], **how)
+        return found, new.get("batch_stats", {})
+
+    def _at_once(self, state: TrainState, images: Images) -> tuple[TrainState, jax.Array, Results]:
+        """One update with one gradient of all bands."""
+
         def loss_of(params: Any) -> tuple[jax.Array, tuple]:
-            sr, new = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                lr,
-                bicubic,
-                train=True,
-                through_time=through_time,
-                mutable=["batch_stats"],
+            results, batch_stats = self._apply(
+                params,
+                state,
+                images.lr,
+                images.bicubics,
+                through_time=self.through_time,
+                method="at_scales",
             )
-            loss = jnp.abs(sr - hr).mean((0, 1, 2))
-            return loss.mean(), (loss, sr, new.get("batch_stats", {}))
+            loss = self._loss(results, images.targets, (0, 1, 2))
+            return loss.mean(), (loss, results, batch_stats)
 
-        gradient, (loss, sr, batch_stats) = jax.grad(loss_of, has_aux=True)(state.params)
-        return optimise(state, gradient, batch_stats), mean(loss), sr
+        gradient, (loss, results, batch_stats) = jax.grad(loss_of, has_aux=True)(state.params)
+        return self._optimise(state, gradient, batch_stats), self._mean(loss), results
 
-    def update_in_chunks(state, lr, bicubic, hr):
-        # No gradient flows between bands, so that each chunk's backward pass can follow its own
-        # forward pass, and the features of one chunk are all that is ever kept.
-        num_bands = hr.shape[-1]
-        index = nbp.chunks(num_bands, 1 if update == "band" else model.band_chunk)
+    def _in_chunks(
+        self, state: TrainState, images: Images
+    ) -> tuple[TrainState, jax.Array, Results]:
+        """An update per band, or one with the gradients of chunks of bands added up.
+
+        No gradient flows between bands, so that each chunk's backward pass can follow its own
+        forward pass, and the features of one chunk are all that is ever kept.
+        """
+        per_band, num_bands = self.update == "band", images.lr.shape[-1]
+        index = nbp.chunks(num_bands, 1 if per_band else self.model.band_chunk)
         real = np.arange(index.size).reshape(index.shape) < num_bands
-        weight = real / (1 if update == "band" else num_bands)
+        weight = real / (1 if per_band else num_bands)
 
-        def one_chunk(carry, bands):
+        def one_chunk(carry: Any, chunk: Any) -> tuple[Any, Any]:
             state, fcf_state, total = carry
-            partitioned, bicubic_i, hr_i, first, weight = bands
+            partitioned, bicubics, targets, first, weight = chunk
 
             def loss_of(params: Any) -> tuple[jax.Array, tuple]:
-                (new_fcf_state, residual), new = model.apply(
-                    {"params": params, "batch_stats": state.batch_stats},
-                    fcf_state,
-                    partitioned,
-                    first,
-                    train=True,
-                    mutable=["batch_stats"],
-                    method="bands",
+                (new_fcf_state, residuals), batch_stats = self._apply(
+                    params, state, fcf_state, partitioned, first, method="bands"
                 )
-                sr = bicubic_i + residual
-                loss = jnp.abs(sr - hr_i).mean((1, 2, 3))
-                return loss @ weight, (loss, sr, new_fcf_state, new.get("batch_stats", {}))
+                results = jax.tree.map(jnp.add, bicubics, residuals)
+                loss = self._loss(results, targets, (1, 2, 3))
+                return loss @ weight, (loss, results, new_fcf_state, batch_stats)
 
             gradient, aux = jax.grad(loss_of, has_aux=True)(state.params)
-            loss, sr, fcf_state, batch_stats = aux
-            if update == "band":
-                state = optimise(state, gradient, batch_stats)
+            loss, results, fcf_state, batch_stats = aux
+            if per_band:
+                state = self._optimise(state, gradient, batch_stats)
             else:
                 total = jax.tree.map(jnp.add, total, gradient)
                 state = dataclasses.replace(state, batch_stats=batch_stats)
-            return (state, fcf_state, total), (loss, sr)
+            return (state, fcf_state, total), (loss, results)
 
-        partitioned = nbp.partition(lr, nbp.neighbour_table(num_bands, model.neighbours))[index]
+        def chunks_of(cube: jax.Array) -> jax.Array:
+            return jnp.moveaxis(cube, -1, 0)[index]
+
+        table = nbp.neighbour_table(num_bands, self.model.neighbours)
         xs = (
-            partitioned,
-            jnp.moveaxis(bicubic, -1, 0)[index],
-            jnp.moveaxis(hr, -1, 0)[index],
+            nbp.partition(images.lr, table)[index],
+            jax.tree.map(chunks_of, images.bicubics),
+            jax.tree.map(chunks_of, images.targets),
             jnp.asarray(index == 0),
-            jnp.asarray(weight, hr.dtype),
+            jnp.asarray(weight, images.lr.dtype),
         )
-        total = None if update == "band" else jax.tree.map(jnp.zeros_like, state.params)
-        carry = (state, model.initial_state(lr), total)
-        (state, _, total), (loss, sr) = jax.lax.scan(one_chunk, carry, xs)
-        if update == "image":
-            state = optimise(state, total, state.batch_stats)
-        loss, sr = (a.reshape(-1, *a.shape[2:])[:num_bands] for a in (loss, sr))
-        return state, mean(loss), jnp.moveaxis(sr, 0, -1)
-
-    return update_at_once if through_time else update_in_chunks
+        total = None if per_band else jax.tree.map(jnp.zeros_like, state.params)
+        carry = (state, self.model.initial_state(images.lr), total)
+        (state, _, total), found = jax.lax.scan(one_chunk, carry, xs)
+        if not per_band:
+            state = self._optimise(state, total, state.batch_stats)
+        loss, results = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:num_bands], found)
+        return state, self._mean(loss), jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), results)
 
 
 def make_train_step(
-    model: CoarSR,
-    optimizer: optax.GradientTransformation,
+    learning: Learning,
     schedule: optax.Schedule,
     *,
-    update: str = "band",
-    through_time: bool = False,
     degradation: Degradation = Degradation(),  # noqa: B008, immutable
     seed: int = 0,
-    axis_name: str | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds the step.
 
     Args:
-        model: see `make_update`, as are those not named here.
-        optimizer: likewise.
-        schedule: of the learning rate, for the log.
-        update: likewise.
-        through_time: likewise.
+        learning: what the step does with its images.
+        schedule: learning rate by the number of updates made, for the log.
         degradation: what makes LR images of HR images.
         seed: of random degradation.
-        axis_name: mapped axis to average over.
     """
-    learn = make_update(
-        model,
-        optimizer,
-        update=update,
-        through_time=through_time,
-        axis_name=axis_name,
-    )
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        lr, bicubic, hr = make_images(batch, model.scale, degradation=degradation, seed=seed)
-        learning_rate = schedule(state.step * updates_per_batch(update, hr.shape[-1]))
-        state, loss, sr = learn(state, lr, bicubic, hr)
-        psnr = psnr_db(sr.clip(0, 1), hr).mean()
-        if axis_name is not None:
-            psnr = jax.lax.pmean(psnr, axis_name)
-        metrics = {"loss": loss.mean(), "psnr_db": psnr, "learning_rate": learning_rate}
+        scales = learning.model.scales
+        images = make_images(batch, scales, degradation=degradation, seed=seed)
+        updates = state.step * updates_per_batch(learning.update, images.lr.shape[-1])
+        state, loss, results = learning(state, images)
+        metrics = {"loss": loss.mean(), "learning_rate": schedule(updates)}
+        names = ("psnr_db", "half_psnr_db")
+        for name, result, target in zip(names, results, images.targets, strict=False):
+            psnr = psnr_db(result.clip(0, 1), target).mean()
+            if learning.axis_name is not None:
+                psnr = jax.lax.pmean(psnr, learning.axis_name)
+            metrics[name] = psnr
         return dataclasses.replace(state, step=state.step + 1), metrics
 
     return step
