@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from dualsr_jax import CoarSR
-from dualsr_jax.models.coarse import PRECISIONS
+from dualsr_jax.models.coarsr.coarse import PRECISIONS
 from dualsr_jax.models.layers import UPSAMPLING_STEPS
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU has two users here

@@ -12,8 +12,8 @@ import common
 import jax
 import numpy as np
 
-from dualsr_jax.compat.torch_params import to_torch
 from dualsr_jax.ops.resize import imresize
+from dualsr_jax.weights.torch_params import to_torch
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ import numpy as np
 
 from dualsr_jax.data.images import Images
 from dualsr_jax.data.patches import PatchSampler
-from dualsr_jax.data.scenes import Scene, Scenes, open_source
+from dualsr_jax.data.sources import NamedCube, Scenes, open_source
 from dualsr_jax.data.split import Selection
 
 PATCH, BATCH, SCALES = 128, 64, (1.0, 0.75, 0.5)
@@ -36,11 +36,11 @@ CASES = {  # scenes, height, width, GB in memory
 }
 
 
-def made_up(count: int, height: int, width: int) -> Iterator[Scene]:
+def made_up(count: int, height: int, width: int) -> Iterator[NamedCube]:
     """Scenes of random pixels."""
     rng = np.random.default_rng(0)
     for number in range(count):
-        yield Scene(f"scene_{number}", rng.random((height, width, 31), dtype=np.float32))
+        yield NamedCube(f"scene_{number}", rng.random((height, width, 31), dtype=np.float32))
 
 
 def measure(case: str, options: argparse.Namespace) -> dict[str, Any]:

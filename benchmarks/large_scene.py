@@ -24,8 +24,8 @@ import numpy as np
 
 def make_up(path: Path, height: int, width: int, bands: int) -> None:
     """An int16 ENVI scene, written by strips."""
+    from dualsr_jax.io.cubes import create_cube
     from dualsr_jax.io.metadata import Metadata
-    from dualsr_jax.io.writers import create_cube
 
     rng = np.random.default_rng(0)
     spectrum = 2000 + 1500 * np.sin(np.arange(bands) / 20)
@@ -42,7 +42,7 @@ def save_network(folder: Path, features: int, depth: int) -> None:
     import jax
     import optax
 
-    from dualsr_jax.models.coarse import CoarSR
+    from dualsr_jax.models.coarsr.coarse import CoarSR
     from dualsr_jax.training.checkpoint import Checkpoints
     from dualsr_jax.training.step import create_state
 
@@ -59,7 +59,7 @@ def measure(
 
     With `warm`, a tile is computed first, for the time of the first pass to be without compilation.
     """
-    from dualsr_jax.prediction import files as command
+    from dualsr_jax.prediction import run as command
     from dualsr_jax.prediction.cluster import Weights
 
     passes = []

@@ -19,8 +19,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from dualsr_jax.models.coarsr.nbp import neighbour_table
 from dualsr_jax.models.layers import UPSAMPLING_STEPS
-from dualsr_jax.models.nbp import neighbour_table
 
 GROUPS = ("one", "two", "three")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -13,10 +13,10 @@ import common
 import jax
 import numpy as np
 
-from dualsr_jax.compat.torch_params import to_torch
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.training.optimizer import adam, learning_rate_schedule
 from dualsr_jax.training.step import UPDATES, Learning, create_state, make_train_step
+from dualsr_jax.weights.torch_params import to_torch
 
 
 def main() -> None:

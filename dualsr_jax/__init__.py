@@ -8,10 +8,10 @@ sharper = dualsr.upscale(cube)  # [H, W, L] of any type and size -> [4 H, 4 W, L
 
 from typing import Any
 
+from dualsr_jax.dualsr import DualSR
 from dualsr_jax.fine_stage import back_project
-from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.ops.resize import imresize
-from dualsr_jax.upscale import DualSR
 
 __all__ = ["CoarSR", "DualSR", "back_project", "imresize", "restore_dualsr"]
 
@@ -19,7 +19,7 @@ __all__ = ["CoarSR", "DualSR", "back_project", "imresize", "restore_dualsr"]
 def __getattr__(name: str) -> Any:
     """Imports orbax only when a trained network is restored."""
     if name == "restore_dualsr":
-        from dualsr_jax.training.checkpoint import restore_dualsr
+        from dualsr_jax.training.restore import restore_dualsr
 
         return restore_dualsr
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,11 +14,11 @@ from pathlib import Path
 from absl import flags
 
 from dualsr_jax.commands import run
-from dualsr_jax.compat.torch_params import load_pth
-from dualsr_jax.io.weights import SUFFIX, read_weights
-from dualsr_jax.models.nbp import MODES
-from dualsr_jax.training.checkpoint import restore_dualsr
-from dualsr_jax.upscale import STORAGES, DualSR
+from dualsr_jax.dualsr import STORAGES, DualSR
+from dualsr_jax.models.coarsr.nbp import MODES
+from dualsr_jax.training.restore import restore_dualsr
+from dualsr_jax.weights.safetensors_file import SUFFIX, read_weights
+from dualsr_jax.weights.torch_params import load_pth
 
 PTH_SUFFIXES = (".pth", ".pt")
 

@@ -29,19 +29,20 @@ from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
 from dualsr_jax.commands import run
+from dualsr_jax.data.parts import open_parts
+from dualsr_jax.data.test_images import reference_and_lr
+from dualsr_jax.disk import check_disk_space, make_writable, replacing
+from dualsr_jax.dualsr import DualSR
+from dualsr_jax.evaluation.results import METHODS, RESULTS, bytes_of_cubes, file_name, write_cubes
+from dualsr_jax.evaluation.self_check import check, compare, image_scores
 from dualsr_jax.figures import band_figure, spectra_figure
-from dualsr_jax.io.atomic import make_writable, replacing
-from dualsr_jax.io.weights import find_weights
-from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
-from dualsr_jax.prediction.work_folder import check_disk_space
 from dualsr_jax.protocols import get_protocol
-from dualsr_jax.reporting.evaluation import METHODS, RESULTS, bytes_of_cubes, file_name, write_cubes
-from dualsr_jax.self_check import check, compare, image_scores
-from dualsr_jax.training.checkpoint import check_model, restore_dualsr
-from dualsr_jax.training.loop import open_parts
-from dualsr_jax.upscale import DualSR, reference_and_lr
+from dualsr_jax.training.checkpoint import check_model
+from dualsr_jax.training.restore import restore_dualsr
+from dualsr_jax.weights.safetensors_file import find_weights
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, file.py:argument.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the trained network.")

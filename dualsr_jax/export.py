@@ -20,12 +20,12 @@ from absl import flags
 from jax import export
 
 from dualsr_jax.commands import run
+from dualsr_jax.disk import replacing
+from dualsr_jax.dualsr import DualSR
 from dualsr_jax.fine_stage import back_project
-from dualsr_jax.io.atomic import replacing
-from dualsr_jax.models.coarse import CoarSR
-from dualsr_jax.models.nbp import MIN_BANDS
-from dualsr_jax.training.checkpoint import restore_dualsr
-from dualsr_jax.upscale import DualSR
+from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.models.coarsr.nbp import MIN_BANDS
+from dualsr_jax.training.restore import restore_dualsr
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 _DEFAULT_PLATFORMS = ("cpu", "cuda", "tpu")

@@ -9,7 +9,7 @@ import matplotlib.figure
 import numpy as np
 from jaxtyping import Float
 
-from dualsr_jax.io.atomic import replacing
+from dualsr_jax.disk import replacing
 
 Cube = Float[np.ndarray, "H W L"]
 

@@ -16,10 +16,10 @@ import numpy as np
 from absl import flags
 
 from dualsr_jax.commands import run
+from dualsr_jax.large_scene.first_pass import MEMORY_GB
+from dualsr_jax.prediction.batch import check, finished, outputs
 from dualsr_jax.prediction.cluster import Weights
-from dualsr_jax.prediction.files import Options, predict
-from dualsr_jax.prediction.several import check, finished, outputs
-from dualsr_jax.scene.large_scene import MEMORY_GB
+from dualsr_jax.prediction.run import Options, predict
 
 _WEIGHTS = flags.DEFINE_string(
     "weights", None, "Trained network: folder of training, *.safetensors file, or shipped name."

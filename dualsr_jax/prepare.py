@@ -18,7 +18,7 @@ from absl import flags
 from dualsr_jax.commands import run
 
 if TYPE_CHECKING:
-    from dualsr_jax.data.preparation import CubeSetBuilder
+    from dualsr_jax.data.tfds_builder import CubeSetBuilder
 
 _BUILDERS = Path(__file__).parents[1] / "datasets"
 _DATASET = flags.DEFINE_string("dataset", None, "Name of a folder in datasets/.", required=True)

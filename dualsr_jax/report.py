@@ -15,9 +15,9 @@ from absl import flags
 
 from dualsr_jax.commands import run
 from dualsr_jax.data.split import Selection
-from dualsr_jax.io.atomic import make_writable
-from dualsr_jax.reporting.evaluation import file_name, read_evaluation
-from dualsr_jax.reporting.page import MAX_MB, WHOLE, Options, Part, write_page
+from dualsr_jax.disk import make_writable
+from dualsr_jax.evaluation.results import file_name, read_evaluation
+from dualsr_jax.pages.page import MAX_MB, WHOLE, Options, Part, write_page
 
 
 def _chosen(names: Sequence[str], wanted: Sequence[str] | None) -> list[str]:

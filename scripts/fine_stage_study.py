@@ -16,15 +16,15 @@ from ml_collections import config_flags
 from tqdm import tqdm
 
 from dualsr_jax.commands import run
+from dualsr_jax.data.parts import open_parts
+from dualsr_jax.data.test_images import reference_and_lr
+from dualsr_jax.evaluation.self_check import image_scores
 from dualsr_jax.fine_stage import back_project
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.ops.spectral_angle import spectral_angle_rad
 from dualsr_jax.protocols import get_protocol
-from dualsr_jax.self_check import image_scores
-from dualsr_jax.training.checkpoint import restore_dualsr
-from dualsr_jax.training.loop import open_parts
-from dualsr_jax.upscale import reference_and_lr
+from dualsr_jax.training.restore import restore_dualsr
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, file.py:argument.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Folder, file or shipped name.", required=True)

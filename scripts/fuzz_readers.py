@@ -44,8 +44,8 @@ def write_seeds(suffix: str, folder: Path) -> None:
     import rasterio
     import xarray
 
+    from dualsr_jax.io.cubes import create_cube
     from dualsr_jax.io.metadata import Metadata
-    from dualsr_jax.io.writers import create_cube
 
     k = np.arange(6)
     full = Metadata(
@@ -129,7 +129,7 @@ def damage(file: Path, rng: random.Random) -> None:
 
 def read(path: Path) -> None:
     """Opens a cube and reads a window, or all of a small one."""
-    from dualsr_jax.io.readers import open_cube
+    from dualsr_jax.io.cubes import open_cube
 
     with open_cube(path) as reader:
         height, width, bands = reader.shape

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
+from dualsr_jax.data.test_images import reference_and_lr
 from dualsr_jax.evaluate import METHODS, evaluate_scene
-from dualsr_jax.io.readers import open_cube
+from dualsr_jax.io.cubes import open_cube
+from dualsr_jax.large_scene.normalisation import plan, read_normalised, scan
 from dualsr_jax.ops.degrade import Degradation
-from dualsr_jax.scene.preprocessing import prepare, read_normalised, scan
-from dualsr_jax.training.checkpoint import restore_dualsr
-from dualsr_jax.upscale import reference_and_lr
+from dualsr_jax.training.restore import restore_dualsr
 
 
 def reference(path: Path) -> np.ndarray:
     """The usable bands of a scene `[H, W, K]`, float32, the peak is 1."""
     with open_cube(path) as scene:
-        preparation = prepare(scan(scene), scene.dtype, scene.metadata)
+        preparation = plan(scan(scene), scene.dtype, scene.metadata)
         height, width, _ = scene.shape
         bands, _ = read_normalised(scene, slice(0, height), slice(0, width), preparation)
     return np.moveaxis(bands, 0, -1).clip(0, 1)

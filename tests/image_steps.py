@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.training import parallel, processes
 from dualsr_jax.training.optimizer import adam, learning_rate_schedule
 from dualsr_jax.training.step import Learning, TrainState, make_train_step, state_shapes

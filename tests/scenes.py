@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dualsr_jax.dualsr import DualSR
 from dualsr_jax.io.metadata import Metadata
-from dualsr_jax.models.coarse import CoarSR
-from dualsr_jax.upscale import DualSR
+from dualsr_jax.models.coarsr.coarse import CoarSR
 
 SMALL = {"features": 4, "num_asfm": 1, "num_blocks": 1}
 

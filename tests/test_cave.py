@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from dualsr_jax.data.scenes import normalise
+from dualsr_jax.data.sources import normalise
 from dualsr_jax.metrics import psnr_db, ssim
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.protocols import score

@@ -15,12 +15,13 @@ from scenes import random_variables
 from trainings import records, variables_of
 
 from dualsr_jax import imresize, restore_dualsr
+from dualsr_jax.data.test_images import low_resolution
+from dualsr_jax.dualsr import DualSR
 from dualsr_jax.evaluate import evaluate, figure_bands
+from dualsr_jax.evaluation.results import read_cubes, read_evaluation
 from dualsr_jax.metrics import psnr_db
-from dualsr_jax.models.coarse import CoarSR
-from dualsr_jax.reporting.evaluation import read_cubes, read_evaluation
+from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.training.loop import train
-from dualsr_jax.upscale import DualSR, low_resolution
 
 
 def test_a_finished_run_is_left_alone_and_the_seed_decides(make_config, tmp_path):

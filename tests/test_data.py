@@ -4,11 +4,10 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from dualsr_jax.data.scenes import Scenes, normalise, open_source
+from dualsr_jax.data.sources import Scenes, normalise, open_source
 from dualsr_jax.data.split import Selection
-from dualsr_jax.io.cubes import list_cubes, read_cube
+from dualsr_jax.io.cubes import create_cube, list_cubes, read_cube
 from dualsr_jax.io.metadata import Metadata
-from dualsr_jax.io.writers import create_cube
 
 
 def write_cave(folder, name, cube, nested=True):

@@ -7,6 +7,7 @@ import pytest
 import scipy.ndimage
 import scipy.signal
 
+from dualsr_jax.data.test_images import low_resolution
 from dualsr_jax.ops.degrade import (
     Degradation,
     add_noise,
@@ -18,7 +19,6 @@ from dualsr_jax.ops.degrade import (
 )
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.training.step import make_images
-from dualsr_jax.upscale import low_resolution
 
 
 def reference(hr, kernel, scale):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from dualsr_jax import upscale
+from dualsr_jax.dualsr import DualSR
 from dualsr_jax.ensemble import View, ensemble, views
-from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.ops.resize import imresize
-from dualsr_jax.upscale import DualSR
 
 
 def by_hand(run, lr, members):

@@ -9,11 +9,11 @@ from absl import flags
 from jax import export
 
 from dualsr_jax import export as module
+from dualsr_jax.dualsr import DualSR, super_resolve
 from dualsr_jax.export import export_dualsr, write_export
-from dualsr_jax.models.coarse import CoarSR
-from dualsr_jax.models.nbp import neighbour_table, partition
+from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.models.coarsr.nbp import neighbour_table, partition
 from dualsr_jax.ops.resize import imresize
-from dualsr_jax.upscale import DualSR, super_resolve
 
 TINY = {"features": 4, "num_asfm": 1, "num_blocks": 1}
 READ = """

@@ -15,11 +15,10 @@ import zarr
 from PIL import Image
 from test_io_formats import TYPES, everything, random_cube, write
 
-from dualsr_jax.io import extras
-from dualsr_jax.io.atomic import replacing
+from dualsr_jax import extras
+from dualsr_jax.disk import replacing
+from dualsr_jax.io.cubes import create_cube, open_cube
 from dualsr_jax.io.metadata import Metadata
-from dualsr_jax.io.readers import open_cube
-from dualsr_jax.io.writers import create_cube
 
 PLACE = {"transform": (1.0, 0.0, 5.0, 0.0, -1.0, 5.0)}
 CUBE = random_cube((6, 5, 7), "uint16")

@@ -14,10 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from dualsr_jax.io.cubes import FORMATS, create_cube, open_cube
 from dualsr_jax.io.metadata import Metadata, from_variables, to_variables
 from dualsr_jax.io.raw import RawArray
-from dualsr_jax.io.readers import READERS, open_cube
-from dualsr_jax.io.writers import WRITERS, create_cube
 
 INTEGERS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
 FLOATS = ["float32", "float64"]
@@ -103,8 +102,7 @@ def write(path, cube, metadata=None, **options):
 
 
 def test_every_format_is_tested():
-    assert {WRITERS[s] for s in TYPES} == set(WRITERS.values())
-    assert set(READERS) | {""} == set(WRITERS)
+    assert {FORMATS[s] for s in TYPES} == set(FORMATS.values())
 
 
 @pytest.mark.parametrize("suffix", TYPES)

@@ -13,7 +13,7 @@ import xarray
 from conftest import ROOT
 from test_io_formats import UTM, assert_same, everything, random_cube, write
 
-from dualsr_jax.io.readers import open_cube
+from dualsr_jax.io.cubes import open_cube
 
 DATA = ROOT.parent / "shared" / "data"
 ENMAP = DATA / "envi" / "EnMAP_BerlinUrbanGradient_raw.hdr"

@@ -5,23 +5,23 @@ import numpy as np
 import pytest
 from scenes import Memory, small_networks, smooth
 
+from dualsr_jax.large_scene.first_pass import FirstPass, Tiling, choose_tiling
+from dualsr_jax.large_scene.normalisation import plan, read_normalised, scan
+from dualsr_jax.large_scene.second_pass import SecondPass
+from dualsr_jax.large_scene.tile_store import FileTileStore, MemoryTileStore
 from dualsr_jax.ops.resize import imresize
-from dualsr_jax.scene.assembly import Assembly
-from dualsr_jax.scene.large_scene import Scene, Tiling, choose_tiling
-from dualsr_jax.scene.parts import FileParts, MemoryParts
-from dualsr_jax.scene.preprocessing import prepare, read_normalised, scan
 
 
 def super_resolved(source, networks, window, band_chunk, folder=None, spread=False):
-    preparation = prepare(scan(source), source.dtype, source.metadata, peak=1.0)
-    scene = Scene(source, preparation, networks, Tiling(window, band_chunk), spread)
+    preparation = plan(scan(source), source.dtype, source.metadata, peak=1.0)
+    scene = FirstPass(source, preparation, networks, Tiling(window, band_chunk), spread)
     bands = len(preparation.bands)
     if folder is None:
-        parts = MemoryParts(source.shape[:2], scene.tiles, scene.layers, bands)
+        parts = MemoryTileStore(source.shape[:2], scene.tiles, scene.layers, bands)
     else:
-        parts = FileParts(folder, scene.tiles, scene.layers, bands)
+        parts = FileTileStore(folder, scene.tiles, scene.layers, bands)
     scene.compute(range(len(scene.tiles)), parts)
-    return scene, Assembly(scene, parts)
+    return scene, SecondPass(scene, parts)
 
 
 def collected(write, shape, *settings):
@@ -56,7 +56,7 @@ def test_pixels_without_data_do_not_count_in_the_gain(rng):
     cube[10:30, :12] = np.nan
     source = Memory(cube)
     _, assembly = super_resolved(source, networks, (29, 27), 4)
-    preparation = prepare(scan(source), source.dtype, source.metadata, peak=1.0)
+    preparation = plan(scan(source), source.dtype, source.metadata, peak=1.0)
     filled, valid = read_normalised(source, slice(0, 41), slice(0, 35), preparation)
     filled = np.moveaxis(filled, 0, -1)
     low = imresize(networks(filled).coarse.astype(np.float64), 0.5)

@@ -7,12 +7,13 @@ from flax import traverse_util
 from jax import lax
 from scenes import random_variables
 
-from dualsr_jax.compat.torch_params import from_torch
-from dualsr_jax.models import layers, nbp
-from dualsr_jax.models.asfm import Fusion, MixedUnit
-from dualsr_jax.models.coarse import CoarSR
-from dualsr_jax.models.fcf import FCF
+from dualsr_jax.models import layers
+from dualsr_jax.models.coarsr import nbp
+from dualsr_jax.models.coarsr.asfm import Fusion, MixedUnit
+from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.models.coarsr.fcf import FCF
 from dualsr_jax.ops.resize import imresize
+from dualsr_jax.weights.torch_params import from_torch
 
 FLOAT32_NOISE = 2e-6  # of sums of a few hundred terms around 1
 

@@ -9,13 +9,13 @@ import pytest
 
 from dualsr_jax.data.images import Images, quantise
 from dualsr_jax.data.patches import PatchSampler
-from dualsr_jax.data.scenes import Scene
+from dualsr_jax.data.sources import NamedCube
 from dualsr_jax.ops.resize import imresize
 
 
 @pytest.fixture
 def scenes(rng):
-    return [Scene(n, rng.random((24, 20, 8)).astype(np.float32)) for n in "ab"]
+    return [NamedCube(n, rng.random((24, 20, 8)).astype(np.float32)) for n in "ab"]
 
 
 def sampler(scenes, resize_scales=(1.0, 0.5), memory_gb=1.0, **settings):
@@ -69,7 +69,7 @@ def test_images_are_the_same_in_memory_and_on_disk(scenes, memory_gb):
 
 def test_the_checksum_is_of_the_pixels_before_resizing(scenes):
     expected = Images(scenes).checksum
-    turned = [Scene(s.name, np.asfortranarray(s.cube)) for s in scenes]
+    turned = [NamedCube(s.name, np.asfortranarray(s.cube)) for s in scenes]
     assert Images(turned, resize_scales=(0.5, 0.75)).checksum == expected
     turned[1].cube[3, 4, 5] += 1e-3
     assert Images(turned).checksum != expected
@@ -81,8 +81,8 @@ def test_a_full_disk_is_named():
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
         "import numpy as np\n"
         "from dualsr_jax.data.images import Images\n"
-        "from dualsr_jax.data.scenes import Scene\n"
-        "Images([Scene('a', np.zeros((64, 64, 8), np.float32))], memory_gb=0)\n"
+        "from dualsr_jax.data.sources import NamedCube\n"
+        "Images([NamedCube('a', np.zeros((64, 64, 8), np.float32))], memory_gb=0)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -15,16 +15,15 @@ import pytest
 from conftest import ROOT
 from scenes import SMALL, smooth
 
+from dualsr_jax.dualsr import tags
+from dualsr_jax.io.cubes import create_cube, open_cube
 from dualsr_jax.io.metadata import Metadata
-from dualsr_jax.io.readers import open_cube
-from dualsr_jax.io.writers import create_cube
-from dualsr_jax.models.coarse import CoarSR
-from dualsr_jax.prediction import files as command
+from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.prediction import run as command
 from dualsr_jax.prediction import work_folder
+from dualsr_jax.prediction.batch import check, finished, outputs
 from dualsr_jax.prediction.cluster import Weights
-from dualsr_jax.prediction.files import Options, predict
-from dualsr_jax.prediction.provenance import tags
-from dualsr_jax.prediction.several import check, finished, outputs
+from dualsr_jax.prediction.run import Options, predict
 from dualsr_jax.training.checkpoint import Checkpoints
 from dualsr_jax.training.step import create_state
 

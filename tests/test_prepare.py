@@ -1,4 +1,4 @@
-"""Preparation of data sets, and reading them back, without TensorFlow."""
+"""Normalisation of data sets, and reading them back, without TensorFlow."""
 
 import functools
 import hashlib
@@ -18,9 +18,9 @@ import tensorflow_datasets as tfds
 from conftest import ROOT
 from test_data import write_cave
 
-from dualsr_jax.data.preparation import CubeSet, CubeSetBuilder, as_stored
-from dualsr_jax.data.scenes import Scenes, open_source
-from dualsr_jax.data.split import split
+from dualsr_jax.data.sources import Scenes, open_source
+from dualsr_jax.data.split import divide
+from dualsr_jax.data.tfds_builder import CubeSet, CubeSetBuilder, as_stored
 from dualsr_jax.prepare import load_builder, prepare
 
 SCENES = ("beads", "cloth", "watercolors")
@@ -87,7 +87,7 @@ def test_prepare_and_read(folder, cubes, little, tmp_path, capsys):
     for place in (prepared, prepared.parent):
         source = open_source("tfds", str(place))
         assert source.names == SCENES
-    parts = split(source.names, "fold 1/3")
+    parts = divide(source.names, "fold 1/3")
     loaded = {s.name: s.cube for part in parts.values() for s in Scenes(source, part)}
     for name, cube in cubes.items():
         expected = cube / np.float64(np.iinfo(cube.dtype).max)
@@ -160,7 +160,7 @@ def test_mat_files(little, tmp_path, rng):
     settings = {"key": "ref", "dtypes": ("float",), "dtype_exceptions": {}}
     little(**settings)
     source = open_source("tfds", str(prepare("little_cave", folder, tmp_path / "tfds")))
-    (scene,) = Scenes(source, split(source.names, "fold 1/3")["test"])
+    (scene,) = Scenes(source, divide(source.names, "fold 1/3")["test"])
     np.testing.assert_allclose(scene.cube, ref / ref.max(), atol=8e-6)
 
     scipy.io.savemat(folder / "beads.mat", {"lbl": ref[..., 0]})
@@ -219,19 +219,19 @@ resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 from pathlib import Path
 import numpy as np
 from dualsr_jax import prepare as module
-from dualsr_jax.data import preparation
+from dualsr_jax.data import tfds_builder
 from test_prepare import CubeSetBuilder, cube_set
 
 class Builder(CubeSetBuilder, skip_registration=True):
     name = "little_cave"
     CUBE_SET = cube_set(**{changes})
 
-def slowly(*arguments, read=preparation.read_scene):
+def slowly(*arguments, read=tfds_builder.read_scene):
     print("reading", flush=True)
     time.sleep({pause})
     return read(*arguments)
 
-preparation.read_scene = slowly
+tfds_builder.read_scene = slowly
 module.load_builder = lambda _: Builder
 module.prepare("little_cave", Path(sys.argv[1]), Path(sys.argv[2]))
 """
@@ -292,7 +292,7 @@ def test_builders_agree_with_the_splits(name):
         *described.scenes
     }
     for path in (ROOT / "dualsr_jax" / "data" / "splits").glob(f"{name}_*.txt"):
-        parts = split(described.scenes, path.stem.removeprefix(f"{name}_"), data_set=name)
+        parts = divide(described.scenes, path.stem.removeprefix(f"{name}_"), data_set=name)
         used = {s.name for part in parts.values() for s in part}
         assert used == set(described.scenes)
 
@@ -326,7 +326,7 @@ def test_the_packaged_scene_on_the_command_line(tmp_path):
     assert done.returncode == 0, done.stderr
     path = tmp_path / "indian_pines"
     assert f"--config.data.source=tfds --config.data.path={path}" in done.stdout
-    (selection,) = split(["indian_pines"], "thirds", data_set="indian_pines")["test"]
+    (selection,) = divide(["indian_pines"], "thirds", data_set="indian_pines")["test"]
     (prepared,) = Scenes(open_source("tfds", str(path)), [selection], peak=10000)
     (expected,) = Scenes(open_source("indian_pines"), [selection], peak=10000)
     np.testing.assert_array_equal(prepared.cube, expected.cube)

@@ -13,11 +13,11 @@ from absl import flags
 from PIL import Image
 
 from dualsr_jax import report
+from dualsr_jax.evaluation.results import METHODS, read_cubes, read_evaluation, write_cubes
 from dualsr_jax.ops.resize import imresize
+from dualsr_jax.pages.embedding import ANGLE_LEVELS, LEVELS, ORDER, embed
+from dualsr_jax.pages.page import Options
 from dualsr_jax.report import write_report
-from dualsr_jax.reporting.embedding import ANGLE_LEVELS, LEVELS, ORDER, embed
-from dualsr_jax.reporting.evaluation import METHODS, read_cubes, read_evaluation, write_cubes
-from dualsr_jax.reporting.page import Options
 
 HALF = 0.5 / LEVELS + 1e-6  # largest error of a value in a page
 ODD = "b <i>&#[:, 4:]"  # a scene's name with all that HTML and files could stumble over

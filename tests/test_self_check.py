@@ -9,7 +9,7 @@ from test_cave import DATA, SCENES, read
 from test_project import load
 
 from dualsr_jax import self_check
-from dualsr_jax.self_check import check, compare
+from dualsr_jax.evaluation.self_check import check, compare
 
 
 def config(scale="8", **changes):

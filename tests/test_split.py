@@ -4,7 +4,7 @@ import pytest
 from conftest import ROOT
 
 from dualsr_jax.data import split as module
-from dualsr_jax.data.split import Selection, published_splits, split
+from dualsr_jax.data.split import Selection, divide, published_splits
 
 
 def names_of(parts):
@@ -15,15 +15,15 @@ TEN = [f"s{k}" for k in range(10)]
 
 
 def test_random_is_a_share_by_seed():
-    drawn = split(TEN, "random", test_share=0.3, seed=1)
+    drawn = divide(TEN, "random", test_share=0.3, seed=1)
     assert (len(drawn["test"]), len(drawn["train"])) == (3, 7)
-    assert drawn == split(TEN, "random", test_share=0.3, seed=1)
-    assert drawn != split(TEN, "random", test_share=0.3, seed=2)
-    assert drawn == split(TEN[::-1], "random", test_share=0.3, seed=1)  # of any order of files
+    assert drawn == divide(TEN, "random", test_share=0.3, seed=1)
+    assert drawn != divide(TEN, "random", test_share=0.3, seed=2)
+    assert drawn == divide(TEN[::-1], "random", test_share=0.3, seed=1)  # of any order of files
 
 
 def test_every_scene_is_tested_in_one_fold():
-    folds = [names_of(split(TEN, f"fold {k}/3", seed=1)) for k in (1, 2, 3)]
+    folds = [names_of(divide(TEN, f"fold {k}/3", seed=1)) for k in (1, 2, 3)]
     tested = [name for fold in folds for name in fold["test"]]
     assert sorted(tested) == TEN
     assert sorted(len(fold["test"]) for fold in folds) == [3, 3, 4]
@@ -36,14 +36,14 @@ def test_the_published_splits_of_cave(tmp_path):
     lines = splits["20_12"].read_text().split("\n")
     scenes = [line for line in lines if line and line[0] not in "#["]
     assert len(scenes) == 32
-    dualsr = names_of(split(scenes, "dualsr", data_set="cave"))
+    dualsr = names_of(divide(scenes, "dualsr", data_set="cave"))
     assert (len(dualsr["train"]), len(dualsr["test"])) == (25, 7)
     assert "balloons" in dualsr["test"]
-    other = names_of(split(scenes, "20_12", data_set="cave"))
+    other = names_of(divide(scenes, "20_12", data_set="cave"))
     assert (len(other["train"]), len(other["test"])) == (20, 12)
     assert max(other["train"]) < min(other["test"])
     with pytest.raises(ValueError, match=r"unknown data\.split 'dualsr': expected 'random', 'fold"):
-        split(scenes, "dualsr", data_set="mine")
+        divide(scenes, "dualsr", data_set="mine")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_the_published_splits_of_cave(tmp_path):
     [("chikusei", (2304, 2048), {512}), ("pavia_centre", (1096, 715), {224})],
 )
 def test_parts_of_the_remote_sensing_scenes(data_set, shape, sides):
-    parts = split([data_set], "sspsr", data_set=data_set)
+    parts = divide([data_set], "sspsr", data_set=data_set)
     assert len(parts["test"]) == 4
     for s in parts["test"]:
         slices = zip((s.rows, s.columns), shape, strict=True)
@@ -66,16 +66,16 @@ def test_a_split_of_ones_own(tmp_path):
         "# remark\n[test]\n  a[:, 64:70]   # its right\ns[1]\n".replace("s[1]\n", "")
         + "[train]\na[:, :64]\na[0:9, 70:80]\nb*\n[validation]\nc\n"
     )
-    parts = split(["a", "b1", "b2", "c"], str(path))
+    parts = divide(["a", "b1", "b2", "c"], str(path))
     assert parts["test"] == [Selection("a", slice(None), slice(64, 70), "a[:, 64:70]")]
     assert [s.name for s in parts["train"]] == ["a", "a", "b1", "b2"]
     assert [s.name for s in parts["validation"]] == ["c"]
     path.write_text("[test]\na\n")
-    assert [s.name for s in split(["a", "b", "c"], str(path))["train"]] == ["b", "c"]
-    parts = split(["a", "b", "c"], str(path), validation=("c",))
+    assert [s.name for s in divide(["a", "b", "c"], str(path))["train"]] == ["b", "c"]
+    parts = divide(["a", "b", "c"], str(path), validation=("c",))
     assert names_of(parts) == {"train": ["b"], "validation": ["c"], "test": ["a"]}
     path.write_text("[train]\nb\nc\n[test]\na\n")
-    parts = split(["a", "b", "c"], str(path), validation=("c",))
+    parts = divide(["a", "b", "c"], str(path), validation=("c",))
     assert names_of(parts) == {"train": ["b"], "validation": ["c"], "test": ["a"]}
 
 
@@ -89,17 +89,17 @@ def test_a_split_of_ones_own(tmp_path):
 def test_the_examples_in_the_documentation(tmp_path, document, trained):
     path = tmp_path / "mine.txt"
     path.write_text(re.search(r"# anything.*(\n *[^`\s].*)+", document)[0])
-    parts = split(["balloons", "campus", "indian_pines", "paints", "pens"], str(path))
+    parts = divide(["balloons", "campus", "indian_pines", "paints", "pens"], str(path))
     assert [s.name for s in parts["train"]] == trained
 
 
 def test_wildcards_and_validation_hold_out_what_they_select(tmp_path):
     path = tmp_path / "mine.txt"
     path.write_text("[train]\n?*[:9, :]\nb[20:, :]\nc1\n[test]\na[9:, :]\nb[:10, :]\n")
-    parts = split(["a", "b", "c1", "d"], str(path), validation=("d",))
+    parts = divide(["a", "b", "c1", "d"], str(path), validation=("d",))
     assert names_of(parts)["train"] == ["?*[:9, :]", "?*[:9, :]", "b[20:, :]", "c1"]
     assert [s.name for s in parts["train"]] == ["a", "c1", "b", "c1"]
-    parts = split(["a", "b", "c1", "d"], str(path), validation=("c*", "d"))
+    parts = divide(["a", "b", "c1", "d"], str(path), validation=("c*", "d"))
     assert [s.name for s in parts["train"]] == ["a", "b"]
 
 
@@ -126,7 +126,7 @@ def test_bad_split_files(tmp_path, text, message):
     path = tmp_path / "mine.txt"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
-        split(["a", "balloons"], str(path))
+        divide(["a", "balloons"], str(path))
 
 
 @pytest.mark.parametrize(
@@ -140,9 +140,9 @@ def test_bad_split_files(tmp_path, text, message):
 )
 def test_bad_settings(how, settings, message):
     with pytest.raises(ValueError, match=message):
-        split(TEN, how, **settings)
+        divide(TEN, how, **settings)
 
 
 def test_a_missing_split_file():
     with pytest.raises(FileNotFoundError, match=r"no split file 'nowhere\.txt'"):
-        split(TEN, "nowhere.txt")
+        divide(TEN, "nowhere.txt")

@@ -7,8 +7,7 @@ import optax
 import pytest
 from conftest import with_prefix
 
-from dualsr_jax.compat.torch_params import from_torch, to_torch
-from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.ops.augment import augment
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
@@ -22,6 +21,7 @@ from dualsr_jax.training.step import (
     make_images,
     make_train_step,
 )
+from dualsr_jax.weights.torch_params import from_torch, to_torch
 
 FOLLOWED_BY_BATCH_NORM = re.compile(r"_body\.body\.0\.\d\.body\.[03]\.(bias|weight_g)$")
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scenes import random_variables
 
-from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.large_scene.tiling import check_window, choose_window, coarse_reach, halo, tiles
+from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.ops import resize
 from dualsr_jax.ops.resize import imresize
-from dualsr_jax.scene.tiling import check_window, choose_window, coarse_reach, halo, tiles
 
 
 def test_the_reach_is_as_far_as_a_nan_gets():

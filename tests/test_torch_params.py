@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from conftest import with_prefix
 
-from dualsr_jax.compat.torch_params import from_torch, load_pth, to_torch
 from dualsr_jax.convert import convert
-from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.weights.torch_params import from_torch, load_pth, to_torch
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 
 from dualsr_jax import restore_dualsr
 from dualsr_jax.convert import convert
-from dualsr_jax.io.weights import read_weights, shipped, weights_hash, write_weights
-from dualsr_jax.models.coarse import CoarSR
-from dualsr_jax.training.checkpoint import warm_start
-from dualsr_jax.upscale import STORAGES, DualSR
+from dualsr_jax.dualsr import STORAGES, DualSR
+from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.training.restore import warm_start
+from dualsr_jax.weights.safetensors_file import read_weights, shipped, weights_hash, write_weights
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_a_warm_start_from_weights_in_a_file(dualsr, tmp_path):
 
 
 def test_shipped_weights_are_found_by_name(dualsr, tmp_path, monkeypatch):
-    monkeypatch.setattr("dualsr_jax.io.weights._SHIPPED", tmp_path)
+    monkeypatch.setattr("dualsr_jax.weights.safetensors_file._SHIPPED", tmp_path)
     dualsr.save_pretrained(tmp_path / "made_up_x4.safetensors")
     again = restore_dualsr("made_up_x4", iterations=3, ensemble=8)
     assert (again.iterations, again.ensemble) == (3, 8)

@@ -3,7 +3,7 @@
 python -m dualsr_jax.prepare --dataset cave --source FOLDER
 """
 
-from dualsr_jax.data.preparation import CubeSet, CubeSetBuilder
+from dualsr_jax.data.tfds_builder import CubeSet, CubeSetBuilder
 
 
 class Builder(CubeSetBuilder):

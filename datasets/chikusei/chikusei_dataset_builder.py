@@ -5,7 +5,7 @@
 Needs about 15 GB of memory. The central part is that of SSPSR (IEEE TCI 2020).
 """
 
-from dualsr_jax.data.preparation import CubeSet, CubeSetBuilder
+from dualsr_jax.data.tfds_builder import CubeSet, CubeSetBuilder
 
 
 class Builder(CubeSetBuilder):

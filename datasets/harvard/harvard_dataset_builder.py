@@ -5,7 +5,7 @@
 Each scene is divided by its maximum, as published. The mask `lbl` of the files is not used.
 """
 
-from dualsr_jax.data.preparation import CubeSet, CubeSetBuilder
+from dualsr_jax.data.tfds_builder import CubeSet, CubeSetBuilder
 
 # The scenes under daylight; those of the second archive, under artificial light, are not in use.
 _NUMBERS = {

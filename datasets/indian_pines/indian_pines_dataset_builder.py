@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tensorly.datasets
 
-from dualsr_jax.data.preparation import CubeSet, CubeSetBuilder
+from dualsr_jax.data.tfds_builder import CubeSet, CubeSetBuilder
 
 
 class Builder(CubeSetBuilder):

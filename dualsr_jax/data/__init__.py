@@ -1,1 +1,1 @@
-"""Scenes and training patches."""
+"""Training and test data: sources, splits, patches."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jaxtyping import UInt16
 
-from dualsr_jax.data.scenes import Scene
+from dualsr_jax.data.sources import NamedCube
 from dualsr_jax.ops.resize import imresize
 
 FULL = 65535
@@ -36,7 +36,7 @@ class Images:
 
     def __init__(
         self,
-        scenes: Iterable[Scene],
+        scenes: Iterable[NamedCube],
         *,
         resize_scales: Sequence[float] = (1.0,),
         least_size: int = 1,

@@ -130,7 +130,7 @@ def _shuffled(names: Sequence[str], seed: int) -> list[str]:
     return [str(name) for name in np.random.default_rng(seed).permutation(sorted(names))]
 
 
-def split(
+def divide(
     names: Sequence[str],
     how: str,
     *,

@@ -1,1 +1,1 @@
-"""Files: reading of cubes, writing that leaves nothing half done."""
+"""Cube files: formats, metadata, and guards against damaged ones."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dualsr_jax.io.extras import geo
+from dualsr_jax.extras import geo
 
 
 def parse_crs(text: str) -> Any:

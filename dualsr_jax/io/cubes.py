@@ -1,20 +1,141 @@
-"""Cubes by name in a folder, and whole in memory: what training reads.
+"""Cubes in files: opened by window, written by block, listed, or read whole.
 
-Contract: a cube is anything that `open_cube` opens, as stored: `[H, W, L]`, not yet scaled.
+Contract: the suffix of a path chooses the format (`FORMATS`); a path without a suffix is a folder
+of band images. Cubes are `[H, W, L]` in their stored data type, not scaled.
 """
 
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
+from numpy.typing import DTypeLike
 
-from dualsr_jax.io.band_images import IMAGE_SUFFIXES, band_images
-from dualsr_jax.io.envi import RAW_SUFFIXES
-from dualsr_jax.io.readers import READERS, open_cube
+from dualsr_jax.io.base import CubeReader, CubeWriter
+from dualsr_jax.io.formats.band_images import (
+    IMAGE_SUFFIXES,
+    band_images,
+    create_band_images,
+    open_band_images,
+)
+from dualsr_jax.io.formats.envi import RAW_SUFFIXES, create_envi, envi_pair, open_envi
+from dualsr_jax.io.formats.geotiff import create_geotiff, open_geotiff
+from dualsr_jax.io.formats.hdf5 import create_hdf5, open_hdf5
+from dualsr_jax.io.formats.matlab import create_mat, open_mat
+from dualsr_jax.io.formats.netcdf_zarr import create_netcdf, create_zarr, open_netcdf, open_zarr
+from dualsr_jax.io.formats.numpy_files import (
+    create_npy,
+    create_npz,
+    json_beside,
+    open_npy,
+    open_npz,
+)
+from dualsr_jax.io.metadata import Metadata, check_bands
 
-FILE_SUFFIXES = tuple(s for s in READERS if s not in RAW_SUFFIXES)  # ENVI is found by its header
+Cube = Shaped[np.ndarray, "H W L"]
+_Create = Callable[
+    [Path, Sequence[int], np.dtype, Metadata], contextlib.AbstractContextManager[CubeWriter]
+]
 
-Stored = Shaped[np.ndarray, "H W L"]
+
+def _alone(path: Path) -> tuple[Path, ...]:
+    return (path,)
+
+
+def _with_json(path: Path) -> tuple[Path, ...]:
+    return path, json_beside(path)
+
+
+class Format(NamedTuple):
+    """How cubes of one format are read and written.
+
+    Attributes:
+        open: opens a path; the second argument names the variable.
+        create: writes a cube; a context manager.
+        files: the files or folders that `create` makes of a path.
+        is_folder: whether a cube is a folder.
+    """
+
+    open: Callable[[Path, str | None], CubeReader]
+    create: _Create
+    files: Callable[[Path], tuple[Path, ...]] = _alone
+    is_folder: bool = False
+
+
+_ENVI = Format(open_envi, create_envi, envi_pair)
+_GEOTIFF = Format(open_geotiff, create_geotiff)
+_HDF5 = Format(open_hdf5, create_hdf5)
+_BAND_IMAGES = Format(open_band_images, create_band_images, _with_json, is_folder=True)
+
+FORMATS: dict[str, Format] = {  # by suffix
+    ".hdr": _ENVI,
+    **dict.fromkeys(RAW_SUFFIXES, _ENVI),
+    ".tif": _GEOTIFF,
+    ".tiff": _GEOTIFF,
+    ".nc": Format(open_netcdf, create_netcdf),
+    ".zarr": Format(open_zarr, create_zarr, is_folder=True),
+    ".h5": _HDF5,
+    ".hdf5": _HDF5,
+    ".mat": Format(open_mat, create_mat),
+    ".npy": Format(open_npy, create_npy, _with_json),
+    ".npz": Format(open_npz, create_npz),
+    "": _BAND_IMAGES,
+}
+FILE_SUFFIXES = tuple(s for s in FORMATS if s and s not in RAW_SUFFIXES)  # ENVI by its header
+KNOWN_SUFFIXES = tuple(filter(None, FORMATS))
+
+
+def open_cube(path: str | Path, key: str | None = None) -> CubeReader:
+    """Opens a cube.
+
+    Args:
+        path: a file (ENVI: its header or its raw file), a Zarr store, or a folder of band images.
+        key: name of the variable in formats that hold several (`group/name` in a group); None: the
+            only three-dimensional one.
+
+    Returns:
+        A context manager. Pixels are read by its `read`, except for `.npz`, MATLAB v5 and band
+        images, which are unpacked whole when they are opened.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or a file that belongs to it is missing.
+        ValueError: if the format is not known or its packages are missing, the file is damaged, or
+            it does not hold exactly one cube of real numbers.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file or folder {path}")
+    found = FORMATS.get(path.suffix.lower())
+    if found is None and path.is_dir():
+        found = _BAND_IMAGES
+    if found is None or (found is _BAND_IMAGES and not path.is_dir()):
+        raise ValueError(
+            f"{path} is not of a known format: expected a folder of band images or one of "
+            f"{', '.join(KNOWN_SUFFIXES)}"
+        )
+    return found.open(path, key)
+
+
+def read_cube(path: str | Path, key: str | None = None) -> Cube:
+    """Reads one cube whole.
+
+    Args:
+        path: see `open_cube`.
+        key: name of the variable in formats that hold several; None: the only three-dimensional
+            one.
+
+    Returns:
+        `[H, W, L]` in the stored data type.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        ValueError: as `open_cube`.
+    """
+    with open_cube(path, key) as cube:
+        return cube.read(slice(None), slice(None))
 
 
 def list_cubes(folder: Path) -> dict[str, Path]:
@@ -28,7 +149,7 @@ def list_cubes(folder: Path) -> dict[str, Path]:
 
     Raises:
         FileNotFoundError: if the folder does not exist.
-        ValueError: if there is no cube in it, or two have the same name.
+        ValueError: if it holds no cube, or two of the same name.
     """
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -56,20 +177,82 @@ def list_cubes(folder: Path) -> dict[str, Path]:
     return found
 
 
-def read_cube(path: Path, key: str | None = None) -> Stored:
-    """Reads one cube.
+def written_files(path: Path) -> tuple[Path, ...]:
+    """The files or folders that `create_cube` makes of a path of a known format."""
+    return FORMATS[path.suffix.lower()].files(path)
+
+
+@contextlib.contextmanager
+def create_cube(
+    path: str | Path,
+    shape: Sequence[int],
+    dtype: DTypeLike,
+    metadata: Metadata,
+    *,
+    overwrite: bool = False,
+) -> Iterator[CubeWriter]:
+    """Writes a cube. It appears, whole, when the block ends well; otherwise nothing is left.
 
     Args:
-        path: a file or folder as in the contract above.
-        key: name of the variable in formats that hold several; None: the only three-dimensional
-            one.
-
-    Returns:
-        `[H, W, L]` in the stored data type.
+        path: its suffix chooses the format; the folder exists. ENVI: header or raw file, both are
+            written.
+        shape: (H, W, L).
+        dtype: integers or floating-point numbers, of the kinds that the format has.
+        metadata: of L bands.
+        overwrite: whether a cube of this name may be replaced.
 
     Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: if it is damaged, or has no such variable or not exactly one candidate.
+        ValueError: if the format is not known or its packages are missing; if it cannot hold the
+            type or the metadata; if the path exists and must not be replaced, or cannot be (a
+            folder in place of a file, a file in place of a folder, a folder that holds more than
+            a cube).
+        FileNotFoundError: if its folder does not exist.
     """
-    with open_cube(path, key) as cube:
-        return cube.read(slice(None), slice(None))
+    path = Path(path)
+    check_output(path, overwrite=overwrite)
+    dtype = np.dtype(dtype).newbyteorder("=")
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        raise ValueError(
+            f"cubes of {dtype} are not written: expected integers or floats of at most 8 bytes"
+        )
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f"the shape is {tuple(shape)}: expected (H, W, L), all positive")
+    check_bands(metadata, shape[2])
+    with FORMATS[path.suffix.lower()].create(path, shape, dtype, metadata) as writer:
+        yield writer
+
+
+def _is_cube(folder: Path) -> bool:
+    """Whether a folder is a Zarr store, or holds only band images of its own name."""
+    names = {path.name for path in folder.iterdir()}
+    if folder.suffix.lower() == ".zarr":
+        return not names or not names.isdisjoint({".zgroup", "zarr.json"})
+    return all(re.fullmatch(re.escape(folder.name) + r"_\d+\.png", name) for name in names)
+
+
+def check_output(path: Path, *, overwrite: bool = False) -> None:
+    """Raises what `create_cube` raises for a path: its format, its folder, what stands there."""
+    found = FORMATS.get(path.suffix.lower())
+    if found is None:
+        raise ValueError(
+            f"{path} is not of a known format: expected one of {', '.join(KNOWN_SUFFIXES)}, or no "
+            "suffix for a folder of band images"
+        )
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent}")
+    for target in written_files(path):
+        into = f", or write into it (--output={target}/)" if target.is_dir() else ""
+        if target.exists() and target.is_dir() != (target == path and found.is_folder):
+            is_, writes = ("folder", "file") if target.is_dir() else ("file", "folder")
+            raise ValueError(
+                f"{target} is a {is_}, and a {writes} is written: choose another name{into}"
+            )
+        if target.is_dir() and not _is_cube(target):
+            raise ValueError(
+                f"{target} holds more than a cube of its name: choose another name{into}"
+            )
+        if target.exists() and not overwrite:
+            raise ValueError(
+                f"{target} exists: choose another name, or overwrite it (--overwrite, in Python "
+                f"overwrite=True){into}"
+            )

@@ -7,13 +7,17 @@ their own for these things (HDF5, MATLAB, NumPy, JSON) hold `to_variables`.
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 Variables = dict[str, np.ndarray | str]
 
+_ROWS = ("y", "lat", "latitude", "row", "rows", "line", "lines", "downtrack", "northing",
+         "scan", "scans")  # fmt: skip
+_COLUMNS = ("x", "lon", "longitude", "column", "columns", "col", "cols", "sample", "samples",
+            "crosstrack", "easting", "pixel", "pixels")  # fmt: skip
 PER_BAND = ("wavelengths", "fwhm", "bad_bands", "scale", "offset")
 # Tags about the pixel grid, no longer true of an enlarged one: names as ENVI and GDAL have them.
 _OF_THE_GRID = ("x start", "y start", "pixel size", "geo points", "rpc info")
@@ -288,3 +292,21 @@ def _tags(text: str) -> dict[str, str]:
     except (ValueError, RecursionError):
         return {}
     return {str(k): str(v) for k, v in tags.items()} if isinstance(tags, dict) else {}
+
+
+def rows_columns_bands(dims: Sequence[Hashable]) -> tuple[int, int, int] | None:
+    """Finds the axes of a cube.
+
+    Args:
+        dims: names of its three dimensions.
+
+    Returns:
+        The axes of rows, columns and bands; None if the names do not tell exactly one of rows and
+        one of columns.
+    """
+    names = [str(name).lower() for name in dims]
+    rows = [axis for axis, name in enumerate(names) if name in _ROWS]
+    columns = [axis for axis, name in enumerate(names) if name in _COLUMNS]
+    if len(names) != 3 or len(rows) != 1 or len(columns) != 1:
+        return None
+    return rows[0], columns[0], 3 - rows[0] - columns[0]

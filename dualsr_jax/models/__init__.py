@@ -1,1 +1,1 @@
-"""The coarse network, one concept of the paper a file."""
+"""Networks: their layers, the methods, and the seam to everything else."""

@@ -1,1 +1,1 @@
-"""From files to files: runs that go on, clusters, quality without ground truth."""
+"""From cube files to cube files: resumable runs, several scenes, clusters."""

@@ -13,14 +13,13 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dualsr_jax.io.extras import geo
-from dualsr_jax.io.readers import open_cube
-from dualsr_jax.prediction.provenance import tags
-from dualsr_jax.scene.large_scene import Scene, Tiling
-from dualsr_jax.scene.parts import FileParts
-from dualsr_jax.scene.preprocessing import Preparation
-from dualsr_jax.training.checkpoint import restore_dualsr
-from dualsr_jax.upscale import DualSR
+from dualsr_jax.dualsr import DualSR, tags
+from dualsr_jax.extras import geo
+from dualsr_jax.io.cubes import open_cube
+from dualsr_jax.large_scene.first_pass import FirstPass, Tiling
+from dualsr_jax.large_scene.normalisation import Normalisation
+from dualsr_jax.large_scene.tile_store import FileTileStore
+from dualsr_jax.training.restore import restore_dualsr
 
 THREADS = "threads"
 _THREADS = 2  # at a time: one computes while the other reads or writes
@@ -80,18 +79,18 @@ class Job:
     key: str | None
     weights: Weights
     made_by: dict[str, str]
-    preparation: Preparation
+    preparation: Normalisation
     tiling: Tiling
     spread: bool
     folder: Path
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
 
-_opened: dict[str, tuple[Scene, FileParts]] = {}  # the run that this process is at work for
+_opened: dict[str, tuple[FirstPass, FileTileStore]] = {}  # the run that this process is at work for
 _opening = threading.Lock()
 
 
-def _open(job: Job) -> tuple[Scene, FileParts]:
+def _open(job: Job) -> tuple[FirstPass, FileTileStore]:
     with _opening:
         if job.token not in _opened:
             _opened.clear()
@@ -102,9 +101,9 @@ def _open(job: Job) -> tuple[Scene, FileParts]:
                     f"{tags(networks)}, the client {job.made_by}"
                 )
             source = open_cube(job.path, job.key)
-            scene = Scene(source, job.preparation, networks, job.tiling, job.spread)
+            scene = FirstPass(source, job.preparation, networks, job.tiling, job.spread)
             bands = len(job.preparation.bands)
-            parts = FileParts(job.folder, scene.tiles, scene.layers, bands)
+            parts = FileTileStore(job.folder, scene.tiles, scene.layers, bands)
             _opened[job.token] = scene, parts
         return _opened[job.token]
 

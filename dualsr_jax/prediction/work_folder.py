@@ -14,17 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dualsr_jax.io.atomic import replacing
-from dualsr_jax.io.lock import locked
-from dualsr_jax.scene.large_scene import Tiling
-from dualsr_jax.scene.preprocessing import Preparation, Source, Statistics
+from dualsr_jax.disk import locked, replacing
+from dualsr_jax.large_scene.first_pass import Tiling
+from dualsr_jax.large_scene.normalisation import Normalisation, SceneReader, Statistics
 
 _PLAN = "plan.json"
-_SPARE_BYTES = 2**20
 
 
 def describe(
-    source: Source, statistics: Statistics, preparation: Preparation, **settings: Any
+    source: SceneReader, statistics: Statistics, preparation: Normalisation, **settings: Any
 ) -> dict[str, Any]:
     """What decides on the tiles of a run, as JSON.
 
@@ -106,13 +104,3 @@ def begin(folder: Path, run: dict[str, Any], tiling: Tiling, *, overwrite: bool 
     with replacing(folder / _PLAN) as beside:
         beside.write_text(json.dumps({"run": run, **dataclasses.asdict(tiling)}) + "\n")
     return tiling
-
-
-def check_disk_space(folder: Path, needed_bytes: int, what: str) -> None:
-    """Raises ValueError if there is less room in a folder's file system than a run needs."""
-    free = shutil.disk_usage(folder).free
-    if free < needed_bytes + _SPARE_BYTES:
-        raise ValueError(
-            f"{what} needs {needed_bytes / 1e9:.3g} GB in {str(folder)!r}, and {free / 1e9:.3g} GB "
-            "are free: make room, or write to another disk"
-        )

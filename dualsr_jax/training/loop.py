@@ -23,20 +23,20 @@ from tqdm import tqdm
 
 from dualsr_jax.data.images import Images
 from dualsr_jax.data.patches import PatchSampler
-from dualsr_jax.data.scenes import Scene, Scenes, open_source
-from dualsr_jax.data.split import split
+from dualsr_jax.data.sources import NamedCube, Scenes
+from dualsr_jax.data.test_images import reference_and_lr
+from dualsr_jax.disk import locked, make_writable, replacing
+from dualsr_jax.dualsr import super_resolve
 from dualsr_jax.fine_stage import back_project
-from dualsr_jax.io.atomic import make_writable, replacing
-from dualsr_jax.io.lock import locked
 from dualsr_jax.metrics import psnr_db
-from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
-from dualsr_jax.protocols import get_protocol
 from dualsr_jax.training import optimizer as optimizers
 from dualsr_jax.training import parallel, processes
-from dualsr_jax.training.checkpoint import Checkpoints, evaluated_variables, warm_start
-from dualsr_jax.training.logging import TrainingLog
+from dualsr_jax.training.checkpoint import Checkpoints, evaluated_variables
+from dualsr_jax.training.log import TrainingLog
+from dualsr_jax.training.restore import warm_start
 from dualsr_jax.training.signals import StopSignals
 from dualsr_jax.training.step import (
     Learning,
@@ -45,43 +45,6 @@ from dualsr_jax.training.step import (
     state_shapes,
     updates_per_batch,
 )
-from dualsr_jax.upscale import reference_and_lr, super_resolve
-
-
-def _peak(config: ConfigDict) -> float | str | None:
-    """The config's peak, or that of its protocol; see `scenes.peak_value`."""
-    return get_protocol(config.protocol).peak if config.data.peak is None else config.data.peak
-
-
-def open_parts(config: ConfigDict) -> dict[str, Scenes]:
-    """Opens the data of a config, without reading a cube.
-
-    Args:
-        config: as of `configs/`.
-
-    Returns:
-        The scenes of the parts "train", "validation" and "test".
-
-    Raises:
-        ValueError: for a source, split or protocol that is not one.
-        FileNotFoundError: if there is no such folder or split file.
-    """
-    data, protocol = config.data, get_protocol(config.protocol)
-    source = open_source(data.source, data.path, data.key)
-    selections = split(
-        source.names,
-        data.split,
-        data_set=data.name,
-        validation=data.validation,
-        test_share=data.test_share,
-        seed=data.split_seed,
-    )
-    test_crop = protocol.crop if config.evaluate.crop is None else config.evaluate.crop
-    return {
-        part: Scenes(source, chosen, _peak(config), None if part == "train" else test_crop)
-        for part, chosen in selections.items()
-    }
-
 
 _COUNTS = ("batch_size", "lr_patch", "patches_per_image", "steps_per_dispatch", "log_every_steps")
 _AMOUNTS = ("learning_rate", "epochs", "save_every_epochs")
@@ -120,7 +83,7 @@ def _training_images(config: ConfigDict, scenes: Scenes, patch_size: int) -> Ima
     """Reads the scenes, and says if their peak can hardly be that of the config."""
     brightest = 0.0
 
-    def read() -> Iterator[Scene]:
+    def read() -> Iterator[NamedCube]:
         nonlocal brightest
         for scene in tqdm(scenes, unit="scene", desc="reading"):
             brightest = max(brightest, float(scene.cube.max()))
@@ -143,7 +106,7 @@ def _training_images(config: ConfigDict, scenes: Scenes, patch_size: int) -> Ima
 def _validation_scores(
     model: CoarSR,
     variables: dict[str, Any],
-    scenes: list[Scene],
+    scenes: list[NamedCube],
     degradation: Degradation,
     seed: int,
 ) -> dict[str, float]:
@@ -170,7 +133,7 @@ def _run_settings(config: ConfigDict, sampler: PatchSampler) -> dict[str, Any]:
     """What a run must not change when it goes on; its length and step size may."""
     return {
         **sampler.settings(),
-        "peak": _peak(config),
+        "peak": peak_of(config),
         "update_every": config.train.update_every,
         "through_time": config.train.through_time,
         **{name: config.train[name] for name in ("clip_norm", "ema_decay")},

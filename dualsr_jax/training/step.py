@@ -26,8 +26,8 @@ from flax import struct
 from jaxtyping import Float
 
 from dualsr_jax.metrics import psnr_db
-from dualsr_jax.models import nbp
-from dualsr_jax.models.coarse import CoarSR
+from dualsr_jax.models.coarsr import nbp
+from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.ops.augment import augment
 from dualsr_jax.ops.degrade import Degradation, degrade, image_keys
 from dualsr_jax.ops.resize import imresize

@@ -1,1 +1,0 @@
-"""Exchange of weights with other implementations."""

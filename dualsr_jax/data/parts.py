@@ -1,0 +1,42 @@
+"""The parts of a config's data: training, validation and test scenes."""
+
+from ml_collections import ConfigDict
+
+from dualsr_jax.data.sources import Scenes, open_source
+from dualsr_jax.data.split import divide
+from dualsr_jax.protocols import get_protocol
+
+
+def peak_of(config: ConfigDict) -> float | str | None:
+    """The config's peak, or that of its protocol; see `scenes.peak_value`."""
+    return get_protocol(config.protocol).peak if config.data.peak is None else config.data.peak
+
+
+def open_parts(config: ConfigDict) -> dict[str, Scenes]:
+    """Opens the data of a config, without reading a cube.
+
+    Args:
+        config: as of `configs/`.
+
+    Returns:
+        The scenes of the parts "train", "validation" and "test".
+
+    Raises:
+        ValueError: for a source, split or protocol that is not one.
+        FileNotFoundError: if there is no such folder or split file.
+    """
+    data, protocol = config.data, get_protocol(config.protocol)
+    source = open_source(data.source, data.path, data.key)
+    selections = divide(
+        source.names,
+        data.split,
+        data_set=data.name,
+        validation=data.validation,
+        test_share=data.test_share,
+        seed=data.split_seed,
+    )
+    test_crop = protocol.crop if config.evaluate.crop is None else config.evaluate.crop
+    return {
+        part: Scenes(source, chosen, peak_of(config), None if part == "train" else test_crop)
+        for part, chosen in selections.items()
+    }

@@ -1,0 +1,62 @@
+"""Test images: references of the right size, and the LR cubes that networks are tested with."""
+
+import zlib
+
+import numpy as np
+from jaxtyping import Float
+
+from dualsr_jax.ops.degrade import Degradation, degrade, image_keys
+
+Cube = Float[np.ndarray, "H W L"]
+Resized = Float[np.ndarray, "_ _ L"]
+
+
+def crop_to_multiple(cube: Cube, scale: int) -> Resized:
+    """Cuts rows and columns at the end so that both are multiples of the scale."""
+    height, width = (length // scale * scale for length in cube.shape[:2])
+    return cube[:height, :width]
+
+
+def low_resolution(
+    hr: Cube,
+    scale: int,
+    *,
+    degradation: Degradation = Degradation(),  # noqa: B008, immutable
+    name: str = "",
+    seed: int = 0,
+) -> Resized:
+    """The LR cube that a reference is tested with.
+
+    Args:
+        hr: the reference.
+        scale: scale factor.
+        degradation: by default that of the protocols, MATLAB bicubic.
+        name: of the image; with the seed it decides what is drawn for random degradation.
+        seed: see `name`.
+
+    Raises:
+        ValueError: if a side of `hr` is not a multiple of the scale.
+    """
+    if hr.shape[0] % scale or hr.shape[1] % scale:
+        raise ValueError(
+            f"a reference of {hr.shape[0]}x{hr.shape[1]} pixels is not a multiple of scale "
+            f"{scale}: use crop_to_multiple first"
+        )
+    keys = image_keys(seed, np.array([zlib.crc32(name.encode())], np.uint32))
+    return np.asarray(degrade(hr[None], keys, scale=scale, degradation=degradation)[0])
+
+
+def reference_and_lr(
+    cube: Cube, scale: int, *, degradation: Degradation, name: str, seed: int
+) -> tuple[Resized, Resized]:
+    """The reference of a test image, cut to a multiple of the scale, and its LR cube.
+
+    Args:
+        cube: the image, of any size.
+        scale: scale factor.
+        degradation: see `low_resolution`, as are the others.
+        name: likewise.
+        seed: likewise.
+    """
+    hr = crop_to_multiple(cube, scale)
+    return hr, low_resolution(hr, scale, degradation=degradation, name=name, seed=seed)

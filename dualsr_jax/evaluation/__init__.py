@@ -1,0 +1,1 @@
+"""Evaluation of trained networks, with and without ground truth."""

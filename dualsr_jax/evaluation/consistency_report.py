@@ -1,0 +1,214 @@
+"""The report of a result without ground truth: numbers, quick looks and spectra.
+
+Contract: `write_report` writes `report.json` and `report.png` to a folder, from arrays or from
+readers of files that are too large for memory; see `quality` for what a cube and a mask are.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from dualsr_jax.disk import replacing
+from dualsr_jax.evaluation.consistency import (
+    VALUES_AT_ONCE,
+    Cube,
+    Intensity,
+    good_bands,
+    lr_consistency,
+    scaled,
+)
+from dualsr_jax.figures import Look, Spectra, report_figure
+
+_RGB_NM = (640.0, 550.0, 470.0)
+_RGB_PLACES = (3 / 4, 1 / 2, 1 / 4)  # of the bands, where no wavelength is known
+_LOOK_PIXELS = 512  # a side of the quick look
+_DETAIL_PIXELS = 96  # a side of the part of the input that is shown in full
+_PLACES = ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))  # of the spectra
+
+
+def rgb_bands(
+    num_bands: int,
+    wavelengths: Float[np.ndarray, "L"] | None = None,
+    bad_bands: Bool[np.ndarray, "L"] | None = None,
+) -> tuple[int, int, int]:
+    """The bands to show as red, green and blue, counted from 0, none of them bad.
+
+    Args:
+        num_bands: L, of the cube.
+        wavelengths: nm; the bands nearest to 640, 550 and 470 nm are taken. None: those at 3/4,
+            1/2 and 1/4 of the bands.
+        bad_bands: True where a band is not to be shown.
+    """
+    good = np.array(good_bands(num_bands, bad_bands))
+    at: np.ndarray = np.arange(num_bands) if wavelengths is None else wavelengths
+    wanted = [share * (num_bands - 1) for share in _RGB_PLACES]
+    red, green, blue = (
+        int(good[np.argmin(np.abs(at[good] - place))])
+        for place in (wanted if wavelengths is None else _RGB_NM)
+    )
+    return red, green, blue
+
+
+def _thin(cube: Intensity, bands: Sequence[int], step: int) -> Float[np.ndarray, "h w l"]:
+    """Every `step`-th pixel of a few bands, read in strips."""
+    height, width, _ = cube.cube.shape
+    strip = max(VALUES_AT_ONCE // (width * len(bands)) // step, 1) * step
+    every = slice(None, None, step)
+    strips = [
+        cube.read(slice(row, min(row + strip, height)), slice(0, width), bands)[every, every]
+        for row in range(0, height, strip)
+    ]
+    return np.concatenate(strips)
+
+
+def _looks(cubes: Mapping[str, Intensity], scale: int, rgb: Sequence[int]) -> dict[str, Look]:
+    """Quick looks of the input, which comes first, and of results: the whole and the middle.
+
+    All are stretched alike, from the 2nd to the 98th percentile of the input.
+    """
+    lr = next(iter(cubes.values()))
+    height, width, _ = lr.cube.shape
+    sides = [min(_DETAIL_PIXELS, max(length // 2, 1)) for length in (height, width)]
+    middle = [
+        slice((length - side) // 2, (length - side) // 2 + side)
+        for length, side in zip((height, width), sides, strict=True)
+    ]
+    images: dict[str, list[np.ndarray]] = {}
+    for name, cube in cubes.items():
+        times = 1 if cube is lr else scale
+        step = -(-times * max(height, width) // _LOOK_PIXELS)
+        detail = cube.read(scaled(middle[0], times), scaled(middle[1], times), rgb)
+        images[name] = [_thin(cube, rgb, step), detail]
+    whole = next(iter(images.values()))[0]
+    seen = whole[np.isfinite(whole).all(-1)]
+    low, high = np.percentile(seen, (2, 98), axis=0) if len(seen) else np.array([[0.0], [1.0]])
+    span = np.where(high > low, high - low, 1)
+
+    def stretched(image: np.ndarray) -> np.ndarray:
+        return np.nan_to_num(((image - low) / span).clip(0, 1), nan=1.0)  # masked: white
+
+    return {name: Look(*map(stretched, pair)) for name, pair in images.items()}
+
+
+def _default_pixels(lr: Intensity, bands: Sequence[int]) -> list[tuple[int, int]]:
+    """Pixels in the four quarters, or the nearest to them that are not masked."""
+    height, width, _ = lr.cube.shape
+    step = -(-max(height, width) // _LOOK_PIXELS)
+    seen = step * np.argwhere(np.isfinite(_thin(lr, bands, step)).all(-1))
+    if not len(seen):
+        return []
+    chosen = []
+    for place in _PLACES:
+        wanted = np.array(place) * (height, width)
+        row, column = seen[np.argmin(np.square(seen - wanted).sum(-1))]
+        chosen.append((int(row), int(column)))
+    return list(dict.fromkeys(chosen))
+
+
+def _spectra(
+    cubes: Mapping[str, Intensity], scale: int, row: int, column: int, bands: Sequence[int]
+) -> Spectra:
+    """The spectra at a pixel of the input: its own, and the means over its s x s of each result."""
+    lr = next(iter(cubes.values()))
+    spectra = {}
+    for name, cube in cubes.items():
+        times = 1 if cube is lr else scale
+        rows, columns = (scaled(slice(at, at + 1), times) for at in (row, column))
+        spectra[name] = cube.read(rows, columns, bands).mean((0, 1))
+    return Spectra(row, column, spectra)
+
+
+def _for_json(value: Any) -> Any:
+    """Replaces what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _for_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_for_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_report(
+    lr: Cube,
+    results: Mapping[str, Cube],
+    scale: int,
+    folder: Path,
+    *,
+    wavelengths: Float[np.ndarray, "L"] | None = None,
+    peak: float = 1.0,
+    nodata: float | None = None,
+    bad_bands: Bool[np.ndarray, "L"] | None = None,
+    pixels: Sequence[tuple[int, int]] | None = None,
+    title: str = "",
+) -> dict[str, Any]:
+    """Writes `report.json` and `report.png`.
+
+    Args:
+        lr: the input `[H, W, L]`, stored values.
+        results: cubes `[s H, s W, L]` by method, stored values in the same units.
+        scale: scale factor s.
+        folder: to write to; made if it is missing.
+        wavelengths: nm; None: unknown.
+        peak: stored value of intensity 1.
+        nodata: stored value of masked pixels, besides NaN.
+        bad_bands: True where a band is left out.
+        pixels: (row, column) of the input whose spectra are shown; None: one in each quarter.
+        title: of the figure.
+
+    Returns:
+        The content of `report.json`: `scale`, `pixels` that were compared, `lr_consistency`
+        (`psnr_db` and `sam_deg` by method, Bicubic first), `rgb_bands` counted from 1, `spectra`
+        and their `bands` and `wavelengths_nm`. Null stands for an infinite PSNR and for NaN.
+
+    Raises:
+        ValueError: if a result is not `[s H, s W, L]`, the peak is not positive, no band is good,
+            there is not one wavelength a band, or a pixel does not exist.
+    """
+    height, width, num_bands = lr.shape
+    if wavelengths is not None and wavelengths.shape != (num_bands,):
+        raise ValueError(f"{wavelengths.size} wavelengths do not belong to {num_bands} bands")
+    wrong = [(r, c) for r, c in pixels or () if not (0 <= r < height and 0 <= c < width)]
+    if wrong:
+        raise ValueError(f"the pixels {wrong} are not in an input of {height}x{width} pixels")
+    consistency = lr_consistency(lr, results, scale, peak=peak, nodata=nodata, bad_bands=bad_bands)
+    bands = good_bands(num_bands, bad_bands)
+    rgb = rgb_bands(num_bands, wavelengths, bad_bands)
+    cubes = {name: Intensity(cube, peak, nodata) for name, cube in {"Input": lr, **results}.items()}
+    shown = _default_pixels(cubes["Input"], rgb) if pixels is None else pixels
+    spectra = [_spectra(cubes, scale, row, column, bands) for row, column in shown]
+    nm = None if wavelengths is None else [float(wavelengths[band]) for band in bands]
+    report = _for_json(
+        {
+            "scale": scale,
+            "pixels": consistency["pixels"],
+            "lr_consistency": consistency["methods"],
+            "rgb_bands": [band + 1 for band in rgb],
+            "bands": [band + 1 for band in bands],
+            "wavelengths_nm": nm,
+            "spectra": [
+                {
+                    "row": s.row,
+                    "column": s.column,
+                    **{name: spectrum.tolist() for name, spectrum in s.by_method.items()},
+                }
+                for s in spectra
+            ],
+        }
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [title] if title else []
+    lines += [
+        f"{name}: {scores['psnr_db']:.2f} dB, {scores['sam_deg']:.3f}° to the input when reduced"
+        for name, scores in consistency["methods"].items()
+    ]
+    places = np.array(report["bands"], float) if nm is None else np.array(nm)
+    label = "band" if nm is None else "wavelength (nm)"
+    looks = _looks(cubes, scale, rgb)
+    report_figure(folder / "report.png", looks, spectra, places, label, "\n".join(lines))
+    with replacing(folder / "report.json") as beside:
+        beside.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    return report

@@ -1,0 +1,1 @@
+"""One file per format: how cubes are read and written."""

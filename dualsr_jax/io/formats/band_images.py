@@ -1,0 +1,144 @@
+"""Folders of grey images, one a band, in the order of the numbers in their names: as in CAVE.
+
+Contract: RGB or RGBA images whose channels are equal count as grey. The images are read whole, TIFF
+by GDAL as it is stored. The metadata stands beside the folder as JSON; what that does not say, in
+the GeoTIFFs: what is per band in each of them, the rest in the first.
+"""
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dualsr_jax.io.base import BadFileError, CubeReader, CubeWriter, damage_told
+from dualsr_jax.io.formats.geotiff import open_geotiff
+from dualsr_jax.io.formats.numpy_files import read_json, replacing_with_json
+from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.io.raw import RawArray, staged
+
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
+_MOST_CHANNELS = 4  # red, green, blue and alpha
+# Of a band that does not say it, where others do.
+_UNSAID = {"wavelengths": np.nan, "fwhm": np.nan, "bad_bands": False, "scale": 1.0, "offset": 0.0}
+
+
+def band_images(folder: Path) -> list[Path]:
+    """The images of a folder, `b2.png` before `b10.png`; previews left out."""
+    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    # CAVE has an RGB preview beside the bands, as .bmp
+    bands = [path for path in images if path.suffix.lower() != ".bmp"]
+    return sorted(bands or images, key=_text_and_numbers)
+
+
+def _text_and_numbers(path: Path) -> tuple[list[Any], str]:
+    parts = re.split(r"(\d+)", path.name)  # every second one is a number
+    return [int(part) if k % 2 else part for k, part in enumerate(parts)], path.name
+
+
+def open_band_images(folder: Path, key: str | None = None) -> CubeReader:
+    """Opens a folder of band images; `key` is of no meaning here.
+
+    Raises:
+        ValueError: if there are none, one is damaged or in colour, they do not agree, or they are
+            TIFF and the extra `geo` is missing.
+    """
+    paths = band_images(folder)
+    if not paths:
+        raise BadFileError(
+            f"{folder} is no cube: there are no images ({', '.join(IMAGE_SUFFIXES)}) in it"
+        )
+    bands: list[np.ndarray] = []
+    beside: list[Metadata] = []
+    for path in paths:
+        band, metadata = _band(path)
+        if bands and (band.shape, band.dtype) != (bands[0].shape, bands[0].dtype):
+            raise BadFileError(
+                f"{path} is {band.shape} {band.dtype}, the band before it {bands[0].shape} "
+                f"{bands[0].dtype}: all bands of a cube must agree"
+            )
+        if beside and repr(metadata.nodata) != repr(beside[0].nodata):
+            raise BadFileError(
+                f"{path} has no data at {metadata.nodata}, the band before it at "
+                f"{beside[0].nodata}: all bands of a cube must agree"
+            )
+        bands.append(band)
+        beside.append(metadata)
+    said = {k: v for k, v in vars(read_json(folder, len(bands))).items() if v is not None}
+    metadata = dataclasses.replace(_together(beside), **said)
+    return CubeReader(folder, np.stack(bands), (1, 2, 0), metadata)
+
+
+def _band(path: Path) -> tuple[np.ndarray, Metadata]:
+    metadata = Metadata()
+    if path.suffix.lower() in (".tif", ".tiff"):
+        with open_geotiff(path) as reader:
+            if reader.shape[2] > _MOST_CHANNELS:
+                raise BadFileError(
+                    f"{path} holds {reader.shape[2]} bands: one a file is expected in a folder"
+                )
+            band = reader.read(slice(None), slice(None))
+            metadata = reader.metadata.select([0])
+    else:
+        band = _picture(path)
+    if band.ndim == 3:  # watercolors_ms of CAVE: RGBA with equal channels
+        colours = band[..., : min(3, band.shape[-1])]
+        if not (colours[..., 1:] == colours[..., :1]).all():
+            raise BadFileError(f"{path} is a colour image: one grey image a band is expected")
+        band = colours[..., 0]
+    return band, metadata
+
+
+def _picture(path: Path) -> np.ndarray:
+    with damage_told(path):
+        try:
+            with Image.open(path) as image:
+                if image.mode in ("P", "PA"):
+                    raise BadFileError(
+                        f"{path} holds indices into a palette: save it as a grey image"
+                    )
+                picture = np.asarray(image)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise ValueError(str(error)) from error
+    # Pillow shows some PNG images of 16 bits as int32.
+    return picture.astype(np.uint16) if picture.dtype == np.int32 else picture
+
+
+def _together(bands: Sequence[Metadata]) -> Metadata:
+    """Of the cube, from that of each band."""
+    fields: dict[str, Any] = {}
+    for name, unsaid in _UNSAID.items():
+        values = [getattr(band, name) for band in bands]
+        if any(value is not None for value in values):
+            fields[name] = np.concatenate([[unsaid] if v is None else v for v in values])
+    names = tuple(band.band_names[0] if band.band_names else "" for band in bands)
+    fields["band_names"] = names if any(names) else None
+    return dataclasses.replace(bands[0], **fields, tags={})
+
+
+@contextlib.contextmanager
+def create_band_images(
+    folder: Path, shape: Sequence[int], dtype: np.dtype, metadata: Metadata
+) -> Iterator[CubeWriter]:
+    """Writes a folder of PNG images, `<folder>_01.png` and so on.
+
+    Raises:
+        ValueError: if the type is not one of PNG's.
+    """
+    if dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"band images hold uint8 or uint16, not {dtype}: write another format")
+    height, width, num_bands = shape
+    with staged(folder.parent) as file:
+        array = RawArray(file, (num_bands, height, width), dtype)
+        array.allocate()
+        yield CubeWriter(array, (1, 2, 0), shape, dtype)
+        with replacing_with_json(folder, metadata) as beside:
+            beside.mkdir()
+            digits = len(str(num_bands))
+            for k in range(num_bands):
+                image = Image.fromarray(array[k : k + 1, :, :][0])
+                image.save(beside / f"{folder.name}_{k + 1:0{digits}d}.png")

@@ -1,0 +1,1 @@
+"""Checks that keep damaged files from libraries that cannot take them."""

@@ -1,0 +1,203 @@
+"""Super-resolution of cubes in memory: NumPy arrays and xarray.DataArrays, given back as they came.
+
+Contract: the same passes, normalisation and masks as for files (`large_scene`, `preprocessing`).
+xarray itself is not imported: the type of a labelled array is that of the one given back.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from dualsr_jax.io.metadata import (
+    Metadata,
+    from_attributes,
+    from_variables,
+    rows_columns_bands,
+    variable_name,
+)
+from dualsr_jax.large_scene.first_pass import MEMORY_GB, FirstPass, choose_tiling
+from dualsr_jax.large_scene.normalisation import plan, scan
+from dualsr_jax.large_scene.second_pass import SecondPass, check_dtype
+from dualsr_jax.large_scene.tile_store import MemoryTileStore
+from dualsr_jax.large_scene.windows import Networks
+
+Cube = Shaped[np.ndarray, "_ _ L"]
+
+_KEPT_ENCODING = ("_FillValue", "missing_value", "scale_factor", "add_offset", "grid_mapping")
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySource:
+    """A scene in memory."""
+
+    cube: Cube
+    metadata: Metadata
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(H, W, L)`."""
+        height, width, bands = self.cube.shape
+        return height, width, bands
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the stored values."""
+        return self.cube.dtype
+
+    def read(
+        self, rows: slice, columns: slice, bands: Sequence[int] | slice | None = None
+    ) -> Shaped[np.ndarray, "h w l"]:
+        """A window, as stored."""
+        window = self.cube[rows, columns]
+        return window if bands is None else window[..., bands]
+
+
+def upscale_array(
+    networks: Networks,
+    cube: Shaped[np.ndarray, "..."],
+    metadata: Metadata,
+    *,
+    peak: float | None = None,
+    dtype: np.dtype | None = None,
+    memory_gb: float = MEMORY_GB,
+) -> Cube:
+    """Super-resolves an array.
+
+    Args:
+        networks: both stages.
+        cube: `[H, W, L]`, stored values, integers or floats.
+        metadata: what is known of them.
+        peak: stored value of full intensity; None: by rule, see `preprocessing`.
+        dtype: of the result; None: that of the cube.
+        memory_gb: for a tile.
+
+    Returns:
+        `[s H, s W, L]` in stored units.
+
+    Raises:
+        ValueError: if it is not such a cube, or fewer than 5 bands are usable.
+    """
+    if cube.ndim != 3 or 0 in cube.shape:
+        raise ValueError(f"a cube [H, W, L] is expected, got an array of shape {cube.shape}")
+    source = ArraySource(cube.astype(cube.dtype.newbyteorder("="), copy=False), metadata)
+    preparation = plan(scan(source), source.dtype, metadata, peak=peak)
+    shape = (*source.shape[:2], len(preparation.bands))
+    how = choose_tiling(shape, cube.itemsize, networks, memory_gb=memory_gb)
+    scene = FirstPass(source, preparation, networks, how)
+    dtype = source.dtype if dtype is None else np.dtype(dtype)
+    check_dtype(preparation, metadata.nodata, dtype)
+    parts = MemoryTileStore(source.shape[:2], scene.tiles, scene.layers, len(preparation.bands))
+    scene.compute(range(len(scene.tiles)), parts)
+    assembly = SecondPass(scene, parts)
+    result = np.empty(assembly.shape, dtype)
+
+    def write(block: np.ndarray, row: int, column: int) -> None:
+        result[row : row + block.shape[0], column : column + block.shape[1]] = block
+
+    assembly.write_fine(write, dtype)
+    return result
+
+
+def _finer(values: np.ndarray, axis: int, factor: int) -> np.ndarray:
+    """Centres of pixels `factor` times smaller, from centres: linear, also beyond the ends."""
+    length = values.shape[axis]
+    if values.dtype.kind not in "iuf" or length == 1:
+        return values.repeat(factor, axis)  # of names and the like
+    place = (np.arange(length * factor) + 0.5) / factor - 0.5
+    left = np.clip(np.floor(place).astype(int), 0, length - 2)
+    weight = (place - left).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
+    values = values.astype(np.float64)
+    before, after = values.take(left, axis), values.take(left + 1, axis)
+    return before + weight * (after - before)
+
+
+def _enlarged_attributes(attributes: Any, factor: int) -> dict[str, Any]:
+    """Attributes with the geotransform of smaller pixels, where there is one."""
+    found = dict(attributes)
+    if "GeoTransform" in found:  # of GDAL, in the order c, a, b, f, d, e
+        c, a, b, f, d, e = (float(x) for x in str(found["GeoTransform"]).split())
+        smaller = (c, a / factor, b / factor, f, d / factor, e / factor)
+        found["GeoTransform"] = " ".join(repr(x) for x in smaller)
+    if len(np.shape(found.get("transform", ()))) == 1 and len(found.get("transform", ())) == 6:
+        found["transform"] = (
+            Metadata(transform=tuple(found["transform"])).enlarged(factor).transform
+        )
+    if "res" in found:
+        found["res"] = tuple(np.asarray(found["res"], float) / factor)
+    return found
+
+
+def _metadata(cube: Any, bands: str, nodata: float | None) -> Metadata:
+    """What a DataArray says of its values, by the names that files have.
+
+    Floats may have been decoded, or divided by their scale: what is kept beside them still tells
+    of the stored integers.
+    """
+    stored = cube.dtype.kind != "f"
+    said = from_attributes({**cube.encoding, **cube.attrs} if stored else cube.attrs)
+    names = ("bbl", "scale", "offset") if stored else ("bbl",)
+    beside = {
+        name: coordinate.values
+        for name, coordinate in cube.coords.items()
+        if coordinate.dims == (bands,) and variable_name(str(name)) in names
+    }
+    found = from_variables({**beside, **said}, cube.sizes[bands])
+    return Metadata(
+        nodata=found.nodata if nodata is None else nodata,
+        bad_bands=found.bad_bands,
+        scale=found.scale,
+        offset=found.offset,
+        reflectance_scale=found.reflectance_scale if stored else None,
+    )
+
+
+def upscale_labelled(
+    networks: Networks, cube: Any, *, nodata: float | None = None, **settings: Any
+) -> Any:
+    """Super-resolves an `xarray.DataArray`.
+
+    Args:
+        networks: both stages.
+        cube: dimensions y, x and bands in any order. nodata (`_FillValue`), `scale_factor` and
+            `add_offset` are taken from its attributes, bad bands from a coordinate `bbl` or
+            `good_wavelengths`.
+        nodata: stored value of pixels without data; None: as the attributes say.
+        settings: of `upscale_array`.
+
+    Returns:
+        A DataArray with the same dimensions, name and attributes; coordinates along y and x are
+        those of the smaller pixels, and so is the geotransform.
+
+    Raises:
+        ValueError: if the dimensions are others, or as `upscale_array`.
+    """
+    axes = rows_columns_bands(cube.dims)
+    if axes is None:
+        raise ValueError(
+            f"dimensions {tuple(cube.dims)} are not those of a cube: expected three, one of them "
+            "named 'y' and one 'x', in any order"
+        )
+    metadata = _metadata(cube, cube.dims[axes[2]], nodata)
+    factor = networks.model.scale
+    stored = np.asarray(cube.data).transpose(axes)
+    result = upscale_array(networks, stored, metadata, **settings)
+    coordinates = {}
+    for name, coordinate in cube.coords.items():
+        values = np.asarray(coordinate.values)
+        for axis in axes[:2]:
+            if cube.dims[axis] in coordinate.dims:
+                values = _finer(values, coordinate.dims.index(cube.dims[axis]), factor)
+        attributes = _enlarged_attributes(coordinate.attrs, factor)
+        coordinates[name] = (coordinate.dims, values, attributes)
+    made = type(cube)(
+        result.transpose(np.argsort(axes)),
+        dims=cube.dims,
+        coords=coordinates,
+        attrs=_enlarged_attributes(cube.attrs, factor),
+        name=cube.name,
+    )
+    made.encoding = {k: v for k, v in cube.encoding.items() if k in _KEPT_ENCODING}
+    return made

@@ -1,0 +1,1 @@
+"""CoarSR, the coarse network: one concept of the paper per file."""

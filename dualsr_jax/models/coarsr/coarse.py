@@ -1,0 +1,251 @@
+"""CoarSR, the coarse stage: restores a cube band by band from neighbouring bands.
+
+Contract: `CoarSR(scale).apply(variables, lr)` maps `[B, h, w, L]` to `[B, s h, s w, L]`, float32,
+[0, 1], not clipped. A joint network also restores the cube at half the scale, with a second tail on
+the same features: `apply(..., method="at_scales")` returns the cubes of all its `scales`. Only FCF
+is sequential: NBP, heads, ASFMs and tails run on all bands as one batch (`band_chunk=None`) or on
+chunks of bands, with the FCF state carried from chunk to chunk, which bounds the memory. The same
+method, `bands`, serves the training step that updates once per band. Source: paper, section on the
+coarse stage; the joint form is not in the paper.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Bool, Float
+
+from dualsr_jax.models.coarsr import nbp
+from dualsr_jax.models.coarsr.asfm import ASFM
+from dualsr_jax.models.coarsr.fcf import FCF, State
+from dualsr_jax.models.layers import UPSAMPLING_STEPS, Conv, Tail
+from dualsr_jax.ops.resize import imresize
+
+PRECISIONS = ("float32", "bfloat16")
+# What weights do not depend on.
+_FREE_SETTINGS = ("band_chunk", "precision", "parent", "name")
+# What older versions could also be asked for, and the value with which nothing was asked.
+_FORMER_SETTINGS = {"bidirectional": False}
+
+
+class CoarSR(nn.Module):
+    """The coarse network.
+
+    Attributes:
+        scale: scale factor s: 2, 3, 4 or 8.
+        features: channels C of every feature map.
+        num_asfm: adjacent spectral fusion modules in sequence.
+        num_blocks: residual blocks in each body.
+        norm: None (paper) or "batch" (BatchNorm in the residual blocks, as released).
+        neighbours: "paper" or "released", see `nbp.neighbour_table`.
+        joint: whether a second tail restores the cube at half the scale, as the guide of the fine
+            stage; for scales 4 and 8.
+        band_chunk: bands processed as one batch; None: all. Bounds the memory. With BatchNorm in
+            training, statistics are taken over one chunk, as published for 1.
+        precision: "float32" or "bfloat16", in which convolutions and products are made; parameters,
+            residual sums, FCF and the bicubic images are float32 in both. What float32 means on
+            GPUs and TPUs is `jax_default_matmul_precision`'s to say.
+
+    Raises:
+        ValueError: when applied, if an attribute is not one of the values above, the cube has
+            fewer than 5 bands, or `bicubic` does not have the size of the result.
+    """
+
+    scale: int
+    features: int = 64
+    num_asfm: int = 2
+    num_blocks: int = 2
+    norm: str | None = None
+    neighbours: str = "paper"
+    joint: bool = False
+    band_chunk: int | None = None
+    precision: str = "float32"
+
+    def setup(self) -> None:
+        """Checks the attributes and names the layers."""
+        if self.scale not in UPSAMPLING_STEPS:
+            raise ValueError(
+                f"scale {self.scale} is not supported: expected one of {list(UPSAMPLING_STEPS)}"
+            )
+        for name in ("features", "num_asfm", "num_blocks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be 1 or more")
+        if self.norm not in (None, "batch"):
+            raise ValueError(f"unknown norm {self.norm!r}: expected None or 'batch'")
+        if self.band_chunk is not None and self.band_chunk < 1:
+            raise ValueError(f"band_chunk must be 1 or more, or None for all: {self.band_chunk}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {self.precision!r}: expected one of {PRECISIONS}")
+        if self.joint and self.scale not in (4, 8):
+            raise ValueError(
+                f"joint=True needs scale 4 or 8, got {self.scale}: at other scales the LR cube "
+                "itself guides the fine stage"
+            )
+        dtype = self.precision
+        self.heads = [Conv(self.features, dtype=dtype) for _ in nbp.GROUP_SIZES]
+        self.asfms = [ASFM(self.num_blocks, self.norm, dtype) for _ in range(self.num_asfm)]
+        self.reduce = Conv(self.features, size=1, dtype=dtype)
+        self.conv = Conv(self.features, dtype=dtype)
+        self.fcf = FCF()
+        self.tail = Tail(self.scale, dtype)
+        if self.joint:
+            self.half_tail = Tail(self.scale // 2, dtype)
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """Scale factors of the results: s, and s/2 if the network is joint."""
+        return (self.scale, self.scale // 2) if self.joint else (self.scale,)
+
+    def _features(self, partitioned: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """What FCF fuses, and the features of the bands alone; both `[K, B, h, w, C]`."""
+        k, b, h, w, _ = partitioned.shape
+        images = nbp.groups(partitioned.reshape(k * b, h, w, -1))
+        heads = tuple(head(image) for head, image in zip(self.heads, images, strict=True))
+        g = heads
+        for asfm in self.asfms:
+            g = asfm(g, heads, train)
+        d = self.conv(self.reduce(jnp.concatenate(g, -1))) + heads[0]
+        return d.reshape(k, b, h, w, -1), heads[0].reshape(k, b, h, w, -1)
+
+    def bands(
+        self,
+        state: State,
+        partitioned: Float[jax.Array, "K B h w 5"],
+        first: Bool[jax.Array, "K"],
+        train: bool = False,
+        through_time: bool = False,
+    ) -> tuple[State, tuple[Float[jax.Array, "K B _ _"], ...]]:
+        """Restores consecutive bands.
+
+        Args:
+            state: FCF state after the band before these, `[B, h, w, C]`.
+            partitioned: bands with their neighbours, of `nbp.partition`.
+            first: whether a band is the first of its cube.
+            train: whether BatchNorm uses and updates the batch's statistics.
+            through_time: whether gradients flow through the FCF state.
+
+        Returns:
+            The state after the last of these bands, and for each of `scales` the residuals to the
+            bicubic images, `[K, B, s h, s w]`.
+        """
+        d, head = self._features(partitioned, train)
+        state, states = self.fcf(state, d, first, through_time)
+        self.sow("intermediates", "state", states)
+        k, b, h, w, c = d.shape
+        features = (states + head).reshape(k * b, h, w, c)
+        tails = (self.tail, self.half_tail) if self.joint else (self.tail,)
+        residuals = (tail(features) for tail in tails)
+        return state, tuple(residual.reshape(k, b, *residual.shape[1:]) for residual in residuals)
+
+    def initial_state(self, lr: Float[jax.Array, "B h w L"]) -> State:
+        """A state for the first band, whose value is never used."""
+        return jnp.zeros((*lr.shape[:3], self.features), lr.dtype)
+
+    def __call__(
+        self,
+        lr: Float[jax.Array | np.ndarray, "B h w L"],
+        bicubic: Float[jax.Array | np.ndarray, "B _ _ L"] | None = None,
+        *,
+        train: bool = False,
+        through_time: bool = False,
+    ) -> Float[jax.Array, "B sh sw L"]:
+        """Super-resolves cubes.
+
+        Args:
+            lr: low-resolution cubes, [0, 1], L >= 5.
+            bicubic: `lr` enlarged by the scale; computed when not given.
+            train: whether BatchNorm uses and updates the batch's statistics.
+            through_time: whether gradients flow through the FCF state.
+
+        Returns:
+            The coarse result, not clipped.
+        """
+        bicubics = None
+        if bicubic is not None:
+            bicubics = (bicubic, *(imresize(jnp.asarray(lr), s) for s in self.scales[1:]))
+        return self.at_scales(lr, bicubics, train=train, through_time=through_time)[0]
+
+    def at_scales(
+        self,
+        lr: Float[jax.Array | np.ndarray, "B h w L"],
+        bicubics: Sequence[Float[jax.Array | np.ndarray, "B _ _ L"]] | None = None,
+        *,
+        train: bool = False,
+        through_time: bool = False,
+    ) -> tuple[Float[jax.Array, "B _ _ L"], ...]:
+        """Super-resolves cubes by each of `scales`.
+
+        Args:
+            lr: low-resolution cubes, [0, 1], L >= 5.
+            bicubics: `lr` enlarged by each of `scales`; computed when not given.
+            train: whether BatchNorm uses and updates the batch's statistics.
+            through_time: whether gradients flow through the FCF state.
+
+        Returns:
+            The coarse result and, of a joint network, the cube at half the scale; not clipped.
+        """
+        lr = jnp.asarray(lr)
+        if bicubics is None:
+            bicubics = [imresize(lr, scale) for scale in self.scales]
+        for scale, bicubic in zip(self.scales, bicubics, strict=True):
+            expected = (lr.shape[0], scale * lr.shape[1], scale * lr.shape[2], lr.shape[3])
+            if bicubic.shape != expected:
+                raise ValueError(
+                    f"lr {lr.shape} and bicubic {bicubic.shape} do not match: "
+                    f"at scale {scale} the bicubic image must be {expected}"
+                )
+        num_bands = lr.shape[-1]
+        partitioned = nbp.partition(lr, nbp.neighbour_table(num_bands, self.neighbours))
+        index = nbp.chunks(num_bands, self.band_chunk)
+        state = self.initial_state(lr)
+        if index.shape[0] == 1 or self.is_initializing():
+            first = jnp.arange(num_bands) == 0
+            _, residuals = self.bands(state, partitioned, first, train, through_time)
+        else:
+
+            def restore(model: CoarSR, state: State, xs: Any) -> tuple[State, tuple]:
+                images, first = xs
+                return model.bands(state, images, first, train, through_time)
+
+            scan = nn.scan(
+                restore,
+                variable_broadcast="params" if train else ("params", "batch_stats"),
+                variable_carry="batch_stats" if train else False,
+                variable_axes={"intermediates": 0},
+                split_rngs={"params": False},
+            )
+            _, residuals = scan(self, state, (partitioned[index], jnp.asarray(index == 0)))
+            residuals = tuple(r.reshape(-1, *r.shape[2:])[:num_bands] for r in residuals)
+        return tuple(
+            jnp.asarray(bicubic) + jnp.moveaxis(residual, 0, -1)
+            for bicubic, residual in zip(bicubics, residuals, strict=True)
+        )
+
+
+def network_settings(model: CoarSR) -> dict[str, Any]:
+    """The attributes of a network that its weights depend on."""
+    return {
+        field.name: getattr(model, field.name)
+        for field in dataclasses.fields(model)
+        if field.name not in _FREE_SETTINGS
+    }
+
+
+def network_of(settings: Mapping[str, Any]) -> CoarSR:
+    """The network of stored `network_settings`, also of those that older versions stored.
+
+    Raises:
+        ValueError: if they are those of a network that this version does not have.
+    """
+    known = {field.name for field in dataclasses.fields(CoarSR)}
+    for name in settings.keys() - known:
+        if name not in _FORMER_SETTINGS or settings[name] != _FORMER_SETTINGS[name]:
+            raise ValueError(
+                f"these weights are of a network with {name}={settings[name]!r}, which this "
+                "version of dualsr_jax does not have: use the version that wrote them"
+            )
+    return CoarSR(**{name: value for name, value in settings.items() if name in known})

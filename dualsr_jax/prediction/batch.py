@@ -1,0 +1,102 @@
+"""Several scenes at once: where their results go, which are there, and what is wrong with any.
+
+Contract: nothing is computed here, and no more is made than the folder that results go to.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from dualsr_jax.dualsr import DualSR, tags
+from dualsr_jax.io.cubes import FORMATS, check_output, create_cube, open_cube
+from dualsr_jax.large_scene.normalisation import plan, scan
+from dualsr_jax.large_scene.second_pass import check_dtype
+from dualsr_jax.prediction.run import Options, result_of
+
+
+def outputs(
+    inputs: Sequence[str], output: str, suffix: str | None = None
+) -> list[tuple[Path, Path]]:
+    """Scenes with what is written for each; a folder for that is made.
+
+    Args:
+        inputs: the scenes.
+        output: what to write for one scene. A folder to write into if there are several, if a
+            suffix is given, or if `/` is at its end.
+        suffix: of the files in such a folder; None: tif.
+
+    Raises:
+        ValueError: if the folder or the suffix can be none, or two outputs would have one name.
+    """
+    paths, target = [Path(name).expanduser() for name in inputs], Path(output).expanduser()
+    named_folder = output.endswith("/")
+    if len(paths) == 1 and suffix is None and not named_folder:
+        return [(paths[0], target)]
+    if target.suffix and target.suffix.lower() in FORMATS and not named_folder:
+        raise ValueError(
+            f"--output={output} is the name of a file, but several scenes, or --format, need a "
+            f"folder: put / at its end if it is one, or leave out --format"
+        )
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"--output={output} is a file, no folder: choose another name")
+    suffix = "." + ("tif" if suffix is None else suffix.lstrip("."))
+    if suffix.lower() not in FORMATS:
+        known = ", ".join(name[1:] for name in FORMATS if name)
+        raise ValueError(f"--format={suffix[1:]} is no known format: expected one of {known}")
+    pairs = [(path, target / f"{path.stem}{suffix}") for path in paths]
+    names = [made.name for _, made in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"several scenes would be written to {', '.join(twice)}: rename one")
+    target.mkdir(parents=True, exist_ok=True)
+    return pairs
+
+
+def finished(path: Path, output: Path, networks: DualSR, options: Options) -> bool:
+    """Whether the result of a scene is there.
+
+    It is told by its shape, its data type and the tags that name the networks; other settings, and
+    a scene that has changed since, leave no trace in it.
+
+    Raises:
+        ValueError: if something else is there, or it or the scene cannot be read.
+        FileNotFoundError: if there is no such scene.
+    """
+    if not output.exists():
+        return False
+    with open_cube(path, options.key) as source, open_cube(output) as made:
+        shape, dtype, _ = result_of(source, networks, options)
+        same = (made.shape, made.dtype) == (shape, dtype)
+        if not same or not tags(networks).items() <= made.metadata.tags.items():
+            raise ValueError(
+                f"{output} exists, but is of another shape, data type, network or version than the "
+                f"result of {path} would be: move it away, or replace it (--overwrite without "
+                "--skip_existing)"
+            )
+    return True
+
+
+def check(path: Path, output: Path, networks: DualSR, options: Options) -> None:
+    """Looks for what would stop a scene only after others are computed; reads it once.
+
+    Raises:
+        ValueError: if the scene is bad or missing, or its result cannot be written.
+    """
+    try:
+        if output.exists() and not options.overwrite:
+            raise ValueError(
+                f"{output} exists: --skip_existing leaves this scene out, --overwrite replaces it"
+            )
+        check_output(output, overwrite=options.overwrite)
+        with open_cube(path, options.key) as source:
+            preparation = plan(scan(source), source.dtype, source.metadata, peak=options.peak)
+            (_, _, bands), dtype, metadata = result_of(source, networks, options)
+            check_dtype(preparation, source.metadata.nodata, dtype)
+        # One pixel of it, elsewhere: tells what the format cannot hold.
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            create_cube(Path(folder) / output.name, (1, 1, bands), dtype, metadata),
+        ):
+            pass
+    except (ValueError, OSError) as error:
+        raise ValueError(f"nothing is computed, for {path} cannot be: {error}") from error

@@ -1,1 +1,0 @@
-"""The interactive report of an evaluation, and the files that it is made from."""

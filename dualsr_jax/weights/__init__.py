@@ -1,0 +1,1 @@
+"""Weights of trained networks in files, and their exchange with other implementations."""
