@@ -37,7 +37,7 @@ def load(weights: str, *, which: str = "latest", neighbours: str = "released") -
     """
     if Path(weights).suffix not in PTH_SUFFIXES:
         return restore_dualsr(weights, which=which)
-    return DualSR(*load_pth(Path(weights).expanduser(), neighbours))
+    return DualSR(load_pth(Path(weights).expanduser(), neighbours))
 
 
 def convert(
@@ -116,8 +116,8 @@ def main() -> None:
         about=given.about,
         overwrite=given.overwrite,
     )
-    half = "" if dualsr.half_model is None else f" with x{dualsr.half_model.scale}"
-    print(f"x{dualsr.model.scale}{half}, {path.stat().st_size / 1e6:.1f} MB: {path}")
+    half = "" if dualsr.half is None else f" with x{dualsr.half.scale}"
+    print(f"x{dualsr.scale}{half}, {path.stat().st_size / 1e6:.1f} MB: {path}")
     print(f"SHA-256 of the weights: {read_weights(path)[1]['sha256']}")
 
 

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +19,11 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Float
 
-from dualsr_jax.ensemble import ensemble, views
 from dualsr_jax.fine_stage import back_project
 from dualsr_jax.io.metadata import Metadata
-from dualsr_jax.large_scene.first_pass import MEMORY_GB
 from dualsr_jax.large_scene.in_memory import upscale_array, upscale_labelled
-from dualsr_jax.models.coarsr.coarse import CoarSR, network_of, network_settings
+from dualsr_jax.large_scene.tiling import MEMORY_GB
+from dualsr_jax.models.network import CoarseStage, Network, make_model, settings_of
 from dualsr_jax.weights.safetensors_file import (
     SUFFIX,
     find_weights,
@@ -35,6 +34,7 @@ from dualsr_jax.weights.safetensors_file import (
 
 Cube = Float[np.ndarray, "H W L"]
 STORAGES = ("float32", "bfloat16")  # of weights in a file
+_NETWORKS = {"model", "half_model"}  # their names in files
 _FAR = 1.0  # outside [0, 1], beyond bicubic overshoot and noise: values that nobody has divided
 Resized = Float[np.ndarray, "_ _ L"]
 
@@ -45,16 +45,6 @@ def _check_unmasked(cube: Any) -> None:
             "a plain NumPy array is expected, got a masked one: give "
             "upscale(cube.filled(x), nodata=x), with a value x that no valid pixel has"
         )
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _apply(model: CoarSR, variables: dict[str, Any], lr: jax.Array) -> tuple[jax.Array, ...]:
-    return cast(tuple[jax.Array, ...], model.apply(variables, lr, method="at_scales"))
-
-
-def super_resolve(model: CoarSR, variables: dict[str, Any], lr: Cube) -> tuple[Resized, ...]:
-    """One cube enlarged by each of the network's `scales`, not clipped."""
-    return tuple(np.asarray(cubes[0]) for cubes in _apply(model, variables, lr[None]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,50 +69,47 @@ class DualSR:
     ratio 3.
 
     Attributes:
-        model: coarse network.
-        variables: its variables.
-        half_model: coarse network of half the scale; None: guided by the LR cube, with ratio s.
-        half_variables: its variables.
-        iterations: of the fine stage.
-        ensemble: members of the self-ensemble, 1 (none), 8 or 16, see `ensemble.views`: the mean of
-            the coarse networks' results goes into the fine stage.
+        coarse: the network; a joint network also makes the guide.
+        half: a network of half the scale, or None.
+        iterations: corrections by the fine stage.
+        ensemble: members of the self-ensemble: 1 (no ensemble), 8 or 16, see `ensemble.views`. The
+            mean of the networks' results goes into the fine stage.
+
+    Raises:
+        ValueError: if `half` does not fit to `coarse`, or the ensemble is unknown.
     """
 
-    model: CoarSR
-    variables: dict[str, Any] = dataclasses.field(repr=False)
-    half_model: CoarSR | None = None
-    half_variables: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
+    coarse: Network
+    half: Network | None = None
+    _: dataclasses.KW_ONLY
     iterations: int = 1
     ensemble: int = 1
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a half-scale network of another scale, or an unknown ensemble."""
-        views(self.ensemble)
-        if self.half_model is not None and self.model.joint:
-            raise ValueError(
-                "the network is joint: it restores the half scale itself, so that no half_weights "
-                "go with it"
-            )
-        if self.half_model is not None and 2 * self.half_model.scale != self.model.scale:
-            raise ValueError(
-                f"the half-scale network has scale {self.half_model.scale}, but the network has "
-                f"scale {self.model.scale}: half of it is needed"
-            )
+        """Checks that the networks fit together."""
+        _ = self.coarse_stage
+
+    @functools.cached_property
+    def coarse_stage(self) -> CoarseStage:
+        """The networks, without the fine stage."""
+        return CoarseStage(self.coarse, self.half, self.ensemble)
+
+    @property
+    def scale(self) -> int:
+        """Scale factor s."""
+        return self.coarse.scale
 
     def guided_by(self, half: "DualSR") -> "DualSR":
         """The same with a network of half the scale for the fine stage.
 
         Raises:
-            ValueError: if it has one already, or the other is not of half the scale.
+            ValueError: if there is one already, or the other does not have half the scale.
         """
-        if self.half_model is not None:
-            raise ValueError("the weights hold both networks: no half_weights go with them")
-        return dataclasses.replace(self, half_model=half.model, half_variables=half.variables)
-
-    @property
-    def ratio(self) -> int:
-        """Pixels of the result per pixel of the fine stage's guide."""
-        return 2 if self.model.joint or self.half_model is not None else self.model.scale
+        if self.half is not None:
+            raise ValueError(
+                "these weights hold the half-scale network too: leave out --half_weights"
+            )
+        return dataclasses.replace(self, half=half.coarse)
 
     def __call__(self, lr: Cube) -> Result:
         """Super-resolves one cube.
@@ -144,16 +131,10 @@ class DualSR:
                 f"values from {lr.min():g} to {lr.max():g} are not in [0, 1]: divide the cube by "
                 "the value of full intensity first"
             )
-        (coarse, guide), spread = ensemble(self.coarse_and_guide, lr, self.ensemble)
-        fine, gains = back_project(coarse, guide, ratio=self.ratio, iterations=self.iterations)
+        coarse, guide, spread = self.coarse_stage(lr)
+        ratio = self.coarse_stage.ratio
+        fine, gains = back_project(coarse, guide, ratio=ratio, iterations=self.iterations)
         return Result(coarse, np.asarray(fine), np.asarray(gains), spread)
-
-    def coarse_and_guide(self, lr: Cube) -> tuple[Resized, Resized]:
-        """The coarse result of a cube and the guide of the fine stage, without self-ensemble."""
-        coarse, *half = super_resolve(self.model, self.variables, lr)
-        if self.half_model is not None and self.half_variables is not None:
-            half = [*super_resolve(self.half_model, self.half_variables, lr)]
-        return coarse, half[0] if half else lr
 
     def upscale(
         self,
@@ -185,18 +166,23 @@ class DualSR:
                 this object makes another number of corrections than one.
         """
         _check_unmasked(cube)
+        if self.iterations != 1:
+            raise ValueError(
+                f"upscale makes one correction by the fine stage, not {self.iterations}: set "
+                "iterations=1, or call the object itself"
+            )
         settings: Any = {
             "peak": peak,
             "dtype": None if dtype is None else np.dtype(dtype),
             "memory_gb": memory_gb,
         }
         if isinstance(cube, np.ndarray):
-            return upscale_array(self, cube, Metadata(nodata=nodata), **settings)
+            return upscale_array(self.coarse_stage, cube, Metadata(nodata=nodata), **settings)
         if not hasattr(cube, "dims"):
             raise ValueError(
                 f"a NumPy array or an xarray.DataArray is expected, got {type(cube).__name__}"
             )
-        return upscale_labelled(self, cube, nodata=nodata, **settings)
+        return upscale_labelled(self.coarse_stage, cube, nodata=nodata, **settings)
 
     @classmethod
     def from_pretrained(
@@ -224,29 +210,31 @@ class DualSR:
         if path is None:
             raise ValueError(f"{os.fspath(weights)!r} is a folder: restore_dualsr reads those")
         arrays, about = read_weights(path)
-        fields: dict[str, Any] = {"ensemble": ensemble}
-        for field, variables in (("model", "variables"), ("half_model", "half_variables")):
-            if field in about:
-                model = network_of(json.loads(about[field]))
-                fields[field] = model.clone(band_chunk=band_chunk, precision=precision)
-                found = {
-                    tuple(name.split("/")[1:]): np.asarray(array, np.float32)
-                    for name, array in arrays.items()
-                    if name.startswith(f"{field}/")
-                }
-                fields[variables] = jax.device_put(traverse_util.unflatten_dict(found))
-        if "model" not in fields:
+        networks: dict[str, Network] = {}
+        for name in _NETWORKS & about.keys():
+            model = make_model(json.loads(about[name]))
+            found = {
+                tuple(path.split("/")[1:]): np.asarray(array, np.float32)
+                for path, array in arrays.items()
+                if path.startswith(f"{name}/")
+            }
+            variables = jax.device_put(traverse_util.unflatten_dict(found))
+            model = model.clone(band_chunk=band_chunk, precision=precision)
+            networks[name] = Network(model, variables)
+        if "model" not in networks:
             raise ValueError(f"{os.fspath(weights)!r} holds weights, but not those of DualSR")
-        return cls(**fields)
+        return cls(networks["model"], networks.get("half_model"), ensemble=ensemble)
+
+    def _by_name(self) -> dict[str, Network]:
+        networks = {"model": self.coarse}
+        return networks if self.half is None else {**networks, "half_model": self.half}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All variables of both networks, by names such as `model/params/conv/wn/v`."""
-        networks = {"model": self.variables, "half_model": self.half_variables}
         return {
             "/".join((name, *path)): np.asarray(value)
-            for name, variables in networks.items()
-            if variables is not None
-            for path, value in traverse_util.flatten_dict(variables).items()
+            for name, network in self._by_name().items()
+            for path, value in traverse_util.flatten_dict(network.variables).items()
         }
 
     def save_pretrained(
@@ -271,9 +259,10 @@ class DualSR:
             raise ValueError(f"unknown storage {storage!r}: expected one of {STORAGES}")
         if Path(weights).suffix != SUFFIX:
             raise ValueError(f"{os.fspath(weights)!r}: a file of weights is called *{SUFFIX}")
-        settings = {"model": json.dumps(network_settings(self.model))}
-        if self.half_model is not None:
-            settings["half_model"] = json.dumps(network_settings(self.half_model))
+        settings = {
+            name: json.dumps(settings_of(network.model))
+            for name, network in self._by_name().items()
+        }
         arrays = {name: array.astype(jnp.dtype(storage)) for name, array in self.arrays().items()}
         write_weights(Path(weights), arrays, {**(about or {}), **settings})
 
@@ -286,20 +275,20 @@ def version() -> str:
         return "unknown, not installed"
 
 
-def tags(networks: DualSR) -> dict[str, str]:
+def tags(dualsr: DualSR) -> dict[str, str]:
     """Model, weights, version and scale, for the metadata of a result.
 
     Weights are named by the first 16 digits of the SHA-256 that `DualSR.save_pretrained` writes.
     """
-    model = networks.model
-    settings = {**network_settings(model), "precision": model.precision}
+    model = dualsr.coarse.model
+    settings = {**settings_of(model), "precision": model.precision}
     described = ", ".join(f"{name}={value!r}" for name, value in settings.items())
     found = {
-        "dualsr_model": f"CoarSR({described})",
-        "dualsr_weights": weights_hash(networks.arrays())[:16],
+        "dualsr_model": f"{type(model).__name__}({described})",
+        "dualsr_weights": weights_hash(dualsr.arrays())[:16],
         "dualsr_version": version(),
-        "dualsr_scale": str(model.scale),
+        "dualsr_scale": str(dualsr.scale),
     }
-    if networks.ensemble > 1:
-        found["dualsr_ensemble"] = str(networks.ensemble)
+    if dualsr.ensemble > 1:
+        found["dualsr_ensemble"] = str(dualsr.ensemble)
     return found

@@ -36,7 +36,7 @@ from dualsr_jax.dualsr import DualSR
 from dualsr_jax.evaluation.results import METHODS, RESULTS, bytes_of_cubes, file_name, write_cubes
 from dualsr_jax.evaluation.self_check import check, compare, image_scores
 from dualsr_jax.figures import band_figure, spectra_figure
-from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.models.network import make_model
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.protocols import get_protocol
@@ -102,7 +102,7 @@ def evaluate_scene(
     Returns:
         The cubes by method, and the record for `results.json`.
     """
-    scale, clip = dualsr.model.scale, get_protocol(protocol).clip
+    scale, clip = dualsr.scale, get_protocol(protocol).clip
     started = time.perf_counter()
     result = dualsr(lr)
     seconds = time.perf_counter() - started
@@ -214,32 +214,32 @@ def evaluate(
         band_chunk=settings.band_chunk,
         precision=config.model.precision,
     )
-    check_model(dualsr.model, CoarSR(**config.model), str(weights))
+    check_model(dualsr.coarse.model, make_model(config.model), str(weights))
     make_writable(output, "output")
     scenes = list(parts["test"])
     check_pixels(settings)
     bands = figure_bands(settings.bands, scenes[0].cube.shape[-1])
     if save_cubes:
-        needed = bytes_of_cubes([scene.cube.shape for scene in scenes], dualsr.model.scale)
+        needed = bytes_of_cubes([scene.cube.shape for scene in scenes], dualsr.scale)
         what = f"an evaluation of {len(scenes)} images with their cubes (--nosave_cubes: without)"
         check_disk_space(output, needed, what)
 
     records: dict[str, Any] = {}
-    for scene in tqdm(scenes, unit="image", desc=f"x{dualsr.model.scale}"):
+    for scene in tqdm(scenes, unit="image", desc=f"x{dualsr.scale}"):
         hr, lr = reference_and_lr(
             scene.cube,
-            dualsr.model.scale,
+            dualsr.scale,
             degradation=degradation,
             name=scene.name,
             seed=config.seed,
         )
         cubes, records[scene.name] = evaluate_scene(dualsr, hr, lr, protocol)
-        stem, title = file_name(scene.name), f"{scene.name}, x{dualsr.model.scale}"
+        stem, title = file_name(scene.name), f"{scene.name}, x{dualsr.scale}"
         _draw(output / stem, figures, hr, cubes, bands, settings.pixels, title)
         if save_cubes:
             write_cubes(output, scene.name, reference=hr, lr=lr, results=cubes)
     results = {
-        "scale": dualsr.model.scale,
+        "scale": dualsr.scale,
         "protocol": protocol,
         "mean": mean_scores(records, protocol),
         "images": records,

@@ -23,7 +23,6 @@ from dualsr_jax.commands import run
 from dualsr_jax.disk import replacing
 from dualsr_jax.dualsr import DualSR
 from dualsr_jax.fine_stage import back_project
-from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.models.coarsr.nbp import MIN_BANDS
 from dualsr_jax.training.restore import restore_dualsr
 
@@ -51,16 +50,17 @@ def export_dualsr(dualsr: DualSR, platforms: Sequence[str] = _DEFAULT_PLATFORMS)
     if dualsr.ensemble != 1:
         raise ValueError("a self-ensemble cannot be exported: set ensemble=1")
 
-    def coarse_result(model: CoarSR, variables: dict[str, Any], lr: jax.Array) -> jax.Array:
-        return cast(jax.Array, model.clone(band_chunk=1).apply(variables, lr[None]))[0]
+    stage = dualsr.coarse_stage
 
     def upscale(lr: jax.Array) -> jax.Array:
-        coarse, guide = coarse_result(dualsr.model, dualsr.variables, lr), lr
-        if dualsr.half_model is not None and dualsr.half_variables is not None:
-            guide = coarse_result(dualsr.half_model, dualsr.half_variables, lr)
-        return back_project(coarse, guide, ratio=dualsr.ratio, iterations=dualsr.iterations)[0]
+        results: list[jax.Array] = []
+        for network in stage.networks:
+            model = network.model.clone(band_chunk=1)
+            results += cast(Any, model.apply(network.variables, lr[None], method="at_scales"))
+        coarse, guide = results[0][0], results[1][0] if len(results) == 2 else lr
+        return back_project(coarse, guide, ratio=stage.ratio, iterations=dualsr.iterations)[0]
 
-    upscale.__name__ = upscale.__qualname__ = f"dualsr_x{dualsr.model.scale}"
+    upscale.__name__ = upscale.__qualname__ = f"dualsr_x{dualsr.scale}"
     sizes = export.symbolic_shape("h, w, l", constraints=[f"l >= {MIN_BANDS}"])
     lr = jax.ShapeDtypeStruct(sizes, jnp.float32)
     return export.export(jax.jit(upscale), platforms=tuple(platforms))(lr)
@@ -132,7 +132,7 @@ def main(given: flags.FlagValues = flags.FLAGS) -> None:
         iterations=given.iterations,
     )
     write_export(dualsr, path, given.platforms, overwrite=given.overwrite)
-    print(f"x{dualsr.model.scale}, {path.stat().st_size / 1e6:.1f} MB: {path}")
+    print(f"x{dualsr.scale}, {path.stat().st_size / 1e6:.1f} MB: {path}")
 
 
 if __name__ == "__main__":

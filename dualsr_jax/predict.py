@@ -16,10 +16,10 @@ import numpy as np
 from absl import flags
 
 from dualsr_jax.commands import run
-from dualsr_jax.large_scene.first_pass import MEMORY_GB
+from dualsr_jax.large_scene.tiling import MEMORY_GB
 from dualsr_jax.prediction.batch import check, finished, outputs
 from dualsr_jax.prediction.cluster import Weights
-from dualsr_jax.prediction.run import Options, predict
+from dualsr_jax.prediction.run import PredictOptions, predict
 
 _WEIGHTS = flags.DEFINE_string(
     "weights", None, "Trained network: folder of training, *.safetensors file, or shipped name."
@@ -86,12 +86,12 @@ def main(inputs: Sequence[str]) -> None:
             "--uncertainty and --report are for one scene at a time, without --skip_existing"
         )
     weights = Weights(_WEIGHTS.value, _HALF.value, int(_ENSEMBLE.value), _PRECISION.value)
-    scale = weights.networks.model.scale
+    scale = weights.dualsr.scale
     if _SCALE.value not in (None, scale):
         raise ValueError(
             f"--scale={_SCALE.value}, but {_WEIGHTS.value!r} holds a network of scale {scale}"
         )
-    options = Options(
+    options = PredictOptions(
         _KEY.value,
         _PEAK.value,
         _dtype(_DTYPE.value),
@@ -103,14 +103,14 @@ def main(inputs: Sequence[str]) -> None:
         Path(_REPORT.value).expanduser() if _REPORT.value else None,
     )
     if _SKIP.value:
-        done = [pair for pair in pairs if finished(*pair, weights.networks, options)]
+        done = [pair for pair in pairs if finished(*pair, weights.dualsr, options)]
         for path, output in done:
             print(f"{output} is there: {path} is skipped")
         pairs = [pair for pair in pairs if pair not in done]
     if len(pairs) > 1:
         print(f"looking at {len(pairs)} scenes before the first is computed")
         for pair in pairs:
-            check(*pair, weights.networks, options)
+            check(*pair, weights.dualsr, options)
     for path, output in pairs:
         predict(path, output, weights, options)
 

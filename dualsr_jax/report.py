@@ -17,7 +17,7 @@ from dualsr_jax.commands import run
 from dualsr_jax.data.split import Selection
 from dualsr_jax.disk import make_writable
 from dualsr_jax.evaluation.results import file_name, read_evaluation
-from dualsr_jax.pages.page import MAX_MB, WHOLE, Options, Part, write_page
+from dualsr_jax.pages.page import MAX_MB, WHOLE, Crop, PageOptions, write_page
 
 
 def _chosen(names: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
@@ -54,7 +54,7 @@ def write_report(
     *,
     scenes: Sequence[str] | None = None,
     output: Path | None = None,
-    options: Options = Options(),  # noqa: B008, immutable
+    options: PageOptions = PageOptions(),  # noqa: B008, immutable
 ) -> list[Path]:
     """Writes the pages of an evaluation; their paths.
 
@@ -79,7 +79,7 @@ def write_report(
     return list(targets.values())
 
 
-def _part(text: str | None) -> Part:
+def _part(text: str | None) -> Crop:
     if text is None:
         return WHOLE
     try:
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str], given: flags.FlagValues = flags.FLAGS) -> Non
         Path(arguments[0]).expanduser(),
         scenes=given.scenes,
         output=Path(given.output).expanduser() if given.output else None,
-        options=Options(
+        options=PageOptions(
             given.title, _part(given.part), _wavelengths(given.wavelengths), given.max_mb
         ),
     )

@@ -67,7 +67,7 @@ def main() -> None:
     config = _CONFIG.value
     protocol = get_protocol(config.protocol)
     dualsr = restore_dualsr(_WEIGHTS.value, _HALF.value)
-    scale, rows = dualsr.model.scale, {}
+    scale, rows = dualsr.scale, {}
     for scene in tqdm(list(open_parts(config)["test"]), unit="image"):
         hr, lr = reference_and_lr(
             scene.cube,
@@ -76,8 +76,8 @@ def main() -> None:
             name=scene.name,
             seed=config.seed,
         )
-        u, v = map(jnp.asarray, dualsr.coarse_and_guide(lr))
-        for name, form in forms(u, v, lr, hr, dualsr.ratio, scale).items():
+        u, v = map(jnp.asarray, dualsr.coarse_stage.coarse_and_guide(lr))
+        for name, form in forms(u, v, lr, hr, dualsr.coarse_stage.ratio, scale).items():
             cube = protocol.clip(np.asarray(form))
             rows.setdefault(name, []).append(image_scores(cube, hr, scale, config.protocol))
     metrics = list(protocol.metrics)

@@ -90,8 +90,8 @@ def read(workdir: Path) -> tuple[int, dict]:
         return 0, {}
     with Checkpoints(workdir, read_only=True) as checkpoints:
         checkpoints.restore_network("best")
-        _, variables, step = checkpoints.restore_network("latest")
-    return step, variables
+        network, step = checkpoints.restore_network("latest")
+    return step, network.variables
 
 
 def kill(folder: Path, after_s: float) -> tuple[int, int, str]:

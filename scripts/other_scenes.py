@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--ensemble", type=int, default=1, choices=(1, 8, 16))
     options = parser.parse_args()
     dualsr = restore_dualsr(options.weights, options.half_weights, ensemble=options.ensemble)
-    scale = dualsr.model.scale
+    scale = dualsr.scale
     print(f"| x{scale} | size | " + " | ".join(METHODS) + " |")
     print("| --- " * (2 + len(METHODS)) + "|")
     for path in options.scenes:

@@ -7,6 +7,7 @@ import numpy as np
 from dualsr_jax.dualsr import DualSR
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.models.network import Network
 
 SMALL = {"features": 4, "num_asfm": 1, "num_blocks": 1}
 
@@ -44,17 +45,22 @@ def random_variables(module, seed, *inputs):
     def draw(path, leaf):
         names = [key.key for key in path]
         low, high = {"g": (0.4, 0.8), "gamma": (0.9, 1.1)}.get(names[-1], (-0.2, 0.2))
-        if names[-4:-2] == ["tail", "out"]:  # residuals so small that the gain is below 1
+        if names[-4:-2] in (
+            ["tail", "out"],
+            ["half_tail", "out"],
+        ):  # residuals so small that the gain is below 1
             low, high = 0.1 * low, 0.1 * high
         return jnp.asarray(rng.uniform(low, high, leaf.shape), jnp.float32)
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-def small_networks(scale, half=False, **more):
-    def made(scale, seed):
-        model = CoarSR(scale, **SMALL)
-        return model, random_variables(model, seed)
+def small_networks(scale, guide=None, **more):
+    """DualSR; the guide of its fine stage comes from "half" a network, a "joint" one, or None."""
 
-    guide = made(scale // 2, 1) if half else (None, None)
-    return DualSR(*made(scale, 0), *guide, **more)
+    def made(scale, seed, **settings):
+        model = CoarSR(scale, **SMALL, **settings)
+        return Network(model, random_variables(model, seed))
+
+    half = made(scale // 2, 1) if guide == "half" else None
+    return DualSR(made(scale, 0, joint=guide == "joint"), half, **more)

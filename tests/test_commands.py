@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from scenes import random_variables
-from trainings import records, variables_of
+from trainings import records, restored
 
 from dualsr_jax import imresize, restore_dualsr
 from dualsr_jax.data.test_images import low_resolution
@@ -21,7 +21,13 @@ from dualsr_jax.evaluate import evaluate, figure_bands
 from dualsr_jax.evaluation.results import read_cubes, read_evaluation
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.models.network import Network
 from dualsr_jax.training.loop import train
+
+
+def last_kernel(workdir):
+    """The kernel of the last convolution of a trained network."""
+    return restored(workdir)[0].variables["params"]["tail"]["out"]["wn"]["v"]
 
 
 def test_a_finished_run_is_left_alone_and_the_seed_decides(make_config, tmp_path):
@@ -30,7 +36,9 @@ def test_a_finished_run_is_left_alone_and_the_seed_decides(make_config, tmp_path
     before = records(tmp_path / "a")
     train(make_config(epochs=1 / 15), tmp_path / "a")
     assert records(tmp_path / "a") == before
-    a, b, c = (variables_of(tmp_path / w)[1]["params"]["tail"]["out"]["wn"]["v"] for w in "abc")
+    a, b, c = (
+        restored(tmp_path / w)[0].variables["params"]["tail"]["out"]["wn"]["v"] for w in "abc"
+    )
     np.testing.assert_array_equal(a, b)
     assert np.abs(a - c).max() > 1e-3
 
@@ -43,10 +51,10 @@ def test_the_latest_three_and_the_best_on_validation_scenes_are_kept(make_config
     by_step = {r["step"]: r["validation_psnr_db"] for r in records(tmp_path)}
     best = max(by_step, key=by_step.get)
     assert steps == {6, 7, 8} | {best}
-    model, variables, step = variables_of(tmp_path, "best")
+    network, step = restored(tmp_path, "best")
     assert step == best
     hr = np.load(f"{config.data.path}/c.npy").astype(np.float32)[:, :16] / 65535
-    result = DualSR(model, variables)(low_resolution(hr, 2)).coarse
+    result = DualSR(network)(low_resolution(hr, 2)).coarse
     expected = float(psnr_db(result.clip(0, 1), hr))
     assert by_step[best] == pytest.approx(expected, abs=1e-4)
 
@@ -54,7 +62,7 @@ def test_the_latest_three_and_the_best_on_validation_scenes_are_kept(make_config
 def test_nothing_is_best_without_validation_scenes(make_config, tmp_path):
     train(make_config(epochs=2 / 15, train__save_every_epochs=1 / 15), tmp_path)
     with pytest.raises(ValueError, match=r"was scored on scenes held out: take the latest"):
-        variables_of(tmp_path, "best")
+        restored(tmp_path, "best")
 
 
 def test_the_moving_average_is_evaluated(make_config, tmp_path):
@@ -62,7 +70,8 @@ def test_the_moving_average_is_evaluated(make_config, tmp_path):
     train(make_config(epochs=4 / 15, train__ema_decay=0.9), tmp_path / "run")  # goes on
     train(make_config(epochs=4 / 15), tmp_path / "plain")
     averaged, plain = (
-        variables_of(tmp_path / w)[1]["params"]["tail"]["out"]["wn"]["v"] for w in ("run", "plain")
+        restored(tmp_path / w)[0].variables["params"]["tail"]["out"]["wn"]["v"]
+        for w in ("run", "plain")
     )
     # Its 24 updates are averaged over about 10: close to the last, but not the last.
     assert 1e-5 < np.abs(averaged - plain).max() < 2e-3
@@ -75,7 +84,7 @@ def test_a_warm_start_takes_what_fits(make_config, tmp_path):
     warm = make_config("4", epochs=1 / 15, train__warm_start=str(tmp_path / "x2"))
     warm.train.learning_rate = 1e-9
     train(warm, tmp_path / "x4")
-    ours, theirs = (variables_of(tmp_path / w)[1]["params"] for w in ("x4", "x2"))
+    ours, theirs = (restored(tmp_path / w)[0].variables["params"] for w in ("x4", "x2"))
     for name in ("heads_0", "asfms_0", "fcf"):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), ours[name], theirs[name]
@@ -104,7 +113,7 @@ def test_evaluation(make_config, tmp_path, capsys, caplog):
     caplog.clear()
     dualsr = restore_dualsr(tmp_path / "x4", tmp_path / "x2")
     assert not caplog.records  # reading is nothing to warn of
-    assert dualsr.ratio == 2
+    assert dualsr.coarse_stage.ratio == 2
     result = dualsr(low_resolution(hr, 4))
     scores = results["images"]["test"]["scores"]
     cubes = read_cubes(read_evaluation(tmp_path / "x4"), "test")
@@ -127,12 +136,12 @@ def test_evaluation(make_config, tmp_path, capsys, caplog):
 def test_fine_stage_without_half_scale_network(make_config, rng):
     model = CoarSR(3, features=4, num_asfm=1, num_blocks=1)
     lr = rng.random((6, 5, 6)).astype(np.float32)
-    dualsr = DualSR(model, random_variables(model, 0), iterations=2)
+    dualsr = DualSR(Network(model, random_variables(model, 0)), iterations=2)
     result = dualsr(lr)
     assert result.fine.shape == result.coarse.shape == (18, 15, 6)
     assert result.gains.shape == (2,)
     with pytest.raises(ValueError, match="half-scale network has scale 2, but the network has"):
-        DualSR(model, {}, CoarSR(2), {})
+        DualSR(Network(model, {}), Network(CoarSR(2), {}))
     with pytest.raises(ValueError, match=r"values from .* are not in \[0, 1\]"):
         dualsr(255 * lr)
     lr[1, 2, 3] = np.nan
@@ -163,13 +172,13 @@ def test_degraded_training_and_evaluation(make_config, tmp_path):
 def test_protocols_clip_and_crop(make_config, tmp_path):
     train(make_config(epochs=1 / 15), tmp_path)
     hr = np.load(f"{make_config().data.path}/test.npy").astype(np.float32)[:, :16]
-    variables = variables_of(tmp_path)
+    network, _ = restored(tmp_path)
 
     def coarse(config):
         return evaluate(config, tmp_path)["images"]["test"]["scores"]["CoarSR"]
 
     def expected(hr, clip):
-        sr = DualSR(*variables[:2])(low_resolution(hr, 2)).coarse
+        sr = DualSR(network)(low_resolution(hr, 2)).coarse
         return sr.clip(0, 1) if clip else sr
 
     dualsr = coarse(make_config(evaluate__crop=12))

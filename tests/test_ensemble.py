@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualsr_jax import upscale
 from dualsr_jax.dualsr import DualSR
 from dualsr_jax.ensemble import View, ensemble, views
 from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.models.network import Network
 from dualsr_jax.ops.resize import imresize
 
 
@@ -64,10 +64,12 @@ def test_dualsr_averages_both_coarse_networks(rng, monkeypatch):
     def network(model, variables, lr):  # in place of one to compile
         return 0.1 * imresize(uneven(lr), model.scale / 2) + variables["level"]
 
-    monkeypatch.setattr(upscale, "super_resolve", lambda *given: (network(*given),))
+    monkeypatch.setattr(
+        Network, "__call__", lambda self, lr: (network(self.model, self.variables, lr),)
+    )
     lr = rng.random((4, 5, 5)).astype(np.float32)
     model, half, level, half_level = CoarSR(4), CoarSR(2), {"level": 0.3}, {"level": 0.7}
-    result = DualSR(model, level, half, half_level, ensemble=8)(lr)
+    result = DualSR(Network(model, level), Network(half, half_level), ensemble=8)(lr)
     members = np.stack(list(by_hand(lambda x: network(model, level, x), lr, 8)))
     np.testing.assert_allclose(result.coarse, members.mean(0), rtol=1e-5)
     np.testing.assert_allclose(result.spread, members.std(0), rtol=1e-3, atol=1e-5)
@@ -75,11 +77,11 @@ def test_dualsr_averages_both_coarse_networks(rng, monkeypatch):
     correction = float(result.gains[0]) * (guide - imresize(members.mean(0), 1 / 2))
     assert np.abs(correction).max() > 1e-3
     np.testing.assert_allclose(result.fine, members.mean(0) + imresize(correction, 2), rtol=1e-4)
-    assert DualSR(model, level)(lr).spread is None
+    assert DualSR(Network(model, level))(lr).spread is None
 
 
 def test_other_numbers_of_members_are_refused():
     with pytest.raises(ValueError, match="ensemble of 4 members is unknown: expected 1"):
         views(4)
     with pytest.raises(ValueError, match="ensemble of 0 members"):
-        DualSR(CoarSR(2), {}, ensemble=0)
+        DualSR(Network(CoarSR(2), {}), ensemble=0)

@@ -9,10 +9,11 @@ from absl import flags
 from jax import export
 
 from dualsr_jax import export as module
-from dualsr_jax.dualsr import DualSR, super_resolve
+from dualsr_jax.dualsr import DualSR
 from dualsr_jax.export import export_dualsr, write_export
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.models.coarsr.nbp import neighbour_table, partition
+from dualsr_jax.models.network import Network
 from dualsr_jax.ops.resize import imresize
 
 TINY = {"features": 4, "num_asfm": 1, "num_blocks": 1}
@@ -74,7 +75,7 @@ def made_up(model, rng):
 def test_one_file_serves_all_sizes_without_flax(tmp_path, rng, monkeypatch):
     model = CoarSR(4, **TINY)
     half = CoarSR(2, norm="batch", neighbours="released", **TINY)
-    dualsr = DualSR(model, made_up(model, rng), half, made_up(half, rng))
+    dualsr = DualSR(Network(model, made_up(model, rng)), Network(half, made_up(half, rng)))
     stored = {("x4", "x2"): dualsr}
     monkeypatch.setattr(module, "restore_dualsr", lambda *place, **_: stored[place])
     file = tmp_path / "x4.stablehlo"
@@ -101,19 +102,19 @@ def test_one_file_serves_all_sizes_without_flax(tmp_path, rng, monkeypatch):
             np.testing.assert_allclose(results[name], expected.fine, rtol=2e-6, atol=2e-6)
             assert np.abs(expected.fine - expected.coarse).max() > 1e-3
 
-    coarse = DualSR(half, dualsr.half_variables, iterations=0)
+    coarse = DualSR(dualsr.half, iterations=0)
     call = export_dualsr(coarse, ("cpu",)).call
-    np.testing.assert_allclose(call(lr), super_resolve(half, coarse.variables, lr)[0], rtol=2e-6)
+    np.testing.assert_allclose(call(lr), coarse.coarse(lr)[0], rtol=2e-6)
     with pytest.raises(ValueError, match="l >= 5"):
         call(lr[..., :4])
 
 
 def test_bad_input(tmp_path):
-    dualsr = DualSR(CoarSR(2, **TINY), {})
+    dualsr = DualSR(Network(CoarSR(2, **TINY), {}))
     with pytest.raises(ValueError, match=r"platforms must be some of .*, got \('cpu', 'gpu'\)"):
         export_dualsr(dualsr, ("cpu", "gpu"))
     with pytest.raises(ValueError, match="self-ensemble cannot be exported"):
-        export_dualsr(DualSR(CoarSR(2), {}, ensemble=8))
+        export_dualsr(DualSR(Network(CoarSR(2), {}), ensemble=8))
     (tmp_path / "x2.stablehlo").touch()
     with pytest.raises(ValueError, match=r"x2\.stablehlo' exists: .* add --overwrite"):
         write_export(dualsr, tmp_path / "x2.stablehlo")

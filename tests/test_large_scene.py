@@ -5,23 +5,26 @@ import numpy as np
 import pytest
 from scenes import Memory, small_networks, smooth
 
-from dualsr_jax.large_scene.first_pass import FirstPass, Tiling, choose_tiling
+from dualsr_jax.large_scene.first_pass import FirstPass
 from dualsr_jax.large_scene.normalisation import plan, read_normalised, scan
 from dualsr_jax.large_scene.second_pass import SecondPass
 from dualsr_jax.large_scene.tile_store import FileTileStore, MemoryTileStore
+from dualsr_jax.large_scene.tiling import Tiling, choose_tiling
 from dualsr_jax.ops.resize import imresize
 
 
-def super_resolved(source, networks, window, band_chunk, folder=None, spread=False):
-    preparation = plan(scan(source), source.dtype, source.metadata, peak=1.0)
-    scene = FirstPass(source, preparation, networks, Tiling(window, band_chunk), spread)
-    bands = len(preparation.bands)
+def super_resolved(source, dualsr, window, band_chunk, folder=None, spread=False):
+    normalisation = plan(scan(source), source.dtype, source.metadata, peak=1.0)
+    scene = FirstPass(
+        source, normalisation, dualsr.coarse_stage, Tiling(window, band_chunk), spread
+    )
+    bands = len(normalisation.bands)
     if folder is None:
-        parts = MemoryTileStore(source.shape[:2], scene.tiles, scene.layers, bands)
+        store = MemoryTileStore(source.shape[:2], scene.tiles, scene.layers, bands)
     else:
-        parts = FileTileStore(folder, scene.tiles, scene.layers, bands)
-    scene.compute(range(len(scene.tiles)), parts)
-    return scene, SecondPass(scene, parts)
+        store = FileTileStore(folder, scene.tiles, scene.layers, bands)
+    scene.compute(range(len(scene.tiles)), store)
+    return scene, SecondPass(scene, store)
 
 
 def collected(write, shape, *settings):
@@ -35,19 +38,20 @@ def collected(write, shape, *settings):
 
 
 @pytest.mark.parametrize(
-    ("scale", "half", "window"), [(2, False, (29, 27)), (4, True, (41, 33)), (3, False, (30, 35))]
+    ("scale", "guide", "window"),
+    [(2, None, (29, 27)), (4, "half", (41, 33)), (4, "joint", (41, 33)), (3, None, (30, 35))],
 )
-def test_tiles_are_the_whole(rng, tmp_path, scale, half, window):
-    source, networks = Memory(smooth(rng, 41, 35, 6)), small_networks(scale, half)
+def test_tiles_are_the_whole(rng, tmp_path, scale, guide, window):
+    source, networks = Memory(smooth(rng, 41, 35, 6)), small_networks(scale, guide)
     whole = networks(source.cube)
-    scene, assembly = super_resolved(source, networks, window, 4, tmp_path)
+    scene, second = super_resolved(source, networks, window, 4, tmp_path)
     assert len(scene.tiles) > 1
     assert whole.gains[0] < 1
-    np.testing.assert_allclose(assembly.gain, whole.gains[0], atol=1e-5)
-    fine = collected(assembly.write_fine, assembly.shape, source.dtype)
+    np.testing.assert_allclose(second.gain, whole.gains[0], atol=1e-5)
+    fine = collected(second.write_fine, second.shape, source.dtype)
     np.testing.assert_allclose(fine, whole.fine, atol=1e-5)
     here = slice(3, 38 * scale), slice(1, 31 * scale)
-    coarse = assembly.read(*here, [4, 0])
+    coarse = second.read(*here, [4, 0])
     np.testing.assert_allclose(coarse, whole.coarse[here][..., [4, 0]], atol=1e-5)
 
 
@@ -55,9 +59,9 @@ def test_pixels_without_data_do_not_count_in_the_gain(rng):
     cube, networks = smooth(rng, 41, 35, 6), small_networks(2)
     cube[10:30, :12] = np.nan
     source = Memory(cube)
-    _, assembly = super_resolved(source, networks, (29, 27), 4)
-    preparation = plan(scan(source), source.dtype, source.metadata, peak=1.0)
-    filled, valid = read_normalised(source, slice(0, 41), slice(0, 35), preparation)
+    _, second = super_resolved(source, networks, (29, 27), 4)
+    normalisation = plan(scan(source), source.dtype, source.metadata, peak=1.0)
+    filled, valid = read_normalised(source, slice(0, 41), slice(0, 35), normalisation)
     filled = np.moveaxis(filled, 0, -1)
     low = imresize(networks(filled).coarse.astype(np.float64), 0.5)
     cosine = (low * filled).sum(-1) / np.linalg.norm(low, axis=-1) / np.linalg.norm(filled, axis=-1)
@@ -65,16 +69,16 @@ def test_pixels_without_data_do_not_count_in_the_gain(rng):
     mean = angles[valid].mean()
     assert mean < 1
     assert abs(mean - angles.mean()) > 1e-4
-    np.testing.assert_allclose(assembly.gain, mean, rtol=1e-4)
+    np.testing.assert_allclose(second.gain, mean, rtol=1e-4)
 
 
 def test_an_ensemble_in_tiles_is_that_of_the_whole(rng):
     source, networks = Memory(smooth(rng, 31, 31, 6)), small_networks(2, ensemble=16)
     whole = networks(source.cube)
-    _, assembly = super_resolved(source, networks, (27, 27), 4, spread=True)
-    fine = collected(assembly.write_fine, assembly.shape, source.dtype)
+    _, second = super_resolved(source, networks, (27, 27), 4, spread=True)
+    fine = collected(second.write_fine, second.shape, source.dtype)
     np.testing.assert_allclose(fine, whole.fine, atol=1e-5)
-    spread = collected(assembly.write_spread, assembly.shape)
+    spread = collected(second.write_spread, second.shape)
     assert whole.spread.max() > 1e-4
     np.testing.assert_allclose(spread, whole.spread, atol=1e-5)
 
@@ -100,15 +104,12 @@ def _of_one(function, how, pmap=jax.pmap):
 
 def test_memory_decides_on_tiles(rng):
     networks = small_networks(2)
-    large = choose_tiling((2000, 3000, 100), 2, networks, memory_gb=1.0)
-    small = choose_tiling((2000, 3000, 100), 2, networks, memory_gb=0.1)
+    stage = networks.coarse_stage
+    large = choose_tiling((2000, 3000, 100), 2, stage, memory_gb=1.0)
+    small = choose_tiling((2000, 3000, 100), 2, stage, memory_gb=0.1)
     assert np.prod(small.window) < np.prod(large.window) / 5
-    assert choose_tiling((60, 50, 100), 2, networks, memory_gb=1.0).band_chunk == 16
-    ensemble = dataclasses.replace(networks, ensemble=8)
+    assert choose_tiling((60, 50, 100), 2, stage, memory_gb=1.0).band_chunk == 16
+    ensemble = dataclasses.replace(stage, ensemble=8)
     assert np.prod(choose_tiling((2000, 3000, 100), 2, ensemble, memory_gb=1.0).window) < np.prod(
         large.window
     )
-    with pytest.raises(ValueError, match="a scene is one correction, not 3"):
-        super_resolved(
-            Memory(smooth(rng, 9, 9, 5)), dataclasses.replace(networks, iterations=3), (9, 9), 5
-        )

@@ -212,7 +212,8 @@ def test_fcf_gradient_through_time(rng, through_time):
 @pytest.mark.parametrize("band_chunk", [None, 1, 4])
 def test_golden(golden, name, neighbours, band_chunk):
     arrays = golden(name)
-    model, variables = from_torch(with_prefix(arrays, "param"), neighbours)
+    network = from_torch(with_prefix(arrays, "param"), neighbours)
+    model, variables = network.model, network.variables
     model = model.clone(band_chunk=band_chunk)
     sr, sown = jax.jit(lambda v, *x: model.apply(v, *x, mutable=["intermediates"]))(
         variables, arrays["lr"], arrays["bicubic"]

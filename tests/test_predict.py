@@ -23,7 +23,7 @@ from dualsr_jax.prediction import run as command
 from dualsr_jax.prediction import work_folder
 from dualsr_jax.prediction.batch import check, finished, outputs
 from dualsr_jax.prediction.cluster import Weights
-from dualsr_jax.prediction.run import Options, predict
+from dualsr_jax.prediction.run import PredictOptions, predict
 from dualsr_jax.training.checkpoint import Checkpoints
 from dualsr_jax.training.step import create_state
 
@@ -69,7 +69,7 @@ def read(path):
 
 def test_int16_in_and_out(scene, weights, tmp_path, capsys):
     output, report = tmp_path / "made.tif", tmp_path / "report"
-    gain = predict(scene, output, weights, Options(tile=TILE, report=report))
+    gain = predict(scene, output, weights, PredictOptions(tile=TILE, report=report))
     cube, metadata = read(output)
     stored, said = read(scene)
     assert cube.dtype == np.int16
@@ -91,7 +91,7 @@ def test_int16_in_and_out(scene, weights, tmp_path, capsys):
     assert not list(tmp_path.glob(".*"))
     # The same in memory, all at once, with another value for nodata: it came into no neighbour.
     stored[:9, :5] = 32000
-    whole = weights.networks.upscale(np.delete(stored, 5, 2), nodata=32000, peak=10000)
+    whole = weights.dualsr.upscale(np.delete(stored, 5, 2), nodata=32000, peak=10000)
     masked, cube = (np.delete(x, 5, 2) for x in (masked, cube))
     np.testing.assert_array_equal(whole == 32000, masked)
     rounding = np.abs(whole.astype(int) - cube)[~masked]
@@ -101,11 +101,11 @@ def test_int16_in_and_out(scene, weights, tmp_path, capsys):
 
 def test_one_file_of_weights(weights, tmp_path):
     path = tmp_path / "x2.safetensors"
-    weights.networks.save_pretrained(path)
+    weights.dualsr.save_pretrained(path)
     jax.tree.map(
         np.testing.assert_array_equal,
-        Weights(path, ensemble=8).networks.variables,
-        weights.networks.variables,
+        Weights(path, ensemble=8).dualsr.coarse.variables,
+        weights.dualsr.coarse.variables,
     )
 
 
@@ -115,7 +115,7 @@ def finished_tiles(folder):
 
 def test_killed_and_started_again(scene, weights, tmp_path):
     whole, killed = tmp_path / "whole.hdr", tmp_path / "killed.hdr"
-    options = Options(tile=TILE, dtype=np.dtype(np.float32))
+    options = PredictOptions(tile=TILE, dtype=np.dtype(np.float32))
     predict(scene, whole, weights, options)
     arguments = ["--weights", str(weights.place), "--tile=27x27", "--dtype=float32"]
     process = subprocess.Popen(
@@ -133,7 +133,7 @@ def test_killed_and_started_again(scene, weights, tmp_path):
     assert not killed.exists()
     there = {p.name: p.stat().st_mtime_ns for p in folder.glob("tile_*.json")}
     with pytest.raises(ValueError, match=r"interrupted run of another kind \(other normalisation"):
-        predict(scene, killed, weights, Options(tile=TILE, peak=5.0))
+        predict(scene, killed, weights, PredictOptions(tile=TILE, peak=5.0))
     seen = []
 
     def note(scene, indices, *rest):
@@ -153,31 +153,31 @@ def test_refused_before_any_work(scene, weights, tmp_path, monkeypatch):
     output = tmp_path / "made.tif"
     monkeypatch.setattr(command.Scene, "compute", None)
     with pytest.raises(ValueError, match=r"tiles of 24x24 pixels are too small: 12 pixels on"):
-        predict(scene, output, weights, Options(tile=(24, 24)))
+        predict(scene, output, weights, PredictOptions(tile=(24, 24)))
     with pytest.raises(ValueError, match="give more memory"):
-        predict(scene, output, weights, Options(memory_gb=1e-5))
+        predict(scene, output, weights, PredictOptions(memory_gb=1e-5))
     with pytest.raises(ValueError, match=r"uint8 has no value for them \(nodata, -99"):
-        predict(scene, output, weights, Options(dtype=np.dtype(np.uint8)))
+        predict(scene, output, weights, PredictOptions(dtype=np.dtype(np.uint8)))
     free = type("Usage", (), {"free": 100_000})
     with monkeypatch.context() as patch:
         patch.setattr(work_folder.shutil, "disk_usage", lambda _: free)
         with pytest.raises(ValueError, match=r"x2 of .* needs .* GB in .* are free: make room"):
-            predict(scene, output, weights, Options())
+            predict(scene, output, weights, PredictOptions())
     link = tmp_path / "link.hdr"
     link.symlink_to(scene)
     link.with_suffix(".img").symlink_to(scene.with_suffix(".img"))
     for source in (scene, link, tmp_path / "x" / ".." / "scene.img"):
         (tmp_path / "x").mkdir(exist_ok=True)
         with pytest.raises(ValueError, match=r" would be written over itself"):
-            predict(source, scene.with_suffix(".img"), weights, Options(overwrite=True))
+            predict(source, scene.with_suffix(".img"), weights, PredictOptions(overwrite=True))
     report = tmp_path / "file"
     report.touch()
     with pytest.raises(ValueError, match=r"the report '.*file' cannot be written \(File exists"):
-        predict(scene, output, weights, Options(report=report))
+        predict(scene, output, weights, PredictOptions(report=report))
     assert not list(tmp_path.glob(".*"))  # nothing to go on from
     output.touch()
     with pytest.raises(ValueError, match=r"made\.tif exists"):
-        predict(scene, output, weights, Options())
+        predict(scene, output, weights, PredictOptions())
 
 
 def test_a_second_run_leaves_the_first_alone(scene, weights, tmp_path, monkeypatch):
@@ -185,11 +185,11 @@ def test_a_second_run_leaves_the_first_alone(scene, weights, tmp_path, monkeypat
 
     def twice(*arguments):
         with pytest.raises(ValueError, match="another run is using the output"):
-            predict(scene, output, weights, Options(tile=TILE))
+            predict(scene, output, weights, PredictOptions(tile=TILE))
         return compute(*arguments)
 
     monkeypatch.setattr(command.Scene, "compute", twice)
-    predict(scene, output, weights, Options(tile=TILE, dtype=np.dtype(">i2")))
+    predict(scene, output, weights, PredictOptions(tile=TILE, dtype=np.dtype(">i2")))
     assert read(output)[0].shape == (80, 72, 7)
 
 
@@ -198,13 +198,13 @@ def test_tiles_of_a_changed_scene_are_not_used(scene, weights, tmp_path, monkeyp
     output, finish = tmp_path / "made.npy", command._second_pass
     monkeypatch.setattr(command, "_second_pass", None)
     with pytest.raises(TypeError):  # stopped after all tiles
-        predict(scene, output, weights, Options(tile=TILE))
+        predict(scene, output, weights, PredictOptions(tile=TILE))
     cube, metadata = read(scene)
     with create_cube(scene, cube.shape, cube.dtype, metadata, overwrite=True) as writer:
         writer.write(cube[::-1], 0, 0)
     monkeypatch.setattr(command, "_second_pass", finish)
     with pytest.raises(ValueError, match=r"interrupted run of another kind \(other content"):
-        predict(scene, output, weights, Options(tile=TILE))
+        predict(scene, output, weights, PredictOptions(tile=TILE))
 
 
 def test_errors_on_the_command_line(scene, weights, tmp_path):
@@ -252,10 +252,10 @@ def test_where_results_go(tmp_path, monkeypatch):
 def test_what_would_stop_a_later_scene(scene, weights, tmp_path):
     def refused(message, path=scene, name="made.npy", **options):
         with pytest.raises(ValueError, match=rf"nothing is computed, for .*: .*{message}"):
-            check(path, tmp_path / name, weights.networks, Options(**options))
+            check(path, tmp_path / name, weights.dualsr, PredictOptions(**options))
 
     before = sorted(tmp_path.iterdir())
-    check(scene, tmp_path / "made.npy", weights.networks, Options())
+    check(scene, tmp_path / "made.npy", weights.dualsr, PredictOptions())
     refused("ENVI has no data type for float16", name="made.hdr", dtype=np.dtype(np.float16))
     refused("uint8 has no value for them", dtype=np.dtype(np.uint8))
     refused("there is no folder", name="nowhere/made.npy")
@@ -269,16 +269,16 @@ def test_what_would_stop_a_later_scene(scene, weights, tmp_path):
 
 @pytest.mark.parametrize("suffix", ["", ".hdr", ".tif", ".nc", ".zarr", ".h5", ".mat", ".npz"])
 def test_a_finished_result_is_known(scene, weights, tmp_path, suffix):
-    networks, dtype = weights.networks, np.dtype(np.uint16)
+    dualsr, dtype = weights.dualsr, np.dtype(np.uint16)
     made = tmp_path / f"made{suffix}"
-    assert not finished(scene, made, networks, Options(dtype=dtype))
-    metadata = Metadata(tags=tags(networks))
+    assert not finished(scene, made, dualsr, PredictOptions(dtype=dtype))
+    metadata = Metadata(tags=tags(dualsr))
     with create_cube(made, (80, 72, 7), dtype, metadata):
         pass
-    assert finished(scene, made, networks, Options(dtype=dtype))
+    assert finished(scene, made, dualsr, PredictOptions(dtype=dtype))
     for other, options in (
-        (networks, Options()),  # int16
-        (dataclasses.replace(weights, ensemble=8).networks, Options(dtype=dtype)),
+        (dualsr, PredictOptions()),  # int16
+        (dataclasses.replace(weights, ensemble=8).dualsr, PredictOptions(dtype=dtype)),
     ):
         with pytest.raises(ValueError, match="is of another shape, data type, network or version"):
             finished(scene, made, other, options)
@@ -304,7 +304,7 @@ def test_the_same_command_goes_on_after_a_scene_that_is_done(scene, weights, tmp
     assert not list((tmp_path / "out").iterdir())
     cube, _ = read(scene)
     np.save(bad, cube[::-1])
-    predict(scene, tmp_path / "out" / "scene.npy", weights, Options())
+    predict(scene, tmp_path / "out" / "scene.npy", weights, PredictOptions())
     there = (tmp_path / "out" / "scene.npy").stat().st_mtime_ns
     again = run("--skip_existing")
     assert again.returncode == 0, again.stderr
@@ -315,7 +315,7 @@ def test_the_same_command_goes_on_after_a_scene_that_is_done(scene, weights, tmp
 
 def test_one_two_and_dying_workers(scene, weights, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
-    predict(scene, tmp_path / "local.img", weights, Options(tile=TILE))
+    predict(scene, tmp_path / "local.img", weights, PredictOptions(tile=TILE))
     update, pids = command.tqdm.update, []
 
     def kill_one_and_update(bar, n=1):
@@ -326,7 +326,7 @@ def test_one_two_and_dying_workers(scene, weights, tmp_path, monkeypatch):
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
     ) as cluster:
-        remote = Options(tile=TILE, scheduler=cluster.scheduler_address)
+        remote = PredictOptions(tile=TILE, scheduler=cluster.scheduler_address)
         predict(scene, tmp_path / "two.img", weights, remote)
         with distributed.Client(cluster) as client:
             pids += client.run(os.getpid).values()
@@ -341,9 +341,11 @@ def test_one_two_and_dying_workers(scene, weights, tmp_path, monkeypatch):
 
 
 def test_threads_and_an_unreachable_scheduler(scene, weights, tmp_path, monkeypatch):
-    predict(scene, tmp_path / "local.img", weights, Options(tile=TILE))
-    predict(scene, tmp_path / "threads.img", weights, Options(tile=TILE, scheduler="threads"))
+    predict(scene, tmp_path / "local.img", weights, PredictOptions(tile=TILE))
+    predict(
+        scene, tmp_path / "threads.img", weights, PredictOptions(tile=TILE, scheduler="threads")
+    )
     assert (tmp_path / "threads.img").read_bytes() == (tmp_path / "local.img").read_bytes()
     monkeypatch.setattr(command.cluster, "_TIMEOUT_S", 0.3)
     with pytest.raises(ValueError, match=r"no scheduler answers at 'tcp://127.0.0.1:1'"):
-        predict(scene, tmp_path / "far.img", weights, Options(scheduler="tcp://127.0.0.1:1"))
+        predict(scene, tmp_path / "far.img", weights, PredictOptions(scheduler="tcp://127.0.0.1:1"))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from image_steps import trained
-from trainings import records, running, variables_of
+from trainings import records, restored, running
 
 from dualsr_jax.training import processes
 from dualsr_jax.training.loop import train
@@ -61,13 +61,13 @@ def test_two_devices_and_two_processes_equal_one_device(make_config, tmp_path, c
     assert kinds == {"np.ndarray"}
     train(config, tmp_path / "moved")
     assert "steps 3 to 5 on 2 cpu device(s)" in capsys.readouterr().out
-    one = variables_of(tmp_path / "one")
+    one, step = restored(tmp_path / "one")
     for name in ("devices", "processes", "moved"):
-        other = variables_of(tmp_path / name)
-        assert one[2] == other[2] == 5
+        other, other_step = restored(tmp_path / name)
+        assert step == other_step == 5
         # Adam's first steps are +-learning rate whatever the size of the gradient: a wrong mean
         # over the devices shows as 1e-4, rounding as 4e-8 (measured; 1e-6 is what is promised).
-        differences = relative_differences(one[1]["params"], other[1]["params"])
+        differences = relative_differences(one.variables["params"], other.variables["params"])
         assert max(differences) < 1e-6
     for name in ("devices", "processes", "moved"):
         log = records(tmp_path / name)

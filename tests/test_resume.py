@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from trainings import records, running, steps_saved, variables_of, wait_until
+from trainings import records, restored, running, steps_saved, wait_until
 
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.training.checkpoint import Checkpoints
@@ -37,9 +37,9 @@ def test_kill_and_resume_change_nothing(make_config, tmp_path, update):
     last = saved + 3
     assert train(config(last), killed) == 0
     train(config(last), tmp_path / "whole")
-    (_, a, step), (_, b, _) = (variables_of(w) for w in (killed, tmp_path / "whole"))
+    (a, step), (b, _) = (restored(w) for w in (killed, tmp_path / "whole"))
     assert step == last
-    jax.tree.map(np.testing.assert_array_equal, a, b)
+    jax.tree.map(np.testing.assert_array_equal, a.variables, b.variables)
     assert [r["step"] for r in records(killed)] == list(range(1, last + 1))
     for a, b in zip(records(killed), records(tmp_path / "whole"), strict=True):
         assert a["loss"] == b["loss"]
@@ -55,8 +55,8 @@ def test_several_steps_a_dispatch_change_nothing(make_config, tmp_path):
     assert [r["step"] for r in records(two)] == [1, 2, 4, 5]
     mean = np.mean([r["loss"] for r in records(one)[2:4]])
     assert records(two)[2]["loss"] == pytest.approx(mean, rel=1e-4)
-    (_, a, _), (_, b, _) = (variables_of(w) for w in (one, two))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), a, b)
+    (a, _), (b, _) = (restored(w) for w in (one, two))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), a.variables, b.variables)
 
 
 @pytest.mark.parametrize(
@@ -244,10 +244,10 @@ def test_an_old_checkpoint_without_metrics_is_no_hindrance(tmp_path, capsys):
             checkpoints.save(state, model, RUN, psnr_db=30.0)
     metrics = tmp_path / "checkpoints" / "1" / "metrics" / "metrics"
     metrics.unlink()  # as a running training leaves it while it deletes the checkpoint
-    assert variables_of(tmp_path)[2] == 2
+    assert restored(tmp_path)[1] == 2
     assert "warning" not in capsys.readouterr().out
-    assert variables_of(tmp_path, "best")[2] == 2
+    assert restored(tmp_path, "best")[1] == 2
     assert "checkpoint 1 has no PSNR: the best is one of the others" in capsys.readouterr().out
     metrics.touch()  # as a power failure leaves it; orbax does not open the folder
     with pytest.raises(ValueError, match=r"checkpoint 1 in .* cannot be read: go on with the tr"):
-        variables_of(tmp_path)
+        restored(tmp_path)

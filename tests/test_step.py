@@ -38,7 +38,8 @@ def train_step(model, optimizer, schedule, axis_name=None, **how):
 @pytest.mark.parametrize("norm", ["plain", "bn"])
 def test_golden_batch_with_an_update_every_band(golden, norm):
     arrays = golden(f"train_per_band_x2_{norm}")
-    model, variables = from_torch(with_prefix(arrays, "param"))
+    network = from_torch(with_prefix(arrays, "param"))
+    model, variables = network.model, network.variables
     optimizer = adam(lambda _: float(arrays["learning_rate"]))
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -62,7 +63,8 @@ def test_golden_batch_with_an_update_every_band(golden, norm):
 
 def test_golden_gradient_of_the_first_band(golden):
     arrays = golden("train_per_band_x2_bn")  # without BatchNorm: the gradients of all bands, below
-    model, variables = from_torch(with_prefix(arrays, "param"))
+    network = from_torch(with_prefix(arrays, "param"))
+    model, variables = network.model, network.variables
     lr, (bicubic,), (hr,) = images(arrays)
 
     def loss(params):
@@ -88,7 +90,8 @@ def test_golden_gradient_of_the_first_band(golden):
 )
 def test_golden_gradient_of_all_bands(golden, through_time, how):
     arrays = golden("train_per_image_x2_plain")
-    model, variables = from_torch(with_prefix(arrays, "param"))
+    network = from_torch(with_prefix(arrays, "param"))
+    model, variables = network.model, network.variables
     hr = arrays["hr"]
     assert hr.shape[-1] % 4, "the last chunk should be filled up"
     descent = optax.sgd(1.0)  # its one update is the gradient

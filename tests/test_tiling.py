@@ -6,22 +6,27 @@ import numpy as np
 import pytest
 from scenes import random_variables
 
-from dualsr_jax.large_scene.tiling import check_window, choose_window, coarse_reach, halo, tiles
+from dualsr_jax.large_scene.tiling import check_window, choose_window, halo, tiles
 from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.models.network import CoarseStage, Network
 from dualsr_jax.ops import resize
 from dualsr_jax.ops.resize import imresize
 
 
+def stage_of(model, half=None):
+    return CoarseStage(Network(model, {}), None if half is None else Network(half, {}))
+
+
 def test_the_reach_is_as_far_as_a_nan_gets():
     model = CoarSR(4, features=2, num_asfm=1, num_blocks=2)
-    reach = coarse_reach(model)
+    reach = model.reach
     height, width = 2 * reach + 5, reach + 3
     variables = random_variables(model, 0)
     images = np.zeros((1, 1, height, width, 5), np.float32)
     images[0, 0, reach + 2, 0] = np.nan
     state = np.zeros((1, height, width, 2), np.float32)
     run = jax.jit(functools.partial(model.apply, method="bands"))
-    _, residual = run(variables, state, images, np.array([True]))
+    _, (residual,) = run(variables, state, images, np.array([True]))
     seen = np.isnan(residual[0, 0]).reshape(height, 4, width, 4).any((1, 3))
     assert np.flatnonzero(seen.any(1)).tolist() == list(range(2, 2 * reach + 3))
     assert np.flatnonzero(seen.any(0)).tolist() == list(range(reach + 1))
@@ -30,7 +35,7 @@ def test_the_reach_is_as_far_as_a_nan_gets():
 @pytest.mark.parametrize(("scale", "ratio"), [(2, 2), (3, 3), (4, 2), (4, 4), (8, 2), (8, 8)])
 def test_the_halo_holds_what_the_fine_stage_reduces(scale, ratio):
     half = CoarSR(scale // 2) if ratio == 2 and scale > 2 else None
-    beyond = halo(CoarSR(scale), half) - coarse_reach(CoarSR(scale))
+    beyond = halo(stage_of(CoarSR(scale), half)) - CoarSR(scale).reach
     guide = scale // ratio  # pixels an LR pixel
     fine = np.zeros((9 * scale, 9 * scale))
     seen = set()
@@ -43,7 +48,8 @@ def test_the_halo_holds_what_the_fine_stage_reduces(scale, ratio):
 
 
 def test_a_larger_half_network_decides():
-    assert halo(CoarSR(4, num_asfm=1), CoarSR(2, num_asfm=3)) == coarse_reach(CoarSR(2, num_asfm=3))
+    half = CoarSR(2, num_asfm=3)
+    assert halo(stage_of(CoarSR(4, num_asfm=1), half)) == half.reach
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ def published(golden):
 )
 def test_reads_infers_and_writes_back(golden, name, scale, norm):
     mapping = with_prefix(golden(name), "param")
-    model, variables = from_torch(mapping)
+    network = from_torch(mapping)
+    model, variables = network.model, network.variables
     assert (model.scale, model.features, model.norm) == (scale, 8, norm)
     assert (model.num_asfm, model.num_blocks) == (2, 2)
     written = to_torch(model, variables)
@@ -38,7 +39,8 @@ def test_every_network_survives_the_journey(scale, num_asfm, num_blocks):
     )
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda s: rng.random(s.shape).astype(np.float32), shapes)
-    again, restored = from_torch(to_torch(model, variables))
+    network = from_torch(to_torch(model, variables))
+    again, restored = network.model, network.variables
     assert again == model
     jax.tree.map(np.testing.assert_array_equal, restored, variables)
 
@@ -46,8 +48,8 @@ def test_every_network_survives_the_journey(scale, num_asfm, num_blocks):
 def test_data_parallel_names_and_counters_are_ignored(published):
     wrapped = {f"module.{name}": array for name, array in published.items()}
     wrapped["module.x.num_batches_tracked"] = np.int64(3)
-    expected = from_torch(published)[1]
-    jax.tree.map(np.testing.assert_array_equal, from_torch(wrapped)[1], expected)
+    expected = from_torch(published).variables
+    jax.tree.map(np.testing.assert_array_equal, from_torch(wrapped).variables, expected)
 
 
 def test_missing_unexpected_and_misshapen(published):
@@ -67,11 +69,12 @@ def test_pth_file(published, tmp_path):
         name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in published.items()
     }
     torch.save({"epoch": 3, "model": state}, tmp_path / "weights.pth")
-    model, variables = load_pth(tmp_path / "weights.pth")
+    network = load_pth(tmp_path / "weights.pth")
+    model, variables = network.model, network.variables
     assert model.neighbours == "released"
-    jax.tree.map(np.testing.assert_array_equal, variables, from_torch(published)[1])
+    jax.tree.map(np.testing.assert_array_equal, variables, from_torch(published).variables)
     converted = convert(str(tmp_path / "weights.pth"), None, tmp_path / "weights.safetensors")
-    assert converted.model.neighbours == "released"
+    assert converted.coarse.model.neighbours == "released"
     jax.tree.map(np.testing.assert_array_equal, converted.variables, variables)
 
 

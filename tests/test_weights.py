@@ -8,6 +8,7 @@ from dualsr_jax import restore_dualsr
 from dualsr_jax.convert import convert
 from dualsr_jax.dualsr import STORAGES, DualSR
 from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.models.network import Network
 from dualsr_jax.training.restore import warm_start
 from dualsr_jax.weights.safetensors_file import read_weights, shipped, weights_hash, write_weights
 
@@ -27,18 +28,18 @@ def dualsr():
         )
         for model in models
     ]
-    return DualSR(models[0], variables[0], models[1], variables[1])
+    return DualSR(Network(models[0], variables[0]), Network(models[1], variables[1]))
 
 
 def test_weights_come_back(dualsr, tmp_path):
     path = tmp_path / "x4.safetensors"
     dualsr.save_pretrained(path, {"data": "made up"})
     again = DualSR.from_pretrained(path, ensemble=8, band_chunk=3, precision="bfloat16")
-    assert again.model == dualsr.model.clone(band_chunk=3, precision="bfloat16")
-    assert again.half_model == dualsr.half_model.clone(band_chunk=3, precision="bfloat16")
+    assert again.coarse.model == dualsr.coarse.model.clone(band_chunk=3, precision="bfloat16")
+    assert again.half.model == dualsr.half.model.clone(band_chunk=3, precision="bfloat16")
     assert again.ensemble == 8
-    jax.tree.map(np.testing.assert_array_equal, again.variables, dualsr.variables)
-    jax.tree.map(np.testing.assert_array_equal, again.half_variables, dualsr.half_variables)
+    jax.tree.map(np.testing.assert_array_equal, again.coarse.variables, dualsr.coarse.variables)
+    jax.tree.map(np.testing.assert_array_equal, again.half.variables, dualsr.half.variables)
     assert read_weights(path)[1]["data"] == "made up"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x4.safetensors"]
 
@@ -51,7 +52,9 @@ def test_bfloat16_takes_half_the_space(dualsr, tmp_path):
     assert {name: size // 2 for name, size in whole.items()} == half
     again = DualSR.from_pretrained(paths[1])
     for ours, exact in zip(
-        jax.tree.leaves(again.variables), jax.tree.leaves(dualsr.variables), strict=True
+        jax.tree.leaves(again.coarse.variables),
+        jax.tree.leaves(dualsr.coarse.variables),
+        strict=True,
     ):
         assert ours.dtype == np.float32
         np.testing.assert_allclose(ours, exact, rtol=2**-8)
@@ -65,10 +68,13 @@ def test_bfloat16_takes_half_the_space(dualsr, tmp_path):
 
 def test_a_warm_start_from_weights_in_a_file(dualsr, tmp_path):
     dualsr.save_pretrained(tmp_path / "x4.safetensors")
-    model = dualsr.model.clone(scale=8)
+    model = dualsr.coarse.model.clone(scale=8)
     new = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 8, 8, 5), np.float32))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), new["params"])
-    params, theirs = warm_start(zeros, str(tmp_path / "x4.safetensors")), dualsr.variables["params"]
+    params, theirs = (
+        warm_start(zeros, str(tmp_path / "x4.safetensors")),
+        dualsr.coarse.variables["params"],
+    )
     for name in theirs.keys() - {"tail"}:
         jax.tree.map(np.testing.assert_array_equal, params[name], theirs[name])
     jax.tree.map(np.testing.assert_array_equal, params["tail"]["up_1"], theirs["tail"]["up_1"])
@@ -80,10 +86,10 @@ def test_shipped_weights_are_found_by_name(dualsr, tmp_path, monkeypatch):
     dualsr.save_pretrained(tmp_path / "made_up_x4.safetensors")
     again = restore_dualsr("made_up_x4", iterations=3, ensemble=8)
     assert (again.iterations, again.ensemble) == (3, 8)
-    jax.tree.map(np.testing.assert_array_equal, again.variables, dualsr.variables)
+    jax.tree.map(np.testing.assert_array_equal, again.coarse.variables, dualsr.coarse.variables)
     with pytest.raises(FileNotFoundError, match=r"nor do weights .*: made_up_x4 do; 'made_up_x4' "):
         DualSR.from_pretrained("made_upx4")
-    with pytest.raises(ValueError, match="hold both networks: no half_weights go with them"):
+    with pytest.raises(ValueError, match="hold the half-scale network too"):
         restore_dualsr("made_up_x4", "made_up_x4")
     with pytest.raises(ValueError, match="is a folder: restore_dualsr reads those"):
         DualSR.from_pretrained(tmp_path)
@@ -91,16 +97,16 @@ def test_shipped_weights_are_found_by_name(dualsr, tmp_path, monkeypatch):
 
 def test_two_files_become_one(dualsr, tmp_path):
     """The networks of two files in one, as the command writes it; and what it refuses."""
-    alone = DualSR(dualsr.model, dualsr.variables)
-    half = DualSR(dualsr.half_model, dualsr.half_variables)
+    alone = DualSR(dualsr.coarse)
+    half = DualSR(dualsr.half)
     places = [str(tmp_path / f"{name}.safetensors") for name in ("x4", "x2")]
     for network, place in zip((alone, half), places, strict=True):
         network.save_pretrained(place)
     output = tmp_path / "both.safetensors"
     convert(*places, output, about=["licence=research use"])
     again = restore_dualsr(output)
-    jax.tree.map(np.testing.assert_array_equal, again.variables, dualsr.variables)
-    jax.tree.map(np.testing.assert_array_equal, again.half_variables, dualsr.half_variables)
+    jax.tree.map(np.testing.assert_array_equal, again.coarse.variables, dualsr.coarse.variables)
+    jax.tree.map(np.testing.assert_array_equal, again.half.variables, dualsr.half.variables)
     assert read_weights(output)[1]["licence"] == "research use"
     with pytest.raises(ValueError, match=r"both\.safetensors' exists: .* add --overwrite"):
         convert(*places, output)
@@ -122,17 +128,17 @@ def test_shipped_weights(name):
     card = path.with_suffix(".md").read_text()
     assert about["sha256"] in card
     dualsr = DualSR.from_pretrained(name)
-    assert f"_x{dualsr.model.scale}" in name
+    assert f"_x{dualsr.scale}" in name
     lr = np.full((8, 8, 31), 0.4, np.float32)
     np.testing.assert_allclose(dualsr(lr).fine, 0.4, atol=0.02)
 
 
 def test_one_network_alone(dualsr, tmp_path):
-    alone = DualSR(dualsr.half_model, dualsr.half_variables)
+    alone = DualSR(dualsr.half)
     alone.save_pretrained(tmp_path / "x2.safetensors")
     again = DualSR.from_pretrained(tmp_path / "x2.safetensors")
-    assert again.half_model is None
-    assert again.ratio == 2
+    assert again.half is None
+    assert again.coarse_stage.ratio == 2
 
 
 def test_damaged_weights_are_refused(dualsr, tmp_path):

@@ -57,7 +57,8 @@ def steps_saved(workdir):
     return sorted(int(p.name) for p in folder.glob("*") if p.name.isdecimal())
 
 
-def variables_of(workdir, which="latest"):
+def restored(workdir, which="latest"):
+    """The network of a folder of training, and its step."""
     with Checkpoints(workdir, read_only=True) as checkpoints:
         return checkpoints.restore_network(which)
 

@@ -12,99 +12,20 @@ masked in any usable band do not count in the gain.
 import contextlib
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool
 
-from dualsr_jax.large_scene import normalisation, tiling
-from dualsr_jax.large_scene.normalisation import Normalisation, SceneReader
+from dualsr_jax.large_scene import tiling
+from dualsr_jax.large_scene.normalisation import Normalisation, SceneReader, read_normalised
 from dualsr_jax.large_scene.prefetch import BackgroundCalls, prefetched
 from dualsr_jax.large_scene.tile_store import AngleSum, TileStore
-from dualsr_jax.large_scene.tiling import Tile
-from dualsr_jax.large_scene.windows import (
-    Bands,
-    CoarseWindows,
-    Networks,
-    device_count,
-    feature_maps,
-)
+from dualsr_jax.large_scene.tiling import Tile, Tiling
+from dualsr_jax.large_scene.windows import Bands, CoarseWindows
+from dualsr_jax.models.network import CoarseStage
 
 COARSE, RESIDUAL, SPREAD = "coarse", "residual", "spread"
-MEMORY_GB = 2.5
-_MOST_BANDS = 16  # at a time
-
-
-@dataclasses.dataclass(frozen=True)
-class Tiling:
-    """How a scene is computed; the result depends on it in the last bits only.
-
-    Attributes:
-        window: height and width of the tiles with their halo, LR pixels.
-        band_chunk: bands at a time.
-    """
-
-    window: tuple[int, int]
-    band_chunk: int
-
-
-def _bytes_per_pixel(
-    networks: Networks, num_bands: int, itemsize: int, band_chunk: int, spread: bool
-) -> int:
-    """Memory that a tile takes, for each LR pixel of its window: host and device together."""
-    model, floats = networks.model, 4
-    models = [model] if networks.half_model is None else [model, networks.half_model]
-    guide, maps = model.scale // networks.ratio, max(map(feature_maps, models))
-    # As stored; ready for the network, this tile and the next.
-    cube = num_bands * (2 * itemsize + 2 * floats)
-    state = sum(floats * m.features for m in models)  # between bands
-    results = 4 * floats * (model.scale**2 + 2 * guide**2 + 5)
-    ensemble = 0
-    if networks.ensemble > 1:
-        ensemble = floats * num_bands * (model.scale**2 * (2 if spread else 1) + guide**2 + 1)
-    maps_bytes = math.ceil(floats * model.features * maps)
-    return cube + state + ensemble + band_chunk * (maps_bytes + results)
-
-
-def choose_tiling(
-    shape: tuple[int, int, int],
-    itemsize: int,
-    networks: Networks,
-    *,
-    memory_gb: float = MEMORY_GB,
-    window: tuple[int, int] | None = None,
-    spread: bool = False,
-) -> Tiling:
-    """The tiles with which the least is computed twice, within the memory.
-
-    Args:
-        shape: of the scene, `(H, W, L)`.
-        itemsize: bytes of a stored value.
-        networks: both stages.
-        memory_gb: for a tile, of every device.
-        window: shape of the tiles, halo included; None: by memory.
-        spread: whether the self-ensemble's spread is kept.
-
-    Raises:
-        ValueError: if the memory is too small for a tile, or the window for a halo.
-    """
-    height, width, num_bands = shape
-    margin = tiling.halo(networks.model, networks.half_model)
-    memory = int(memory_gb * 1e9)
-    per_pixel = {
-        band_chunk: _bytes_per_pixel(networks, num_bands, itemsize, band_chunk, spread)
-        for band_chunk in range(1, min(_MOST_BANDS, num_bands) + 1)
-    }
-    least = min(per_pixel, key=lambda band_chunk: per_pixel[band_chunk])
-    if window is None:
-        devices = device_count()
-        pixels = memory // per_pixel[least]
-        window = tiling.choose_window(height, width, margin, pixels, devices)
-    window = tiling.check_window(window, height, width, margin)
-    memory_of_pixel = memory // (window[0] * window[1])
-    fitting = [band_chunk for band_chunk, size in per_pixel.items() if size <= memory_of_pixel]
-    return Tiling(window, max(fitting, default=least))
 
 
 class _AngleSums:
@@ -141,69 +62,61 @@ class FirstPass:
 
     Attributes:
         source: of the stored values.
-        preparation: see `preprocessing`.
-        networks: both stages.
+        normalisation: see `preprocessing`.
+        stage: the networks.
         tiling: see `choose`.
         spread: whether the self-ensemble's spread is kept.
     """
 
     source: SceneReader
-    preparation: Normalisation
-    networks: Networks
+    normalisation: Normalisation
+    stage: CoarseStage
     tiling: Tiling
     spread: bool = False
-
-    def __post_init__(self) -> None:
-        """Raises ValueError if the networks are not what a scene is computed with."""
-        if self.networks.iterations != 1:
-            raise ValueError(
-                f"the fine stage of a scene is one correction, not {self.networks.iterations}"
-            )
 
     @property
     def scale(self) -> int:
         """Scale factor."""
-        return self.networks.model.scale
+        return self.stage.scale
 
     @property
     def layers(self) -> dict[str, int]:
         """What the first pass leaves, with its pixels an LR pixel."""
-        layers = {COARSE: self.scale, RESIDUAL: self.scale // self.networks.ratio}
+        layers = {COARSE: self.scale, RESIDUAL: self.scale // self.stage.ratio}
         return {**layers, SPREAD: self.scale} if self.spread else layers
 
     @functools.cached_property
     def tiles(self) -> list[Tile]:
         """The tiles, row by row."""
         height, width, _ = self.source.shape
-        margin = tiling.halo(self.networks.model, self.networks.half_model)
+        margin = tiling.halo(self.stage)
         return tiling.tiles(height, width, self.tiling.window, margin)
 
     @functools.cached_property
     def _coarse(self) -> CoarseWindows:
         return CoarseWindows(
-            self.networks,
-            len(self.preparation.bands),
-            self.tiling.band_chunk,
-            self.networks.ensemble,
-            self.spread,
+            self.stage,
+            num_bands=len(self.normalisation.bands),
+            band_chunk=self.tiling.band_chunk,
+            spread=self.spread,
         )
 
     def _load(self, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
         height, width = self.tiling.window
         rows, columns = slice(tile.row, tile.row + height), slice(tile.column, tile.column + width)
-        return normalisation.read_normalised(self.source, rows, columns, self.preparation)
+        return read_normalised(self.source, rows, columns, self.normalisation)
 
     def compute(
         self,
         indices: Sequence[int],
-        parts: TileStore,
+        store: TileStore,
         done: Callable[[int], object] = lambda _: None,
     ) -> None:
         """First pass over some tiles.
 
         Args:
             indices: of the tiles.
-            parts: to write them to.
+            store: to write them to.
             done: called with the index of each tile that is finished.
         """
         devices = self._coarse.devices
@@ -216,16 +129,16 @@ class FirstPass:
             return filled[0][None] if devices == 1 else np.stack(filled), list(valid)
 
         for batch, (cubes, valid) in prefetched(load, batches):
-            self._compute_batch(batch, cubes, valid, parts)
+            self._compute_batch(batch, cubes, valid, store)
             for index in batch:
                 done(index)
 
     def _compute_batch(
-        self, batch: Sequence[int], cubes: np.ndarray, valid: list[np.ndarray], parts: TileStore
+        self, batch: Sequence[int], cubes: np.ndarray, valid: list[np.ndarray], store: TileStore
     ) -> None:
         guide = self.layers[RESIDUAL]
         with contextlib.ExitStack() as stack:
-            writers = [stack.enter_context(parts.tile(index)) for index in batch]
+            writers = [stack.enter_context(store.tile(index)) for index in batch]
             tiles = [self.tiles[index] for index in batch]
             sums = [_AngleSums(_sides(tile, guide)) for tile in tiles]
 

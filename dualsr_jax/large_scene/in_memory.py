@@ -18,11 +18,13 @@ from dualsr_jax.io.metadata import (
     rows_columns_bands,
     variable_name,
 )
-from dualsr_jax.large_scene.first_pass import MEMORY_GB, FirstPass, choose_tiling
+from dualsr_jax.large_scene.first_pass import FirstPass
 from dualsr_jax.large_scene.normalisation import plan, scan
 from dualsr_jax.large_scene.second_pass import SecondPass, check_dtype
 from dualsr_jax.large_scene.tile_store import MemoryTileStore
-from dualsr_jax.large_scene.windows import Networks
+from dualsr_jax.large_scene.tiling import MEMORY_GB, choose_tiling
+from dualsr_jax.large_scene.windows import device_count
+from dualsr_jax.models.network import CoarseStage
 
 Cube = Shaped[np.ndarray, "_ _ L"]
 
@@ -56,7 +58,7 @@ class ArraySource:
 
 
 def upscale_array(
-    networks: Networks,
+    stage: CoarseStage,
     cube: Shaped[np.ndarray, "..."],
     metadata: Metadata,
     *,
@@ -67,7 +69,7 @@ def upscale_array(
     """Super-resolves an array.
 
     Args:
-        networks: both stages.
+        stage: the networks.
         cube: `[H, W, L]`, stored values, integers or floats.
         metadata: what is known of them.
         peak: stored value of full intensity; None: by rule, see `preprocessing`.
@@ -83,21 +85,21 @@ def upscale_array(
     if cube.ndim != 3 or 0 in cube.shape:
         raise ValueError(f"a cube [H, W, L] is expected, got an array of shape {cube.shape}")
     source = ArraySource(cube.astype(cube.dtype.newbyteorder("="), copy=False), metadata)
-    preparation = plan(scan(source), source.dtype, metadata, peak=peak)
-    shape = (*source.shape[:2], len(preparation.bands))
-    how = choose_tiling(shape, cube.itemsize, networks, memory_gb=memory_gb)
-    scene = FirstPass(source, preparation, networks, how)
+    normalisation = plan(scan(source), source.dtype, metadata, peak=peak)
+    shape = (*source.shape[:2], len(normalisation.bands))
+    how = choose_tiling(shape, cube.itemsize, stage, memory_gb=memory_gb, devices=device_count())
+    scene = FirstPass(source, normalisation, stage, how)
     dtype = source.dtype if dtype is None else np.dtype(dtype)
-    check_dtype(preparation, metadata.nodata, dtype)
-    parts = MemoryTileStore(source.shape[:2], scene.tiles, scene.layers, len(preparation.bands))
-    scene.compute(range(len(scene.tiles)), parts)
-    assembly = SecondPass(scene, parts)
-    result = np.empty(assembly.shape, dtype)
+    check_dtype(normalisation, metadata.nodata, dtype)
+    store = MemoryTileStore(source.shape[:2], scene.tiles, scene.layers, len(normalisation.bands))
+    scene.compute(range(len(scene.tiles)), store)
+    second = SecondPass(scene, store)
+    result = np.empty(second.shape, dtype)
 
     def write(block: np.ndarray, row: int, column: int) -> None:
         result[row : row + block.shape[0], column : column + block.shape[1]] = block
 
-    assembly.write_fine(write, dtype)
+    second.write_fine(write, dtype)
     return result
 
 
@@ -155,12 +157,12 @@ def _metadata(cube: Any, bands: str, nodata: float | None) -> Metadata:
 
 
 def upscale_labelled(
-    networks: Networks, cube: Any, *, nodata: float | None = None, **settings: Any
+    stage: CoarseStage, cube: Any, *, nodata: float | None = None, **settings: Any
 ) -> Any:
     """Super-resolves an `xarray.DataArray`.
 
     Args:
-        networks: both stages.
+        stage: the networks.
         cube: dimensions y, x and bands in any order. nodata (`_FillValue`), `scale_factor` and
             `add_offset` are taken from its attributes, bad bands from a coordinate `bbl` or
             `good_wavelengths`.
@@ -181,9 +183,9 @@ def upscale_labelled(
             "named 'y' and one 'x', in any order"
         )
     metadata = _metadata(cube, cube.dims[axes[2]], nodata)
-    factor = networks.model.scale
+    factor = stage.scale
     stored = np.asarray(cube.data).transpose(axes)
-    result = upscale_array(networks, stored, metadata, **settings)
+    result = upscale_array(stage, stored, metadata, **settings)
     coordinates = {}
     for name, coordinate in cube.coords.items():
         values = np.asarray(coordinate.values)

@@ -25,7 +25,7 @@ from dualsr_jax.large_scene.nodata import RADIUS, fill, invalid_pixels, nodata_o
 from dualsr_jax.models.coarsr.nbp import MIN_BANDS
 
 _UNIT_RANGE = 1.5  # values of floating-point data up to here are taken as reflectance
-_STRIP_BYTES = 64 * 2**20
+_BLOCK_BYTES = 64 * 2**20
 
 
 @runtime_checkable
@@ -76,14 +76,14 @@ class Statistics:
     content: str
 
 
-def strips(height: int, row_bytes: int, most: int) -> list[slice]:
-    """Cuts rows into strips of about equal memory."""
+def blocks_of_rows(height: int, row_bytes: int, most: int) -> list[slice]:
+    """Cuts rows into blocks_of_rows of about equal memory."""
     rows = max(1, most // max(row_bytes, 1))
     return [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
 
 
 def scan(source: SceneReader) -> Statistics:
-    """Reads a scene once, by strips.
+    """Reads a scene once, by blocks_of_rows.
 
     Raises:
         ValueError: if its values are neither integers nor floating-point numbers.
@@ -98,7 +98,7 @@ def scan(source: SceneReader) -> Statistics:
     total, valid = np.zeros(bands), np.zeros(bands, np.int64)
     row_bytes = width * bands * source.dtype.itemsize
     content = hashlib.sha256()
-    for rows in strips(height, row_bytes, _STRIP_BYTES):
+    for rows in blocks_of_rows(height, row_bytes, _BLOCK_BYTES):
         block = np.ascontiguousarray(source.read(rows, slice(0, width)))
         content.update(block.data)
         for band in range(bands):  # one at a time: masks and float64 copies stay small
@@ -229,7 +229,11 @@ def plan(
 
 
 def _read_filled(
-    source: SceneReader, rows: slice, columns: slice, preparation: Normalisation, bands: np.ndarray
+    source: SceneReader,
+    rows: slice,
+    columns: slice,
+    normalisation: Normalisation,
+    bands: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[slice, slice]]:
     """Stored values, with a margin where there is something to fill; the mask; the window in it."""
     height, width, _ = source.shape
@@ -237,9 +241,9 @@ def _read_filled(
     whole = len(bands) == source.shape[2]
     chosen = None if whole else bands.tolist()
     stored = source.read(rows, columns, chosen)
-    if not preparation.masked[bands].any():
+    if not normalisation.masked[bands].any():
         return stored, None, here
-    invalid = invalid_pixels(stored, preparation.nodata)
+    invalid = invalid_pixels(stored, normalisation.nodata)
     if not invalid.any():
         return stored, None, here
     wide = [
@@ -251,11 +255,11 @@ def _read_filled(
         slice(s.start - w.start, s.stop - w.start)
         for s, w in zip((rows, columns), wide, strict=True)
     )
-    return stored, invalid_pixels(stored, preparation.nodata), (inner[0], inner[1])
+    return stored, invalid_pixels(stored, normalisation.nodata), (inner[0], inner[1])
 
 
 def read_normalised(
-    source: SceneReader, rows: slice, columns: slice, preparation: Normalisation
+    source: SceneReader, rows: slice, columns: slice, normalisation: Normalisation
 ) -> tuple[Float[np.ndarray, "K h w"], Bool[np.ndarray, "h w"]]:
     """A window as the network takes it.
 
@@ -263,35 +267,35 @@ def read_normalised(
         source: the scene.
         rows: of the window.
         columns: likewise.
-        preparation: of `prepare`.
+        normalisation: of `prepare`.
 
     Returns:
         The usable bands, bands first, float32, filled; and which pixels are valid in all of them.
     """
-    stored, invalid, here = _read_filled(source, rows, columns, preparation, preparation.bands)
+    stored, invalid, here = _read_filled(source, rows, columns, normalisation, normalisation.bands)
     shape = here[0].stop - here[0].start, here[1].stop - here[1].start
-    cube = np.empty((len(preparation.bands), *shape), np.float32)
+    cube = np.empty((len(normalisation.bands), *shape), np.float32)
     valid = np.ones(shape, bool)
     if invalid is not None:
         valid &= ~invalid[here].any(-1)
-    for index, band in enumerate(preparation.bands):
-        gain, bias = preparation.gain[index], preparation.bias[index]
+    for index, band in enumerate(normalisation.bands):
+        gain, bias = normalisation.gain[index], normalisation.bias[index]
         if invalid is None or not invalid[..., index].any():
             cube[index] = stored[*here, index] * gain + bias
         else:
             with np.errstate(invalid="ignore"):  # of what is filled
                 values = (stored[..., index] * gain + bias).astype(np.float32)
-            otherwise = float(preparation.mean[band] * gain + bias)
+            otherwise = float(normalisation.mean[band] * gain + bias)
             cube[index] = fill(values, invalid[..., index], otherwise)[here]
     return cube, valid
 
 
 def read_stored(
-    source: SceneReader, rows: slice, columns: slice, preparation: Normalisation, band: int
+    source: SceneReader, rows: slice, columns: slice, normalisation: Normalisation, band: int
 ) -> Float[np.ndarray, "h w"]:
     """One band of a window in stored units, float64, filled; NaN where the band is empty."""
-    stored, invalid, here = _read_filled(source, rows, columns, preparation, np.array([band]))
+    stored, invalid, here = _read_filled(source, rows, columns, normalisation, np.array([band]))
     values = stored[..., 0].astype(np.float64)
     if invalid is None:
         return values[here]
-    return fill(values, invalid[..., 0], preparation.mean[band])[here]
+    return fill(values, invalid[..., 0], normalisation.mean[band])[here]

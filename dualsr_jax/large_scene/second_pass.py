@@ -1,7 +1,7 @@
 """The second pass over a scene: from finished tiles to stored values.
 
 Contract: `SecondPass` reads the results of the first pass (`large_scene`) by whole rows and writes
-the super-resolved scene strip by strip: U + gain up(R) for the bands that the network saw, bicubic
+the super-resolved scene block by block: U + gain up(R) for the bands that the network saw, bicubic
 enlargement for the others, nodata where the scene has it, in the wanted data type. What is written
 does not depend on how the scene was cut into tiles, but for rounding.
 """
@@ -14,21 +14,20 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from dualsr_jax.large_scene import normalisation
 from dualsr_jax.large_scene.first_pass import COARSE, RESIDUAL, SPREAD, FirstPass
 from dualsr_jax.large_scene.nodata import invalid_pixels, nodata_of, to_stored
-from dualsr_jax.large_scene.normalisation import Normalisation
+from dualsr_jax.large_scene.normalisation import Normalisation, blocks_of_rows, read_stored
 from dualsr_jax.large_scene.prefetch import BackgroundCalls, prefetched
 from dualsr_jax.large_scene.tile_store import TileStore
 from dualsr_jax.ops import resize
 
-_STRIP_BYTES = 48 * 2**20  # of the result
+_BLOCK_BYTES = 48 * 2**20  # of the result
 _BANDS_AT_ONCE = 8  # of a strip
 
 Write = Callable[[Shaped[np.ndarray, "h w l"], int, int], object]
 
 
-class _Piece(NamedTuple):
+class _Block(NamedTuple):
     """Rows of the scene and some of its usable bands."""
 
     rows: slice
@@ -40,9 +39,9 @@ def _grown(rows: slice, height: int) -> slice:
     return slice(max(rows.start - resize.REACH, 0), min(rows.stop + resize.REACH, height))
 
 
-def check_dtype(preparation: Normalisation, nodata: float | None, dtype: np.dtype) -> None:
+def check_dtype(normalisation: Normalisation, nodata: float | None, dtype: np.dtype) -> None:
     """Raises ValueError if a scene has pixels without data and the data type no value for them."""
-    if dtype.kind == "f" or not preparation.masked.any():
+    if dtype.kind == "f" or not normalisation.masked.any():
         return
     if nodata_of(nodata, dtype) is None:
         held = "NaN" if nodata is None else f"nodata, {nodata:g},"
@@ -60,55 +59,53 @@ class SecondPass:
         shape: of the result.
     """
 
-    def __init__(self, scene: FirstPass, parts: TileStore) -> None:
+    def __init__(self, scene: FirstPass, store: TileStore) -> None:
         """Computes the gain.
 
         Args:
             scene: of the first pass.
-            parts: that it left.
+            store: that it left.
         """
-        self._scene, self._parts = scene, parts
-        angles = [found for _, found in sorted(parts.finished().items())]
+        self._scene, self._store = scene, store
+        angles = [found for _, found in sorted(store.finished().items())]
         count = sum(found.count for found in angles)
         mean_deg = math.fsum(found.sum_deg for found in angles) / count if count else 0.0
         self.gain = min(mean_deg, 1.0)
         height, width, bands = scene.source.shape
         self.shape = height * scene.scale, width * scene.scale, bands
 
-    def _layer(self, layer: str, piece: _Piece) -> Float[np.ndarray, "k _ _"]:
+    def _layer(self, layer: str, block: _Block) -> Float[np.ndarray, "k _ _"]:
         """Whole rows of a layer."""
         grid = self._scene.layers[layer]
-        rows = slice(piece.rows.start * grid, piece.rows.stop * grid)
+        rows = slice(block.rows.start * grid, block.rows.stop * grid)
         width = self._scene.source.shape[1]
-        return self._parts.read(layer, rows, slice(0, width * grid), piece.bands)
+        return self._store.read(layer, rows, slice(0, width * grid), block.bands)
 
-    def _fine(self, piece: _Piece) -> Float[np.ndarray, "k _ _"]:
-        seen = _grown(piece.rows, self._scene.source.shape[0])
+    def _fine(self, block: _Block) -> Float[np.ndarray, "k _ _"]:
+        seen = _grown(block.rows, self._scene.source.shape[0])
         correction = resize.enlarge(
-            self._layer(RESIDUAL, piece._replace(rows=seen)), self._scene.networks.ratio
+            self._layer(RESIDUAL, block._replace(rows=seen)), self._scene.stage.ratio
         )
         correction *= np.float32(self.gain)
-        first = (piece.rows.start - seen.start) * self._scene.scale
-        coarse = self._layer(COARSE, piece)
+        first = (block.rows.start - seen.start) * self._scene.scale
+        coarse = self._layer(COARSE, block)
         coarse += correction[:, first : first + coarse.shape[1]]
         return coarse
 
     def _invalid(self, rows: slice) -> Bool[np.ndarray, "L h w"] | None:
         """The pixels without data, in the scene's own size."""
         scene = self._scene
-        if not scene.preparation.masked.any():
+        if not scene.normalisation.masked.any():
             return None
         stored = scene.source.read(rows, slice(0, scene.source.shape[1]))
-        return np.moveaxis(invalid_pixels(stored, scene.preparation.nodata), -1, 0)
+        return np.moveaxis(invalid_pixels(stored, scene.normalisation.nodata), -1, 0)
 
     def _bicubic(self, rows: slice, band: int) -> Float[np.ndarray, "_ _"]:
         """A band that the network did not see, enlarged."""
         scene = self._scene
         height, width, _ = scene.source.shape
         seen = _grown(rows, height)
-        stored = normalisation.read_stored(
-            scene.source, seen, slice(0, width), scene.preparation, band
-        )
+        stored = read_stored(scene.source, seen, slice(0, width), scene.normalisation, band)
         enlarged = resize.enlarge(stored, scene.scale)
         return enlarged[(rows.start - seen.start) * scene.scale :][
             : (rows.stop - rows.start) * scene.scale
@@ -117,15 +114,15 @@ class SecondPass:
     def _to_stored(
         self, values: np.ndarray, bands: slice, exact: np.dtype, bias: bool = True
     ) -> Float[np.ndarray, "k _ _"]:
-        preparation = self._scene.preparation
+        normalisation = self._scene.normalisation
         gain, offset = (
-            a[bands, None, None].astype(exact) for a in (preparation.gain, preparation.bias)
+            a[bands, None, None].astype(exact) for a in (normalisation.gain, normalisation.bias)
         )
         return (values - offset) / gain if bias else values / gain
 
     def _write(
         self,
-        make: Callable[[_Piece], np.ndarray],
+        make: Callable[[_Block], np.ndarray],
         write: Write,
         dtype: np.dtype,
         nodata: float | None,
@@ -133,14 +130,14 @@ class SecondPass:
         deviation: bool = False,
         done: Callable[[int], object] = lambda _: None,
     ) -> None:
-        """Writes a result strip by strip; a deviation has no bias, and no bicubic bands."""
-        scene, preparation = self._scene, self._scene.preparation
+        """Writes a result block by block; a deviation has no bias, and no bicubic bands."""
+        scene, normalisation = self._scene, self._scene.normalisation
         (height, width, num_bands), scale = scene.source.shape, scene.scale
         row_bytes = width * num_bands * scale**2 * dtype.itemsize
-        usable = len(preparation.bands)
-        pieces = [
-            _Piece(rows, slice(start, min(start + _BANDS_AT_ONCE, usable)))
-            for rows in normalisation.strips(height, row_bytes, _STRIP_BYTES)
+        usable = len(normalisation.bands)
+        blocks = [
+            _Block(rows, slice(start, min(start + _BANDS_AT_ONCE, usable)))
+            for rows in blocks_of_rows(height, row_bytes, _BLOCK_BYTES)
             for start in range(0, usable, _BANDS_AT_ONCE)
         ]
         exact = np.result_type(dtype, np.float32)  # in which large integers are exact too
@@ -152,18 +149,18 @@ class SecondPass:
             return to_stored(values, mask, dtype, nodata)
 
         with BackgroundCalls() as behind:
-            for piece, values in prefetched(make, pieces):
-                rows = piece.rows
-                if piece.bands.start == 0:
+            for block, values in prefetched(make, blocks):
+                rows = block.rows
+                if block.bands.start == 0:
                     invalid = self._invalid(rows)
                     shape = num_bands, (rows.stop - rows.start) * scale, width * scale
                     strip = np.zeros(shape, dtype)
-                found = self._to_stored(values, piece.bands, exact, not deviation)
-                for band, image in zip(preparation.bands[piece.bands], found, strict=True):
+                found = self._to_stored(values, block.bands, exact, not deviation)
+                for band, image in zip(normalisation.bands[block.bands], found, strict=True):
                     strip[band] = stored(image, band)
-                if piece.bands.stop < usable:
+                if block.bands.stop < usable:
                     continue
-                for band in preparation.bad if not deviation else ():
+                for band in normalisation.bad if not deviation else ():
                     strip[band] = stored(self._bicubic(rows, band), band)
                 behind.call(write, np.moveaxis(strip, 0, -1), rows.start * scale, 0)
                 done(rows.stop - rows.start)
@@ -201,16 +198,16 @@ class SecondPass:
 
         Pixels without data hold what the network made of what they were filled with.
         """
-        preparation = self._scene.preparation
+        normalisation = self._scene.normalisation
         everything = np.arange(self.shape[2])
         chosen = slice(None) if bands is None else bands
         wanted = everything[chosen if isinstance(chosen, slice) else list(chosen)]
-        place = {int(band): k for k, band in enumerate(preparation.bands)}
+        place = {int(band): k for k, band in enumerate(normalisation.bands)}
         shape = rows.stop - rows.start, columns.stop - columns.start, len(wanted)
         window = np.full(shape, np.nan, np.float32)
         for index, band in enumerate(wanted):
             if int(band) in place:
                 here = slice(place[int(band)], place[int(band)] + 1)
-                values = self._parts.read(COARSE, rows, columns, here)
+                values = self._store.read(COARSE, rows, columns, here)
                 window[..., index] = self._to_stored(values, here, np.dtype(np.float32))[0]
         return window

@@ -11,9 +11,11 @@ import dataclasses
 import itertools
 import math
 
-from dualsr_jax.models.coarsr.coarse import CoarSR
-from dualsr_jax.models.layers import UPSAMPLING_STEPS
+from dualsr_jax.models.network import CoarseStage
 from dualsr_jax.ops import resize
+
+MEMORY_GB = 2.5  # of a tile, per device, unless said otherwise
+_MOST_BANDS = 16  # at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,27 +44,12 @@ class Tile:
         )
 
 
-def coarse_reach(model: CoarSR) -> int:
-    """How many LR pixels on either side a pixel of the coarse result depends on."""
-    body = 2 * model.num_blocks  # two convolutions a block
-    asfm = 2 * body + 2  # intra- and inter-group bodies, mixed unit
-    reach = 1  # of the last convolution, in pixels of the result
-    for step in reversed(UPSAMPLING_STEPS[model.scale]):
-        reach = math.ceil(reach / step) + 1
-    return max(reach + 1 + model.num_asfm * asfm + 1, resize.REACH)
-
-
-def halo(model: CoarSR, half_model: CoarSR | None = None) -> int:
-    """How many LR pixels around a tile decide on its coarse result and its fine stage's residual.
-
-    Args:
-        model: the network.
-        half_model: of half the scale, which guides the fine stage; None: the LR scene does.
-    """
-    ratio = model.scale if half_model is None else 2
-    reduction = math.ceil((resize.REACH - 0.5) * ratio / model.scale)  # beyond the guide's pixel
-    guide = 0 if half_model is None else coarse_reach(half_model)
-    return max(coarse_reach(model) + reduction, guide)
+def halo(stage: CoarseStage) -> int:
+    """How many LR pixels around a tile its coarse result and its fine-stage residual depend on."""
+    # `down` needs pixels of the result beyond the one that the guide's pixel covers.
+    reduction = math.ceil((resize.REACH - 0.5) * stage.ratio / stage.scale)
+    guide = 0 if stage.half is None else stage.half.model.reach
+    return max(stage.coarse.model.reach + reduction, guide)
 
 
 def _cut(length: int, window: int, margin: int) -> list[tuple[int, slice]]:
@@ -146,3 +133,75 @@ def choose_window(
             f"{margin} pixels has at least {least}: give more memory"
         )
     return best[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiling:
+    """How a scene is computed; the result depends on it in the last bits only.
+
+    Attributes:
+        window: height and width of the tiles with their halo, LR pixels.
+        band_chunk: bands at a time.
+    """
+
+    window: tuple[int, int]
+    band_chunk: int
+
+
+def _bytes_per_pixel(
+    stage: CoarseStage, num_bands: int, itemsize: int, band_chunk: int, spread: bool
+) -> int:
+    """Memory that a tile takes, for each LR pixel of its window: host and device together."""
+    scale, floats = stage.scale, 4
+    models = [network.model for network in stage.networks]
+    guide = scale // stage.ratio
+    maps_bytes = math.ceil(max(floats * m.features * m.feature_maps for m in models))
+    # As stored; ready for the network, this tile and the next.
+    cube = num_bands * (2 * itemsize + 2 * floats)
+    state = sum(floats * m.features for m in models)  # between bands
+    results = 4 * floats * (scale**2 + 2 * guide**2 + 5)
+    ensemble = 0
+    if stage.ensemble > 1:
+        ensemble = floats * num_bands * (scale**2 * (2 if spread else 1) + guide**2 + 1)
+    return cube + state + ensemble + band_chunk * (maps_bytes + results)
+
+
+def choose_tiling(
+    shape: tuple[int, int, int],
+    itemsize: int,
+    stage: CoarseStage,
+    *,
+    memory_gb: float = MEMORY_GB,
+    window: tuple[int, int] | None = None,
+    spread: bool = False,
+    devices: int = 1,
+) -> Tiling:
+    """The tiles with which the least is computed twice, within the memory.
+
+    Args:
+        shape: of the scene, `(H, W, L)`.
+        itemsize: bytes of a stored value.
+        stage: the networks.
+        memory_gb: for a tile, of every device.
+        window: shape of the tiles, halo included; None: by memory.
+        spread: whether the self-ensemble's spread is kept.
+        devices: that compute a tile each at a time.
+
+    Raises:
+        ValueError: if the memory is too small for a tile, or the window for a halo.
+    """
+    height, width, num_bands = shape
+    margin = halo(stage)
+    memory = int(memory_gb * 1e9)
+    per_pixel = {
+        band_chunk: _bytes_per_pixel(stage, num_bands, itemsize, band_chunk, spread)
+        for band_chunk in range(1, min(_MOST_BANDS, num_bands) + 1)
+    }
+    least = min(per_pixel, key=lambda band_chunk: per_pixel[band_chunk])
+    if window is None:
+        pixels = memory // per_pixel[least]
+        window = choose_window(height, width, margin, pixels, devices)
+    window = check_window(window, height, width, margin)
+    memory_of_pixel = memory // (window[0] * window[1])
+    fitting = [band_chunk for band_chunk, size in per_pixel.items() if size <= memory_of_pixel]
+    return Tiling(window, max(fitting, default=least))

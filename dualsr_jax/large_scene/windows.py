@@ -2,12 +2,12 @@
 
 Contract: a batch of windows, one a device, goes in band by band, and what comes out goes out at
 once: the devices hold the features of `band_chunk` bands and the state between bands (FCF), never a
-cube. The result of a band is that of `CoarSR.__call__` on the whole window. No other file of this
+cube. The result of a band is that of `the network` on the whole window. No other file of this
 package knows devices.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,41 +16,8 @@ from jaxtyping import Float
 
 from dualsr_jax.ensemble import count_member, views
 from dualsr_jax.models.coarsr import nbp
-from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.models.network import CoarseStage, Model
 from dualsr_jax.ops import resize
-
-
-@runtime_checkable
-class Networks(Protocol):
-    """Both stages, as `DualSR` has them."""
-
-    @property
-    def model(self) -> CoarSR:
-        """The coarse network."""
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        """Its variables."""
-
-    @property
-    def half_model(self) -> CoarSR | None:
-        """The network of half the scale."""
-
-    @property
-    def half_variables(self) -> dict[str, Any] | None:
-        """Its variables."""
-
-    @property
-    def ratio(self) -> int:
-        """Pixels of the result per pixel of the guide."""
-
-    @property
-    def iterations(self) -> int:
-        """Of the fine stage."""
-
-    @property
-    def ensemble(self) -> int:
-        """Members of the self-ensemble."""
 
 
 class Bands(NamedTuple):
@@ -76,38 +43,37 @@ def device_count() -> int:
     return jax.local_device_count()
 
 
-def feature_maps(model: CoarSR) -> float:
-    """Feature maps of one band that XLA holds at a time, counted at LR size.
-
-    Measured with `memory_analysis` on CPUs: with 64 features 28 at scales 2 to 4 and 36 at 8, with
-    24 features 30 and 52, with 4 features 29 at scale 2, 74 at 4 and 292 at 8: of the tail, which
-    has 9 maps a result pixel (`layers.Tail`) whatever the features.
-    """
-    return max(30, 18 * model.scale**2 / model.features + model.scale**2 / 4 + 2)
-
-
 def _with_neighbours(images: jax.Array) -> jax.Array:
     """`[k, 5, h, w]` as the network takes them, of one cube."""
     return jnp.moveaxis(images, 1, -1)[:, None]
 
 
 def _restore(
-    model: CoarSR, variables: Any, state: jax.Array, images: jax.Array, first: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """`images [k, 5, h, w]`: bands with their neighbours. The state, and `[k, s h, s w]`."""
+    model: Model, variables: Any, state: jax.Array, images: jax.Array, first: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    """The new state, and `[k, s h, s w]` for each of the model's scales.
+
+    Args:
+        model: of a network.
+        variables: its variables.
+        state: of the bands before.
+        images: `[k, 5, h, w]`, bands with their neighbours.
+        first: whether a band is the first of the cube.
+    """
     found = model.apply(variables, state, _with_neighbours(images), first, method="bands")
-    state, (residual, *_) = cast(tuple[jax.Array, tuple[jax.Array, ...]], found)
-    return state, resize.enlarge(images[:, 0], model.scale) + residual[:, 0]
+    state, residuals = cast(tuple[jax.Array, tuple[jax.Array, ...]], found)
+    bicubics = (resize.enlarge(images[:, 0], scale) for scale in model.scales)
+    return state, tuple(a + b[:, 0] for a, b in zip(bicubics, residuals, strict=True))
 
 
-def _step(models: list[CoarSR], ratio: int) -> Callable[..., Any]:
+def _step(models: list[Model], ratio: int) -> Callable[..., Any]:
     def step(variables: Any, states: Any, images: Any, first: jax.Array) -> Any:
         found = [
             _restore(*arguments, first)
             for arguments in zip(models, variables, states, images, strict=True)
         ]
-        coarse = found[0][1]
-        guide = found[1][1] if len(models) == 2 else images[0][:, 0]
+        results = [cube for _, cubes in found for cube in cubes]  # coarse, and guide if there is
+        coarse, guide = results[0], results[1] if len(results) == 2 else images[0][:, 0]
         return [state for state, _ in found], (coarse, resize.reduce(coarse, ratio), guide)
 
     # The states are used up.
@@ -118,33 +84,29 @@ class CoarseWindows:
     """Runs the networks of a scene; compiled once."""
 
     def __init__(
-        self, networks: Networks, num_bands: int, band_chunk: int, members: int, spread: bool
+        self, stage: CoarseStage, *, num_bands: int, band_chunk: int, spread: bool
     ) -> None:
         """Prepares the networks.
 
         Args:
-            networks: both.
-            num_bands: of the cubes to come.
+            stage: the networks.
+            num_bands: bands of the cubes to come.
             band_chunk: bands at a time.
-            members: of the self-ensemble, see `ensemble.views`.
-            spread: whether their spread is wanted.
+            spread: whether the standard deviation over the self-ensemble is wanted.
         """
-        self._models = [networks.model]
-        variables = [networks.variables]
-        if networks.half_model is not None and networks.half_variables is not None:
-            self._models.append(networks.half_model)
-            variables.append(networks.half_variables)
+        self._models = [network.model for network in stage.networks]
         # Whatever their scale, other devices than the first get the weights once, not each time.
         mesh = jax.sharding.Mesh(np.array(jax.local_devices()), ("device",))
         everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+        variables = [network.variables for network in stage.networks]
         self._variables = jax.device_put(variables, everywhere)
         self._tables = [
             nbp.with_self(nbp.neighbour_table(num_bands, model.neighbours))
             for model in self._models
         ]
-        self._num_bands, self._chunk, self._ratio = num_bands, band_chunk, networks.ratio
-        self._views, self._spread = views(members), spread
-        self._step = _step(self._models, networks.ratio)
+        self._num_bands, self._chunk, self._ratio = num_bands, band_chunk, stage.ratio
+        self._views, self._spread = views(stage.ensemble), spread
+        self._step = _step(self._models, stage.ratio)
         self._reduce = jax.jit(resize.reduce, static_argnums=1)
 
     @property

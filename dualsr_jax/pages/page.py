@@ -30,15 +30,15 @@ _METRICS = {  # title, digits, whether more is better
     "rmse": ("RMSE", 4, False),
     "ergas": ("ERGAS", 3, False),
 }
-Part = tuple[slice, slice]
+Crop = tuple[slice, slice]
 Shape = tuple[int, ...]
-WHOLE: Part = (slice(None), slice(None))
+WHOLE: Crop = (slice(None), slice(None))
 Cube = Float[np.ndarray, "H W L"]
 CutCube = Float[np.ndarray, "_ _ L"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class PageOptions:
     """How pages are made.
 
     Attributes:
@@ -49,7 +49,7 @@ class Options:
     """
 
     title: str | None = None
-    part: Part = WHOLE
+    part: Crop = WHOLE
     wavelengths_nm: tuple[float, float] | None = None
     max_mb: float = MAX_MB
 
@@ -89,7 +89,7 @@ def _text(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")
 
 
-def _facts(cubes: Mapping[str, Cube], angles: np.ndarray, options: Options) -> Facts:
+def _facts(cubes: Mapping[str, Cube], angles: np.ndarray, options: PageOptions) -> Facts:
     """What the figures and viewer.js know of a scene beside its cubes."""
     reference = cubes["Reference"]
     height, width, bands = reference.shape
@@ -111,7 +111,7 @@ def _facts(cubes: Mapping[str, Cube], angles: np.ndarray, options: Options) -> F
     )
 
 
-def _settings(evaluation: Evaluation, scene: str, whole: Shape, part: Part) -> list[str]:
+def _settings(evaluation: Evaluation, scene: str, whole: Shape, part: Crop) -> list[str]:
     """What is said beside the title."""
     size = " × ".join(map(str, whole))
     if part != WHOLE:
@@ -134,7 +134,7 @@ def _note(largest_error: float) -> str:
     )
 
 
-def _cut(cubes: Mapping[str, Cube], part: Part, scene: str) -> dict[str, CutCube]:
+def _cut(cubes: Mapping[str, Cube], part: Crop, scene: str) -> dict[str, CutCube]:
     """A part of all cubes; ValueError if there is nothing in it."""
     rows, columns, _ = cubes["Reference"].shape
     if 0 in cubes["Reference"][part].shape:
@@ -143,7 +143,7 @@ def _cut(cubes: Mapping[str, Cube], part: Part, scene: str) -> dict[str, CutCube
 
 
 def make_page(
-    evaluation: Evaluation, scene: str, options: Options, links: Mapping[str, str]
+    evaluation: Evaluation, scene: str, options: PageOptions, links: Mapping[str, str]
 ) -> str:
     """The page of a scene as HTML.
 
@@ -212,7 +212,7 @@ def _check_size(page: int, cubes: int, scene: str, shape: Shape, max_mb: float) 
 
 
 def write_page(
-    path: Path, evaluation: Evaluation, scene: str, options: Options, links: Mapping[str, str]
+    path: Path, evaluation: Evaluation, scene: str, options: PageOptions, links: Mapping[str, str]
 ) -> int:
     """Writes the page of a scene, as `make_page`, to a file; its size in bytes."""
     page = make_page(evaluation, scene, options, links).encode()

@@ -11,7 +11,7 @@ from dualsr_jax.dualsr import DualSR, tags
 from dualsr_jax.io.cubes import FORMATS, check_output, create_cube, open_cube
 from dualsr_jax.large_scene.normalisation import plan, scan
 from dualsr_jax.large_scene.second_pass import check_dtype
-from dualsr_jax.prediction.run import Options, result_of
+from dualsr_jax.prediction.run import PredictOptions, result_of
 
 
 def outputs(
@@ -52,7 +52,7 @@ def outputs(
     return pairs
 
 
-def finished(path: Path, output: Path, networks: DualSR, options: Options) -> bool:
+def finished(path: Path, output: Path, dualsr: DualSR, options: PredictOptions) -> bool:
     """Whether the result of a scene is there.
 
     It is told by its shape, its data type and the tags that name the networks; other settings, and
@@ -65,9 +65,9 @@ def finished(path: Path, output: Path, networks: DualSR, options: Options) -> bo
     if not output.exists():
         return False
     with open_cube(path, options.key) as source, open_cube(output) as made:
-        shape, dtype, _ = result_of(source, networks, options)
+        shape, dtype, _ = result_of(source, dualsr, options)
         same = (made.shape, made.dtype) == (shape, dtype)
-        if not same or not tags(networks).items() <= made.metadata.tags.items():
+        if not same or not tags(dualsr).items() <= made.metadata.tags.items():
             raise ValueError(
                 f"{output} exists, but is of another shape, data type, network or version than the "
                 f"result of {path} would be: move it away, or replace it (--overwrite without "
@@ -76,7 +76,7 @@ def finished(path: Path, output: Path, networks: DualSR, options: Options) -> bo
     return True
 
 
-def check(path: Path, output: Path, networks: DualSR, options: Options) -> None:
+def check(path: Path, output: Path, dualsr: DualSR, options: PredictOptions) -> None:
     """Looks for what would stop a scene only after others are computed; reads it once.
 
     Raises:
@@ -89,9 +89,9 @@ def check(path: Path, output: Path, networks: DualSR, options: Options) -> None:
             )
         check_output(output, overwrite=options.overwrite)
         with open_cube(path, options.key) as source:
-            preparation = plan(scan(source), source.dtype, source.metadata, peak=options.peak)
-            (_, _, bands), dtype, metadata = result_of(source, networks, options)
-            check_dtype(preparation, source.metadata.nodata, dtype)
+            normalisation = plan(scan(source), source.dtype, source.metadata, peak=options.peak)
+            (_, _, bands), dtype, metadata = result_of(source, dualsr, options)
+            check_dtype(normalisation, source.metadata.nodata, dtype)
         # One pixel of it, elsewhere: tells what the format cannot hold.
         with (
             tempfile.TemporaryDirectory() as folder,

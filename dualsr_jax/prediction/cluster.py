@@ -16,9 +16,10 @@ from pathlib import Path
 from dualsr_jax.dualsr import DualSR, tags
 from dualsr_jax.extras import geo
 from dualsr_jax.io.cubes import open_cube
-from dualsr_jax.large_scene.first_pass import FirstPass, Tiling
+from dualsr_jax.large_scene.first_pass import FirstPass
 from dualsr_jax.large_scene.normalisation import Normalisation
 from dualsr_jax.large_scene.tile_store import FileTileStore
+from dualsr_jax.large_scene.tiling import Tiling
 from dualsr_jax.training.restore import restore_dualsr
 
 THREADS = "threads"
@@ -43,7 +44,7 @@ class Weights:
     precision: str = "float32"
 
     @functools.cached_property
-    def networks(self) -> DualSR:
+    def dualsr(self) -> DualSR:
         """Both stages.
 
         Raises:
@@ -68,7 +69,7 @@ class Job:
         key: of the variable in the file, or None.
         weights: of the networks.
         made_by: their tags, of `provenance`.
-        preparation: of the scene.
+        normalisation: of the scene.
         tiling: likewise.
         spread: whether the self-ensemble's spread is kept.
         folder: of the tiles.
@@ -79,7 +80,7 @@ class Job:
     key: str | None
     weights: Weights
     made_by: dict[str, str]
-    preparation: Normalisation
+    normalisation: Normalisation
     tiling: Tiling
     spread: bool
     folder: Path
@@ -94,24 +95,24 @@ def _open(job: Job) -> tuple[FirstPass, FileTileStore]:
     with _opening:
         if job.token not in _opened:
             _opened.clear()
-            networks = job.weights.networks
-            if tags(networks) != job.made_by:
+            dualsr = job.weights.dualsr
+            if tags(dualsr) != job.made_by:
                 raise ValueError(
                     f"a worker has other weights or another version than the client: it has "
-                    f"{tags(networks)}, the client {job.made_by}"
+                    f"{tags(dualsr)}, the client {job.made_by}"
                 )
-            source = open_cube(job.path, job.key)
-            scene = FirstPass(source, job.preparation, networks, job.tiling, job.spread)
-            bands = len(job.preparation.bands)
-            parts = FileTileStore(job.folder, scene.tiles, scene.layers, bands)
-            _opened[job.token] = scene, parts
+            source, stage = open_cube(job.path, job.key), dualsr.coarse_stage
+            scene = FirstPass(source, job.normalisation, stage, job.tiling, job.spread)
+            bands = len(job.normalisation.bands)
+            store = FileTileStore(job.folder, scene.tiles, scene.layers, bands)
+            _opened[job.token] = scene, store
         return _opened[job.token]
 
 
 def compute_tile(job: Job, index: int) -> int:
     """Computes a tile into the work folder; returns its index."""
-    scene, parts = _open(job)
-    scene.compute([index], parts)
+    scene, store = _open(job)
+    scene.compute([index], store)
     return index
 
 

@@ -19,10 +19,11 @@ from dualsr_jax.dualsr import DualSR, tags
 from dualsr_jax.evaluation.consistency_report import write_report
 from dualsr_jax.io.cubes import CubeReader, create_cube, open_cube, written_files
 from dualsr_jax.io.metadata import Metadata
-from dualsr_jax.large_scene.first_pass import MEMORY_GB, FirstPass, choose_tiling
+from dualsr_jax.large_scene.first_pass import FirstPass
 from dualsr_jax.large_scene.normalisation import plan, scan
 from dualsr_jax.large_scene.second_pass import SecondPass, check_dtype
 from dualsr_jax.large_scene.tile_store import FileTileStore
+from dualsr_jax.large_scene.tiling import MEMORY_GB, choose_tiling
 from dualsr_jax.large_scene.windows import device_count
 from dualsr_jax.prediction import cluster
 from dualsr_jax.prediction.cluster import Job, Weights
@@ -30,7 +31,7 @@ from dualsr_jax.prediction.work_folder import begin, describe, work_folder
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class PredictOptions:
     """How scenes are super-resolved; as the flags of the same names."""
 
     key: str | None = None
@@ -45,10 +46,10 @@ class Options:
 
 
 def _first_pass(
-    scene: FirstPass, parts: FileTileStore, path: Path, weights: Weights, options: Options
+    scene: FirstPass, store: FileTileStore, path: Path, weights: Weights, options: PredictOptions
 ) -> None:
     """Computes the tiles that are missing."""
-    finished = parts.finished()
+    finished = store.finished()
     missing = [index for index in range(len(scene.tiles)) if index not in finished]
     if finished and missing:
         print(f"{len(finished)} of {len(scene.tiles)} tiles are there from an interrupted run")
@@ -58,54 +59,54 @@ def _first_pass(
             bar.update()
 
         if options.scheduler is None:
-            scene.compute(missing, parts, done)
+            scene.compute(missing, store, done)
             return
         job = Job(
             path.absolute(),
             options.key,
             weights,
-            tags(weights.networks),
-            scene.preparation,
+            tags(weights.dualsr),
+            scene.normalisation,
             scene.tiling,
             scene.spread,
-            parts.folder.absolute(),
+            store.folder.absolute(),
         )
         cluster.compute(job, missing, options.scheduler, done)
-    lost = set(missing) - set(parts.finished())
+    lost = set(missing) - set(store.finished())
     if lost:
         raise ValueError(
-            f"{len(lost)} tiles that workers computed are not in {str(parts.folder)!r}: all "
+            f"{len(lost)} tiles that workers computed are not in {str(store.folder)!r}: all "
             "workers must see this folder under this path"
         )
 
 
 def _second_pass(
-    scene: FirstPass, parts: FileTileStore, outputs: Sequence[Any], dtype: np.dtype
+    scene: FirstPass, store: FileTileStore, outputs: Sequence[Any], dtype: np.dtype
 ) -> SecondPass:
     """Writes the result, and the spread where there is a second output."""
-    assembly = SecondPass(scene, parts)
+    second = SecondPass(scene, store)
     with tqdm(total=scene.source.shape[0], unit="row", desc="write") as bar:
-        assembly.write_fine(outputs[0].write, dtype, lambda rows: bar.update(rows) or None)
+        second.write_fine(outputs[0].write, dtype, lambda rows: bar.update(rows) or None)
     for writer in outputs[1:]:
-        assembly.write_spread(writer.write)
-    return assembly
+        second.write_spread(writer.write)
+    return second
 
 
 def _report(
-    source: CubeReader, assembly: SecondPass, scene: FirstPass, output: Path, folder: Path
+    source: CubeReader, second: SecondPass, scene: FirstPass, output: Path, folder: Path
 ) -> None:
     """Writes the report of quality without ground truth, and prints its numbers."""
-    shape, preparation = source.shape, scene.preparation
-    bad = np.isin(np.arange(shape[2]), preparation.bands, invert=True)
+    shape, normalisation = source.shape, scene.normalisation
+    bad = np.isin(np.arange(shape[2]), normalisation.bands, invert=True)
     with open_cube(output) as fine:
         report = write_report(
             source,
-            {"CoarSR": assembly, "DualSR": fine},
+            {"CoarSR": second, "DualSR": fine},
             scene.scale,
             folder,
             wavelengths=source.metadata.wavelengths,
-            peak=float(1 / preparation.gain.mean()),
-            nodata=None if preparation.nodata is None else float(preparation.nodata),
+            peak=float(1 / normalisation.gain.mean()),
+            nodata=None if normalisation.nodata is None else float(normalisation.nodata),
             bad_bands=bad,
             title=f"{output.name}, x{scene.scale}",
         )
@@ -122,18 +123,18 @@ def _report(
 
 
 def result_of(
-    source: CubeReader, networks: DualSR, options: Options
+    source: CubeReader, dualsr: DualSR, options: PredictOptions
 ) -> tuple[tuple[int, int, int], np.dtype, Metadata]:
     """Shape, data type and metadata of a scene's result."""
-    scale, (height, width, bands) = networks.model.scale, source.shape
+    scale, (height, width, bands) = dualsr.scale, source.shape
     dtype = (source.dtype if options.dtype is None else options.dtype).newbyteorder("=")
     metadata = source.metadata.enlarged(scale)
-    metadata = dataclasses.replace(metadata, tags={**metadata.tags, **tags(networks)})
+    metadata = dataclasses.replace(metadata, tags={**metadata.tags, **tags(dualsr)})
     return (height * scale, width * scale, bands), dtype, metadata
 
 
 def _targets(
-    output: Path, dtype: np.dtype, metadata: Metadata, options: Options
+    output: Path, dtype: np.dtype, metadata: Metadata, options: PredictOptions
 ) -> list[tuple[Path, np.dtype, Metadata]]:
     """What is written: path, data type and metadata of the result, and of the spread if asked."""
     targets = [(output, dtype, metadata)]
@@ -145,41 +146,42 @@ def _targets(
 
 def _planned(
     source: CubeReader,
-    networks: DualSR,
+    dualsr: DualSR,
     targets: Sequence[tuple[Path, np.dtype, Metadata]],
-    options: Options,
+    options: PredictOptions,
     folder: Path,
 ) -> tuple[FirstPass, FileTileStore]:
     """Looks at a scene, decides how it is computed, begins the run and checks the disk."""
     (height, width, bands), spread = source.shape, options.uncertainty is not None
     statistics = scan(source)
-    preparation = plan(statistics, source.dtype, source.metadata, peak=options.peak)
-    print(f"{source.path}: {height}x{width}x{bands} {source.dtype}; {preparation.describe()}")
-    check_dtype(preparation, source.metadata.nodata, targets[0][1])
+    normalisation = plan(statistics, source.dtype, source.metadata, peak=options.peak)
+    print(f"{source.path}: {height}x{width}x{bands} {source.dtype}; {normalisation.describe()}")
+    check_dtype(normalisation, source.metadata.nodata, targets[0][1])
     tiling = choose_tiling(
-        (height, width, len(preparation.bands)),
+        (height, width, len(normalisation.bands)),
         source.dtype.itemsize,
-        networks,
+        dualsr.coarse_stage,
         memory_gb=options.memory_gb,
         window=options.tile,
         spread=spread,
+        devices=device_count(),
     )
-    settings = {"networks": tags(networks), "tile": options.tile, "spread": spread}
-    run = describe(source, statistics, preparation, **settings)
+    settings = {"networks": tags(dualsr), "tile": options.tile, "spread": spread}
+    run = describe(source, statistics, normalisation, **settings)
     tiling = begin(folder, run, tiling, overwrite=options.overwrite)
-    scene = FirstPass(source, preparation, networks, tiling, spread)
-    parts = FileTileStore(folder, scene.tiles, scene.layers, len(preparation.bands))
+    scene = FirstPass(source, normalisation, dualsr.coarse_stage, tiling, spread)
+    store = FileTileStore(folder, scene.tiles, scene.layers, len(normalisation.bands))
     values = height * width * bands * scene.scale**2
     # Packed formats are made from a plain file in the end: both are there then.
     written = 2 * values * sum(kind.itemsize for _, kind, _ in targets)
-    needed = parts.bytes_missing() + written
+    needed = store.bytes_missing() + written
     check_disk_space(folder, needed, f"x{scene.scale} of {source.path}")
     print(
         f"{len(scene.tiles)} tiles of {tiling.window[0]}x{tiling.window[1]} pixels, "
         f"{tiling.band_chunk} bands at a time, on {device_count()} device(s), for "
         f"{options.memory_gb:g} GB; {needed / 1e9:.3g} GB of disk"
     )
-    return scene, parts
+    return scene, store
 
 
 def _check_paths(source: CubeReader, output: Path, uncertainty: Path | None) -> None:
@@ -198,7 +200,7 @@ def _check_paths(source: CubeReader, output: Path, uncertainty: Path | None) -> 
         raise ValueError(f"the result and its uncertainty are both {output}: rename one")
 
 
-def predict(path: Path, output: Path, weights: Weights, options: Options) -> float:
+def predict(path: Path, output: Path, weights: Weights, options: PredictOptions) -> float:
     """Super-resolves one scene.
 
     Args:
@@ -215,14 +217,14 @@ def predict(path: Path, output: Path, weights: Weights, options: Options) -> flo
             little disk space; nothing is computed before that is known.
         FileNotFoundError: if there is no such scene, or no folder for the output.
     """
-    networks = weights.networks
+    dualsr = weights.dualsr
     with contextlib.ExitStack() as stack, contextlib.ExitStack() as writing:
         source = stack.enter_context(open_cube(path, options.key))
         _check_paths(source, output, options.uncertainty)
         if options.report is not None:
             make_writable(options.report, "report")
         folder = stack.enter_context(work_folder(output))
-        shape, dtype, metadata = result_of(source, networks, options)
+        shape, dtype, metadata = result_of(source, dualsr, options)
         targets = _targets(output, dtype, metadata, options)
         # Opened before the work: what cannot be written is told at once.
         writers = [
@@ -231,12 +233,12 @@ def predict(path: Path, output: Path, weights: Weights, options: Options) -> flo
             )
             for target, dtype, metadata in targets
         ]
-        scene, parts = _planned(source, networks, targets, options, folder)
-        _first_pass(scene, parts, path, weights, options)
-        assembly = _second_pass(scene, parts, writers, dtype)
+        scene, store = _planned(source, dualsr, targets, options, folder)
+        _first_pass(scene, store, path, weights, options)
+        second = _second_pass(scene, store, writers, dtype)
         writing.close()
         size = "x".join(map(str, shape))
-        print(f"{output}: {size} {dtype}; gain of the fine stage {assembly.gain:.4f}")
+        print(f"{output}: {size} {dtype}; gain of the fine stage {second.gain:.4f}")
         if options.report is not None:
-            _report(source, assembly, scene, output, options.report)
-    return assembly.gain
+            _report(source, second, scene, output, options.report)
+    return second.gain

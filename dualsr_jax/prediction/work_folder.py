@@ -1,6 +1,6 @@
 """The folder of a run over a scene: what is computed already, and whether it is the same run.
 
-Contract: `.<name>.parts` beside the output holds the tiles and `plan.json`, which says what was to
+Contract: `.<name>.store` beside the output holds the tiles and `plan.json`, which says what was to
 be computed from what; the same command goes on with the tiles that are missing, another one is
 refused. One run at a time. The folder goes when the run ends well.
 """
@@ -15,27 +15,27 @@ from pathlib import Path
 from typing import Any
 
 from dualsr_jax.disk import locked, replacing
-from dualsr_jax.large_scene.first_pass import Tiling
 from dualsr_jax.large_scene.normalisation import Normalisation, SceneReader, Statistics
+from dualsr_jax.large_scene.tiling import Tiling
 
 _PLAN = "plan.json"
 
 
 def describe(
-    source: SceneReader, statistics: Statistics, preparation: Normalisation, **settings: Any
+    source: SceneReader, statistics: Statistics, normalisation: Normalisation, **settings: Any
 ) -> dict[str, Any]:
     """What decides on the tiles of a run, as JSON.
 
     The scene is told from others by its values, so that a copy, or a file with another date, is the
     same scene.
     """
-    normalisation = hashlib.sha256(preparation.gain.tobytes() + preparation.bias.tobytes())
+    affine = hashlib.sha256(normalisation.gain.tobytes() + normalisation.bias.tobytes())
     return {
         "shape": list(source.shape),
         "type": str(source.dtype),
         "content": statistics.content[:16],
-        "usable bands": preparation.bands.tolist(),
-        "normalisation": f"{preparation.rule} {normalisation.hexdigest()[:8]}",
+        "usable bands": normalisation.bands.tolist(),
+        "normalisation": f"{normalisation.rule} {affine.hexdigest()[:8]}",
         **settings,
     }
 

@@ -25,7 +25,7 @@ import optax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from dualsr_jax.models.coarsr.coarse import CoarSR, network_of, network_settings
+from dualsr_jax.models.network import Model, Network, make_model, settings_of
 from dualsr_jax.training import processes
 from dualsr_jax.training.optimizer import averaged_params
 from dualsr_jax.training.step import TrainState, state_shapes
@@ -38,7 +38,7 @@ class UnreadableError(ValueError):
     """A part of a checkpoint is missing or cut off."""
 
 
-def check_model(stored: CoarSR, wanted: CoarSR, place: str) -> None:
+def check_model(stored: Model, wanted: Model, place: str) -> None:
     """Raises ValueError if a stored network is not the one that a config describes.
 
     Args:
@@ -46,7 +46,7 @@ def check_model(stored: CoarSR, wanted: CoarSR, place: str) -> None:
         wanted: of the config.
         place: of the checkpoint, for the error.
     """
-    has, wants = network_settings(stored), network_settings(wanted)
+    has, wants = settings_of(stored), settings_of(wanted)
     differing = ", ".join(
         f"{name}={has[name]!r}, not {wants[name]!r}" for name in wants if has[name] != wants[name]
     )
@@ -175,7 +175,7 @@ class Checkpoints:
     def save(
         self,
         state: TrainState,
-        model: CoarSR,
+        model: Model,
         run: Mapping[str, Any],
         *,
         psnr_db: float | None = None,
@@ -201,7 +201,7 @@ class Checkpoints:
         items = ocp.args.Composite(
             variables=ocp.args.StandardSave(evaluated_variables(host)),
             optimizer=ocp.args.StandardSave({"params": host.params, "state": host.opt_state}),
-            model=ocp.args.JsonSave(network_settings(model)),
+            model=ocp.args.JsonSave(settings_of(model)),
             run=ocp.args.JsonSave(run),
         )
         try:
@@ -233,7 +233,7 @@ class Checkpoints:
             print(f"warning: checkpoint {step} cannot be read and was set aside: {aside}")
         processes.wait_for_all("checkpoints set aside")
 
-    def restore(self, state: TrainState, model: CoarSR, run: Mapping[str, Any]) -> TrainState:
+    def restore(self, state: TrainState, model: Model, run: Mapping[str, Any]) -> TrainState:
         """The newest checkpoint that can be read, or the given state if there is none at all.
 
         Args:
@@ -266,10 +266,10 @@ class Checkpoints:
         return state
 
     def _restore(
-        self, step: int, state: TrainState, model: CoarSR, run: Mapping[str, Any]
+        self, step: int, state: TrainState, model: Model, run: Mapping[str, Any]
     ) -> TrainState:
         settings = self._read(step, model=ocp.args.JsonRestore(), run=ocp.args.JsonRestore())
-        check_model(network_of(settings["model"]), model, str(self._folder))
+        check_model(make_model(settings["model"]), model, str(self._folder))
         check_run(settings["run"], json.loads(json.dumps(run)), str(self._folder))
         restored = self._read(
             step,
@@ -286,14 +286,14 @@ class Checkpoints:
             opt_state=restored["optimizer"]["state"],
         )
 
-    def restore_network(self, which: str = "latest") -> tuple[CoarSR, dict[str, Any], int]:
+    def restore_network(self, which: str = "latest") -> tuple[Network, int]:
         """A trained network, without its optimiser.
 
         Args:
             which: "latest", or "best" by the PSNR of scenes held out.
 
         Returns:
-            The network, its variables and the step.
+            The network and the step.
 
         Raises:
             ValueError: if `which` is neither, or no checkpoint was scored.
@@ -310,8 +310,8 @@ class Checkpoints:
                 f"no checkpoint in {str(self._folder)!r} was scored on scenes held out: take the "
                 "latest, or train with data.validation"
             )
-        model = network_of(self._read(step, model=ocp.args.JsonRestore())["model"])
+        model = make_model(self._read(step, model=ocp.args.JsonRestore())["model"])
         abstract = state_shapes(model, optax.identity())
         blank = _blank(abstract.variables)
         restored = self._read(step, variables=ocp.args.StandardRestore(blank))
-        return model, jax.device_put(restored["variables"]), step
+        return Network(model, jax.device_put(restored["variables"])), step

@@ -26,10 +26,9 @@ from dualsr_jax.data.patches import PatchSampler
 from dualsr_jax.data.sources import NamedCube, Scenes
 from dualsr_jax.data.test_images import reference_and_lr
 from dualsr_jax.disk import locked, make_writable, replacing
-from dualsr_jax.dualsr import super_resolve
 from dualsr_jax.fine_stage import back_project
 from dualsr_jax.metrics import psnr_db
-from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.models.network import CoarseStage, Model, Network, make_model
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.training import optimizer as optimizers
@@ -51,7 +50,7 @@ _AMOUNTS = ("learning_rate", "epochs", "save_every_epochs")
 _DARK = 0.25  # below it the peak is not that of the data, as 65535 is not that of 12 bits
 
 
-def _check_settings(settings: ConfigDict, model: CoarSR) -> None:
+def _check_settings(settings: ConfigDict, model: Model) -> None:
     """Raises ValueError for what no data are needed to see: they may take long to read."""
     for name in _COUNTS:
         if settings[name] < 1:
@@ -65,7 +64,7 @@ def _check_settings(settings: ConfigDict, model: CoarSR) -> None:
 
 def _learning(
     settings: ConfigDict,
-    model: CoarSR,
+    model: Model,
     optimizer: optax.GradientTransformation,
     axis_name: str | None = None,
 ) -> Learning:
@@ -104,27 +103,24 @@ def _training_images(config: ConfigDict, scenes: Scenes, patch_size: int) -> Ima
 
 
 def _validation_scores(
-    model: CoarSR,
-    variables: dict[str, Any],
-    scenes: list[NamedCube],
-    degradation: Degradation,
-    seed: int,
+    network: Network, scenes: list[NamedCube], degradation: Degradation, seed: int
 ) -> dict[str, float]:
     """Mean PSNR of held-out scenes; of a joint network, also of the half scale and of DualSR."""
     scores: dict[str, list[float]] = collections.defaultdict(list)
+    stage = CoarseStage(network)
 
     def score(name: str, result: jax.Array | np.ndarray, target: jax.Array | np.ndarray) -> None:
         scores[name].append(float(psnr_db(jnp.asarray(result).clip(0, 1), target)))
 
     for scene in scenes:
         hr, lr = reference_and_lr(
-            scene.cube, model.scale, degradation=degradation, name=scene.name, seed=seed
+            scene.cube, network.scale, degradation=degradation, name=scene.name, seed=seed
         )
-        coarse, *half = super_resolve(model, variables, lr)
+        coarse, guide, _ = stage(lr)
         score("validation_psnr_db", coarse, hr)
-        if half:
-            score("validation_half_psnr_db", half[0], imresize(hr, 0.5))
-            fine, _ = back_project(coarse, half[0], ratio=2, iterations=1)
+        if network.model.joint:
+            score("validation_half_psnr_db", guide, imresize(hr, 0.5))
+            fine, _ = back_project(coarse, guide, ratio=stage.ratio)
             score("validation_fine_psnr_db", fine, hr)
     return {name: float(np.mean(values)) for name, values in scores.items()}
 
@@ -167,7 +163,7 @@ def train(config: ConfigDict, workdir: Path) -> int:
 def _train(config: ConfigDict, workdir: Path) -> int:
     settings = config.train
     log_every = settings.log_every_steps
-    model = CoarSR(**config.model)
+    model = make_model(config.model)
     _check_settings(settings, model)
     degradation = Degradation(**config.degradation)
     parts = open_parts(config)
@@ -247,8 +243,10 @@ def _train(config: ConfigDict, workdir: Path) -> int:
                     psnr = None
                     if validation_scenes and not stopped_by:  # who stops it may not wait for them
                         scores = _validation_scores(
-                            model.clone(band_chunk=config.evaluate.band_chunk),
-                            evaluated_variables(state),
+                            Network(
+                                model.clone(band_chunk=config.evaluate.band_chunk),
+                                evaluated_variables(state),
+                            ),
                             validation_scenes,
                             degradation,
                             config.seed,
@@ -296,11 +294,11 @@ def _mean(records: list[_Record], sampler: PatchSampler) -> dict[str, float]:
 
 
 def _summary(
-    model: CoarSR, params: Any, sampler: PatchSampler, first: int, last: int, updates: int
+    model: Model, params: Any, sampler: PatchSampler, first: int, last: int, updates: int
 ) -> str:
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     return (
-        f"CoarSR x{model.scale}: {count:,} parameters; {sampler.num_bands} bands, "
+        f"{type(model).__name__} x{model.scale}: {count:,} parameters; {sampler.num_bands} bands, "
         f"{sampler.samples_per_epoch:,} samples an epoch, {updates} updates a batch; "
         f"steps {first:,} to {last:,} on {parallel.describe_devices()}"
     )

@@ -45,8 +45,8 @@ def restore_dualsr(
         if find_weights(place):
             return DualSR.from_pretrained(place, **how)
         with Checkpoints(Path(place).expanduser(), read_only=True) as checkpoints:
-            model, variables, _ = checkpoints.restore_network(which)
-        return DualSR(model.clone(**how), variables)
+            network, _ = checkpoints.restore_network(which)
+        return DualSR(network.with_settings(**how))
 
     dualsr = restore(weights)
     if half_weights is not None:
@@ -67,8 +67,8 @@ def warm_start(params: Any, weights: str) -> Any:
         FileNotFoundError: if there is no such network.
         ValueError: if the two have no body in common, or a file is damaged.
     """
-    dualsr = restore_dualsr(weights)
-    other, stored = dualsr.model, traverse_util.flatten_dict(dualsr.variables["params"])
+    network = restore_dualsr(weights).coarse
+    other, stored = network.model, traverse_util.flatten_dict(network.variables["params"])
     ours = traverse_util.flatten_dict(params)
     common = {k for k, v in ours.items() if k in stored and stored[k].shape == v.shape}
     missing = sorted({path[0] for path in ours.keys() - common} - {"tail", "half_tail"})

@@ -27,7 +27,7 @@ from jaxtyping import Float
 
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarsr import nbp
-from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.models.network import Model
 from dualsr_jax.ops.augment import augment
 from dualsr_jax.ops.degrade import Degradation, degrade, image_keys
 from dualsr_jax.ops.resize import imresize
@@ -49,7 +49,7 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The variables of the network, for `CoarSR.apply`."""
+        """The variables of the network, for `apply`."""
         statistics = {"batch_stats": self.batch_stats} if self.batch_stats else {}
         return {"params": self.params, **statistics}
 
@@ -82,7 +82,7 @@ def _beginning(variables: Any, optimizer: optax.GradientTransformation) -> Train
 
 
 def create_state(
-    model: CoarSR, optimizer: optax.GradientTransformation, key: jax.Array
+    model: Model, optimizer: optax.GradientTransformation, key: jax.Array
 ) -> TrainState:
     """A new state; every shape in it is independent of the size of images and number of bands."""
     # Run once: what optimising the program would save is less than what it costs.
@@ -90,7 +90,7 @@ def create_state(
     return _beginning(init(key, _EXAMPLE), optimizer)
 
 
-def state_shapes(model: CoarSR, optimizer: optax.GradientTransformation) -> TrainState:
+def state_shapes(model: Model, optimizer: optax.GradientTransformation) -> TrainState:
     """The shapes and types of `create_state`, without computing it."""
     return jax.eval_shape(lambda: _beginning(model.init(jax.random.key(0), _EXAMPLE), optimizer))
 
@@ -141,7 +141,7 @@ class Learning:
             not positive.
     """
 
-    model: CoarSR
+    model: Model
     optimizer: optax.GradientTransformation
     update: str = "band"
     through_time: bool = False

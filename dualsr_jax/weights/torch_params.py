@@ -17,6 +17,7 @@ from flax import traverse_util
 
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.models.layers import UPSAMPLING_STEPS
+from dualsr_jax.models.network import Network
 
 _ORDINALS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
 _BIAS_GAIN_DIRECTION = {"bias": "bias", "g": "weight_g", "v": "weight_v"}
@@ -112,9 +113,7 @@ def _to_theirs(path: tuple[str, ...], array: np.ndarray) -> np.ndarray:
     return array
 
 
-def from_torch(
-    mapping: Mapping[str, Any], neighbours: str = "paper"
-) -> tuple[CoarSR, dict[str, Any]]:
+def from_torch(mapping: Mapping[str, Any], neighbours: str = "paper") -> Network:
     """Reads weights in the published names.
 
     Args:
@@ -124,7 +123,7 @@ def from_torch(
             The released code trains with "released".
 
     Returns:
-        The network, with scale, width, depth and norm inferred, and its variables.
+        The network, with scale, width, depth and norm inferred.
 
     Raises:
         ValueError: naming missing, unexpected or misshapen entries.
@@ -146,7 +145,7 @@ def from_torch(
     flat = {path: _to_ours(path, arrays[name]) for path, name in names.items()}
     variables = traverse_util.unflatten_dict(flat)
     _check_shapes(model, variables)
-    return model, variables
+    return Network(model, variables)
 
 
 def _check_shapes(model: CoarSR, variables: dict[str, Any]) -> None:
@@ -162,7 +161,13 @@ def _check_shapes(model: CoarSR, variables: dict[str, Any]) -> None:
 
 
 def to_torch(model: CoarSR, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Writes variables in the published names and layout, as float32 NumPy arrays."""
+    """Writes variables in the published names and layout, as float32 NumPy arrays.
+
+    Raises:
+        ValueError: if the network is joint, a form that the published code does not have.
+    """
+    if model.joint:
+        raise ValueError("a joint network has no form in the published code: its half_tail is new")
     flat = traverse_util.flatten_dict(dict(variables))
     return {
         name: np.asarray(_to_theirs(path, np.asarray(flat[path], np.float32)))
@@ -170,9 +175,7 @@ def to_torch(model: CoarSR, variables: Mapping[str, Any]) -> dict[str, np.ndarra
     }
 
 
-def load_pth(
-    path: str | os.PathLike[str], neighbours: str = "released"
-) -> tuple[CoarSR, dict[str, Any]]:
+def load_pth(path: str | os.PathLike[str], neighbours: str = "released") -> Network:
     """Reads a `.pth` file of the published code; needs `pip install torch`.
 
     Args:
@@ -180,7 +183,7 @@ def load_pth(
         neighbours: see `from_torch`; "released" here, for that is how such files were trained.
 
     Returns:
-        As `from_torch`.
+        The network, as `from_torch`.
 
     Raises:
         ValueError: if the file holds no weights of the network, or torch is not installed.

@@ -9,9 +9,9 @@ method, `bands`, serves the training step that updates once per band. Source: pa
 coarse stage; the joint form is not in the paper.
 """
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +23,9 @@ from dualsr_jax.models.coarsr import nbp
 from dualsr_jax.models.coarsr.asfm import ASFM
 from dualsr_jax.models.coarsr.fcf import FCF, State
 from dualsr_jax.models.layers import UPSAMPLING_STEPS, Conv, Tail
-from dualsr_jax.ops.resize import imresize
+from dualsr_jax.ops.resize import REACH, imresize
 
 PRECISIONS = ("float32", "bfloat16")
-# What weights do not depend on.
-_FREE_SETTINGS = ("band_chunk", "precision", "parent", "name")
-# What older versions could also be asked for, and the value with which nothing was asked.
-_FORMER_SETTINGS = {"bidirectional": False}
 
 
 class CoarSR(nn.Module):
@@ -65,6 +61,8 @@ class CoarSR(nn.Module):
     band_chunk: int | None = None
     precision: str = "float32"
 
+    min_bands: ClassVar[int] = nbp.MIN_BANDS  # of the cubes it takes
+
     def setup(self) -> None:
         """Checks the attributes and names the layers."""
         if self.scale not in UPSAMPLING_STEPS:
@@ -99,6 +97,27 @@ class CoarSR(nn.Module):
     def scales(self) -> tuple[int, ...]:
         """Scale factors of the results: s, and s/2 if the network is joint."""
         return (self.scale, self.scale // 2) if self.joint else (self.scale,)
+
+    @property
+    def reach(self) -> int:
+        """How many LR pixels away, on every side, a pixel of the results depends on."""
+        body = 2 * self.num_blocks  # two convolutions per block
+        asfm = 2 * body + 2  # intra- and inter-group bodies, mixed unit
+        reach = 1  # of the last convolution, in pixels of the result
+        for step in reversed(UPSAMPLING_STEPS[self.scale]):
+            reach = math.ceil(reach / step) + 1
+        return max(reach + 1 + self.num_asfm * asfm + 1, REACH)
+
+    @property
+    def feature_maps(self) -> float:
+        """Feature maps of one band that XLA holds at a time, counted at LR size.
+
+        Measured with `memory_analysis` on CPUs: with 64 features 28 at scales 2 to 4 and 36 at 8,
+        with 24 features 30 and 52, with 4 features 29 at scale 2, 74 at 4 and 292 at 8. The rest
+        over 30 are maps of the tail, which has 9 per result pixel (`layers.Tail`) whatever the
+        number of features.
+        """
+        return max(30, 18 * self.scale**2 / self.features + self.scale**2 / 4 + 2)
 
     def _features(self, partitioned: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         """What FCF fuses, and the features of the bands alone; both `[K, B, h, w, C]`."""
@@ -224,28 +243,3 @@ class CoarSR(nn.Module):
             jnp.asarray(bicubic) + jnp.moveaxis(residual, 0, -1)
             for bicubic, residual in zip(bicubics, residuals, strict=True)
         )
-
-
-def network_settings(model: CoarSR) -> dict[str, Any]:
-    """The attributes of a network that its weights depend on."""
-    return {
-        field.name: getattr(model, field.name)
-        for field in dataclasses.fields(model)
-        if field.name not in _FREE_SETTINGS
-    }
-
-
-def network_of(settings: Mapping[str, Any]) -> CoarSR:
-    """The network of stored `network_settings`, also of those that older versions stored.
-
-    Raises:
-        ValueError: if they are those of a network that this version does not have.
-    """
-    known = {field.name for field in dataclasses.fields(CoarSR)}
-    for name in settings.keys() - known:
-        if name not in _FORMER_SETTINGS or settings[name] != _FORMER_SETTINGS[name]:
-            raise ValueError(
-                f"these weights are of a network with {name}={settings[name]!r}, which this "
-                "version of dualsr_jax does not have: use the version that wrote them"
-            )
-    return CoarSR(**{name: value for name, value in settings.items() if name in known})

@@ -1,0 +1,171 @@
+"""Networks with their weights: the seam between the methods and everything that uses them.
+
+Contract: a method is a Flax module with an entry in `METHODS`. It has the attributes `scale`,
+`scales` (the scale factors of its results, its own first), `min_bands`, `precision`, `band_chunk`
+and `joint`; the properties `reach` and `feature_maps`; the methods `apply(variables, lr, bicubic)`
+and, for all its scales, `apply(variables, lr, method="at_scales")`. Cubes of `apply` are
+`[B, h, w, L]`. Everything outside `models` and `weights` works with `Network` and `CoarseStage`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, TypeAlias, cast
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from dualsr_jax.ensemble import ensemble, views
+from dualsr_jax.models.coarsr.coarse import PRECISIONS, CoarSR
+
+__all__ = ["METHODS", "PRECISIONS", "CoarseStage", "Model", "Network", "make_model", "settings_of"]
+
+Cube = Float[np.ndarray, "H W L"]
+Enlarged = Float[np.ndarray, "_ _ L"]
+
+Model: TypeAlias = CoarSR
+METHODS: dict[str, type[Model]] = {"CoarSR": CoarSR}
+# Attributes that weights do not depend on.
+_FREE_SETTINGS = ("band_chunk", "precision", "parent", "name")
+# Settings that networks of older versions could have, with the value at which they did nothing.
+_FORMER_SETTINGS = {"bidirectional": False}
+
+
+def make_model(settings: Mapping[str, Any]) -> Model:
+    """Builds the model that settings describe.
+
+    Args:
+        settings: attributes by name, such as those of `settings_of`, also of older versions.
+
+    Raises:
+        ValueError: if they describe a network that this version does not have.
+    """
+    known = {field.name for field in dataclasses.fields(CoarSR)}
+    for name in settings.keys() - known:
+        if name not in _FORMER_SETTINGS or settings[name] != _FORMER_SETTINGS[name]:
+            raise ValueError(
+                f"these weights belong to a network with {name}={settings[name]!r}, which this "
+                "version of dualsr_jax does not have: use the version that wrote them"
+            )
+    return CoarSR(**{name: value for name, value in settings.items() if name in known})
+
+
+def settings_of(model: Model) -> dict[str, Any]:
+    """The attributes of a model that its weights depend on, by name."""
+    return {
+        field.name: getattr(model, field.name)
+        for field in dataclasses.fields(model)
+        if field.name not in _FREE_SETTINGS
+    }
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _at_scales(model: Model, variables: Any, lr: jax.Array) -> tuple[jax.Array, ...]:
+    return cast(tuple[jax.Array, ...], model.apply(variables, lr, method="at_scales"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A model and its weights.
+
+    Attributes:
+        model: the Flax module.
+        variables: its variables, `{"params": ..., "batch_stats": ...}`.
+    """
+
+    model: Model
+    variables: Mapping[str, Any] = dataclasses.field(repr=False)
+
+    @property
+    def scale(self) -> int:
+        """Scale factor s."""
+        return self.model.scale
+
+    def __call__(self, lr: Cube) -> tuple[Enlarged, ...]:
+        """Enlarges one cube by each of the model's `scales`; compiled once per shape.
+
+        Args:
+            lr: `[H, W, L]`, float32, in [0, 1].
+
+        Returns:
+            A cube `[s H, s W, L]` for each scale s, not clipped.
+        """
+        cubes = _at_scales(self.model, self.variables, lr[None])
+        return tuple(np.asarray(cube[0]) for cube in cubes)
+
+    def with_settings(self, **settings: Any) -> "Network":
+        """The same network with another `band_chunk` or `precision`."""
+        return Network(self.model.clone(**settings), self.variables)
+
+
+@dataclasses.dataclass(frozen=True)
+class CoarseStage:
+    """The networks that make the coarse result and the guide of the fine stage.
+
+    The guide is a cube between the LR cube and the result in size: the half-scale result of the
+    network itself if it is joint, the result of `half` if there is one, else the LR cube.
+
+    Attributes:
+        coarse: makes the coarse result.
+        half: a network of half the scale, or None.
+        ensemble: members of the self-ensemble: 1 (no ensemble), 8 or 16, see `ensemble.views`.
+
+    Raises:
+        ValueError: if `half` does not fit to `coarse`, or the ensemble is unknown.
+    """
+
+    coarse: Network
+    half: Network | None = None
+    ensemble: int = 1
+
+    def __post_init__(self) -> None:
+        """Checks that the parts fit together."""
+        views(self.ensemble)
+        if self.half is None:
+            return
+        if self.coarse.model.joint:
+            raise ValueError(
+                "the network is joint: it restores the half scale itself, so that half-scale "
+                "weights do not go with it"
+            )
+        if 2 * self.half.scale != self.coarse.scale:
+            raise ValueError(
+                f"the half-scale network has scale {self.half.scale}, but the network has scale "
+                f"{self.coarse.scale}: half of it is needed"
+            )
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks: one, or two with `half`."""
+        return (self.coarse,) if self.half is None else (self.coarse, self.half)
+
+    @property
+    def scale(self) -> int:
+        """Scale factor s of the result."""
+        return self.coarse.scale
+
+    @property
+    def ratio(self) -> int:
+        """Pixels of the result per pixel of the guide, along a side."""
+        return 2 if self.half is not None or self.coarse.model.joint else self.scale
+
+    def coarse_and_guide(self, lr: Cube) -> tuple[Enlarged, Enlarged]:
+        """The coarse result of one cube, and the guide; without self-ensemble."""
+        coarse, *guide = self.coarse(lr)
+        if self.half is not None:
+            guide = [self.half(lr)[0]]
+        return coarse, guide[0] if guide else lr
+
+    def __call__(self, lr: Cube) -> tuple[Enlarged, Enlarged, Enlarged | None]:
+        """Runs the networks on one cube, with self-ensemble.
+
+        Args:
+            lr: `[H, W, L]`, float32, in [0, 1].
+
+        Returns:
+            The coarse result `[s H, s W, L]`; the guide, `ratio` times smaller; and the standard
+            deviation of the ensemble's coarse results, or None without an ensemble.
+        """
+        (coarse, guide), spread = ensemble(self.coarse_and_guide, lr, self.ensemble)
+        return coarse, guide, spread
