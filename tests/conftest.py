@@ -21,15 +21,12 @@ from jaxtyping import install_import_hook
 
 install_import_hook("dualsr_jax", "typecheck.check")
 
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
+from support.files import ROOT
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -80,10 +77,3 @@ def make_config(folder):
         return c
 
     return make
-
-
-def with_prefix(arrays, prefix):
-    """The entries `prefix/name`, by name."""
-    return {
-        k.removeprefix(prefix + "/"): v for k, v in arrays.items() if k.startswith(prefix + "/")
-    }

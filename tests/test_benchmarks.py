@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from support.files import ROOT
 
 TINY = ("--features=4", "--bands=5", "--repeats=1", "--band_chunk=2")
 

@@ -8,7 +8,7 @@ import zipfile
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT
+from support.files import ROOT
 
 from dualsr_jax.data.sources import normalise
 from dualsr_jax.metrics import psnr_db, ssim

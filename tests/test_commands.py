@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT
-from scenes import random_variables
-from trainings import records, restored
+from support.files import ROOT
+from support.scenes import random_variables
+from support.trainings import records, restored
 
 from dualsr_jax import imresize, restore_dualsr
 from dualsr_jax.data.test_images import low_resolution

@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import with_prefix
+from support.files import with_prefix
 
 from dualsr_jax.fine_stage import back_project
 from dualsr_jax.metrics import sam_deg

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scenes import small_networks, smooth
+from support.scenes import small_networks, smooth
 
 from dualsr_jax.io.cubes import create_cube
 from dualsr_jax.io.metadata import Metadata

@@ -10,7 +10,7 @@ import rasterio
 import scipy.io
 import spectral.io.envi
 import xarray
-from conftest import ROOT
+from support.files import ROOT
 from test_io_formats import UTM, assert_same, everything, random_cube, write
 
 from dualsr_jax.io.cubes import open_cube

@@ -3,7 +3,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from scenes import Memory, small_networks, smooth
+from support.scenes import Memory, small_networks, smooth
 
 from dualsr_jax.large_scene.first_pass import FirstPass
 from dualsr_jax.large_scene.normalisation import plan, read_normalised, scan

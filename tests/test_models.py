@@ -2,10 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import with_prefix
 from flax import traverse_util
 from jax import lax
-from scenes import random_variables
+from support.files import with_prefix
+from support.scenes import random_variables
 
 from dualsr_jax.models import layers
 from dualsr_jax.models.coarsr import nbp

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scenes import Memory, smooth
+from support.scenes import Memory, smooth
 
 from dualsr_jax.large_scene import normalisation
 from dualsr_jax.large_scene.nodata import RADIUS, fill, nodata_of, to_stored

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 import optax
 import pytest
-from conftest import ROOT
-from scenes import SMALL, smooth
+from support.files import ROOT
+from support.scenes import SMALL, smooth
 
 from dualsr_jax.dualsr import tags
 from dualsr_jax.io.cubes import create_cube, open_cube

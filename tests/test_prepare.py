@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import scipy.io
 import tensorflow_datasets as tfds
-from conftest import ROOT
+from support.files import ROOT
 from test_data import write_cave
 
 from dualsr_jax.data.sources import Scenes, open_source

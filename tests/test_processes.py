@@ -11,9 +11,9 @@ import sys
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT
-from image_steps import trained
-from trainings import records, restored, running
+from support.files import ROOT
+from support.image_steps import trained
+from support.trainings import records, restored, running
 
 from dualsr_jax.training import processes
 from dualsr_jax.training.loop import train
@@ -92,7 +92,11 @@ def test_two_processes_under_slurm_equal_one(tmp_path):
     """With one update a step; with one a band, by the command: above."""
     port, flag = free_port(), "--xla_force_host_platform_device_count="
     flags = os.environ["XLA_FLAGS"].replace(f"{flag}2", f"{flag}1")
-    command = [sys.executable, str(ROOT / "tests" / "image_steps.py"), str(tmp_path / "two.npz")]
+    command = [
+        sys.executable,
+        str(ROOT / "tests" / "support" / "image_steps.py"),
+        str(tmp_path / "two.npz"),
+    ]
     with contextlib.ExitStack() as stack:
         runs = []
         for process in (0, 1):

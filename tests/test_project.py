@@ -7,8 +7,8 @@ import re
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT
 from ml_collections import ConfigDict
+from support.files import ROOT
 
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.ops.degrade import Degradation

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from trainings import records, restored, running, steps_saved, wait_until
+from support.trainings import records, restored, running, steps_saved, wait_until
 
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.training.checkpoint import Checkpoints

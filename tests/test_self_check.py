@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from support.files import ROOT
 from test_cave import DATA, SCENES, read
 from test_project import load
 

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from conftest import ROOT
+from support.files import ROOT
 
 from dualsr_jax.data import split as module
 from dualsr_jax.data.split import Selection, divide, published_splits

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import with_prefix
+from support.files import with_prefix
 
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.ops.augment import augment

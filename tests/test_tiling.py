@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scenes import random_variables
+from support.scenes import random_variables
 
 from dualsr_jax.large_scene.tiling import check_window, choose_window, halo, tiles
 from dualsr_jax.models.coarsr.coarse import CoarSR

@@ -1,7 +1,7 @@
 import jax
 import numpy as np
 import pytest
-from conftest import with_prefix
+from support.files import with_prefix
 
 from dualsr_jax.convert import convert
 from dualsr_jax.models.coarsr.coarse import CoarSR

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from conftest import ROOT
+from support.files import ROOT
 
 from dualsr_jax.training.checkpoint import Checkpoints
 
