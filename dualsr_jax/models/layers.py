@@ -34,9 +34,11 @@ class WeightNorm(nn.Module):
 
     Attributes:
         shape: kernel shape, `[..., C_in, C_out]`.
+        gain: factor on the initial gains and biases.
     """
 
     shape: tuple[int, ...]
+    gain: float = 1.0
 
     @nn.compact
     def __call__(self) -> tuple[jax.Array, jax.Array]:
@@ -47,8 +49,8 @@ class WeightNorm(nn.Module):
             return jnp.sqrt(jnp.square(v).sum(tuple(range(v.ndim - 1))))
 
         v = self.param("v", init, self.shape)
-        g = self.param("g", lambda _: norm(v))
-        bias = self.param("bias", init, self.shape[-1:])
+        g = self.param("g", lambda _: self.gain * norm(v))
+        bias = self.param("bias", lambda *how: self.gain * init(*how), self.shape[-1:])
         return v * (g / norm(v)).reshape((1,) * (v.ndim - 1) + (-1,)), bias
 
 
@@ -184,14 +186,16 @@ class ConvWeights(nn.Module):
 
     Attributes:
         shape: kernel shape, `[kh, kw, C_in, C_out]`.
+        gain: factor on the initial gains and biases.
     """
 
     shape: tuple[int, ...]
+    gain: float = 1.0
 
     @nn.compact
     def __call__(self) -> tuple[jax.Array, jax.Array]:
         """Returns the effective kernel, of `shape`, and the bias `[C_out]`."""
-        return WeightNorm(self.shape, name="wn")()
+        return WeightNorm(self.shape, self.gain, name="wn")()
 
 
 class Tail(nn.Module):
@@ -205,10 +209,12 @@ class Tail(nn.Module):
     Attributes:
         scale: a key of `UPSAMPLING_STEPS`.
         dtype: of the convolutions.
+        gain: factor on the initial gains and biases of the last convolution.
     """
 
     scale: int
     dtype: str = "float32"
+    gain: float = 1.0
 
     @nn.compact
     def __call__(self, x: Features) -> Float[jax.Array, "N sH sW"]:
@@ -220,7 +226,7 @@ class Tail(nn.Module):
             x = pixel_shuffle(x, step)
         shape = (3, 3, features, features * r**2)
         kernel, bias = ConvWeights(shape, name=f"up_{len(steps)}")()
-        taps, shift = ConvWeights((3, 3, features, 1), name="out")()
+        taps, shift = ConvWeights((3, 3, features, 1), self.gain, name="out")()
 
         def through_taps(a: jax.Array) -> jax.Array:
             # [..., C r r] -> [..., 9 r r]
