@@ -25,7 +25,7 @@ import optax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from dualsr_jax.models.network import Model, Network, make_model, settings_of
+from dualsr_jax.models.network import Model, Network, make_model, method_of, settings_of
 from dualsr_jax.training import processes
 from dualsr_jax.training.optimizer import averaged_params
 from dualsr_jax.training.step import TrainState, state_shapes
@@ -46,7 +46,9 @@ def check_model(stored: Model, wanted: Model, place: str) -> None:
         wanted: of the config.
         place: of the checkpoint, for the error.
     """
-    has, wants = settings_of(stored), settings_of(wanted)
+    has, wants = ({"method": method_of(m), **settings_of(m)} for m in (stored, wanted))
+    if has["method"] != wants["method"]:  # other methods have other settings
+        wants = {"method": wants["method"]}
     differing = ", ".join(
         f"{name}={has[name]!r}, not {wants[name]!r}" for name in wants if has[name] != wants[name]
     )
