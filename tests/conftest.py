@@ -61,19 +61,20 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def make_config(folder):
-    from test_project import load  # not before the hook above
+    """Makes configs of tiny runs; `changes` name fields as `train__batch_size`."""
+    from dualsr_jax import recipe  # not before the hook above
 
     def make(scale="2", epochs=0.4, **changes):
-        c = load(ROOT / "configs" / "cave.py").get_config(scale)
+        c = recipe.defaults()
+        c.model.scale = int(scale)
         c.model.features, c.model.num_asfm, c.model.num_blocks = 4, 1, 1
+        c.data.name = "cave"
         c.data.path, c.data.split = str(folder), str(folder / "split.txt")
-        c.train.update_from_flattened_dict({"epochs": epochs, "batch_size": 2, "lr_patch": 4})
-        c.train.update_from_flattened_dict({"patches_per_image": 2, "resize_scales": (1.0,)})
-        c.train.save_every_epochs = 0.2
-        c.train.log_every_steps = 1
+        c.train.epochs, c.train.batch_size, c.train.lr_patch = epochs, 2, 4
+        c.train.patches_per_image, c.train.resize_scales = 2, (1.0,)
+        c.train.save_every_epochs, c.train.log_every_steps = 0.2, 1
         c.evaluate.bands = (1, 6)
-        for name, value in changes.items():
-            c.update_from_flattened_dict({name.replace("__", "."): value})
+        c.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
         return c
 
     return make

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import itertools
 import re
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 from support.files import ROOT
 
+from dualsr_jax import recipe
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.protocols import PROTOCOLS
@@ -214,13 +216,24 @@ def test_configs_refuse_other_scales(name, argument):
         load(ROOT / "configs" / f"{name}.py").get_config(argument)
 
 
-def flatten(config, prefix=""):
+def fields(config, prefix=""):
     for name, value in config.items():
-        yield from flatten(value, f"{name}.") if isinstance(value, ConfigDict) else [prefix + name]
+        yield from fields(value, f"{name}.") if isinstance(value, ConfigDict) else [prefix + name]
 
 
-def test_configs_share_their_fields():
-    fields = {
-        path.stem: set(flatten(load(path).get_config())) for path in (ROOT / "configs").glob("*.py")
-    }
-    assert len({frozenset(f) for f in fields.values()}) == 1, fields
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
+def test_configs_set_the_fields_of_the_recipe_and_no_others(path):
+    config = load(path).get_config()
+    assert list(fields(config)) == list(fields(recipe.defaults()))
+    assert ast.get_docstring(ast.parse(path.read_text())).count(f"configs/{path.name}") >= 1
+
+
+def test_every_field_of_the_recipe_has_a_comment():
+    lines = (ROOT / "dualsr_jax" / "recipe.py").read_text().splitlines()
+    settings = [
+        (before, line)
+        for before, line in itertools.pairwise(lines)
+        if re.match(r"    c\.\w+ = (?!_)", line)
+    ]
+    assert len(settings) == len(list(fields(recipe.defaults())))
+    assert not [line for before, line in settings if "  # " not in line and "    # " not in before]
