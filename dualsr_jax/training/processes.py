@@ -7,6 +7,7 @@ others, which notice and end as well. Devices are the business of `parallel`.
 import atexit
 import contextlib
 import os
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -85,6 +86,14 @@ def _check(coordinator: str | None, num_processes: int | None, process_id: int |
             f"--process_id={process_id} is not one of --num_processes={num_processes}: they count "
             f"from 0 to {num_processes - 1}"
         )
+    if process_id == 0:
+        try:  # JAX may crash if it cannot listen
+            socket.create_server(("", int(port))).close()
+        except OSError as error:
+            raise OSError(
+                f"process 0 cannot listen at port {port} ({error.strerror}): choose another port "
+                "in --coordinator"
+            ) from error
 
 
 def _initialize(
@@ -105,10 +114,7 @@ def _initialize(
             "mpirun, or on a TPU pod; or give --coordinator, --num_processes, --process_id"
         ) from error
     except jax.errors.JaxRuntimeError as error:
-        raise OSError(
-            f"process 0 cannot listen at {coordinator or 'the address that was found'} ({error}): "
-            "choose another port in --coordinator"
-        ) from error
+        raise OSError(f"JAX could not join the processes: {error}") from error
 
 
 @contextlib.contextmanager
