@@ -122,7 +122,7 @@ def plan(config: ConfigDict) -> Plan:
         ValueError: for bad settings or data.
         FileNotFoundError: if the data are not where the config says.
     """
-    settings, model = config.train, make_model(config.model)
+    settings, model = config.train, make_model(dict(config.model))
     degradation = Degradation(**config.degradation)
     _check_settings(settings, model)
     parts = open_parts(config)
