@@ -42,7 +42,7 @@ def make_model(settings: Mapping[str, Any]) -> Model:
         ValueError: if they describe a network that this version does not have.
     """
     known = {field.name for field in dataclasses.fields(CoarSR)}
-    for name in settings.keys() - known:
+    for name in set(settings) - known:
         if name not in _FORMER_SETTINGS or settings[name] != _FORMER_SETTINGS[name]:
             raise ValueError(
                 f"these weights belong to a network with {name}={settings[name]!r}, which this "
