@@ -2,15 +2,16 @@
 
 Contract: `make_train_step(...)` returns `step(state, batch) -> (state, metrics)`, without devices
 or jit; with `axis_name`, gradients, BatchNorm statistics and metrics are averaged over that axis. A
-batch is `{"hr": [B, S, S, L], "variant": [B], "sample": [B]}`; integers count as fractions of their
-type's largest value. Everything else (variants, LR and bicubic images, blur and noise by the number
-of the sample) is made inside the step. Metrics are scalars: loss, psnr_db (of results clipped to
-[0, 1], each band before its own update), learning_rate, and half_psnr_db for a joint network.
+batch is `{"hr": [B, S, S, L], "variant": [B], "sample": [B]}`; integers are divided by the largest
+value of their type. The step makes everything else: variants, LR and bicubic images, and blur and
+noise, which the number of the sample decides. Metrics are scalars: loss, psnr_db (of results
+clipped to [0, 1], each band before its own update), learning_rate, and half_psnr_db for a joint
+network.
 
 The loss is L1; that of a joint network adds the L1 of the cube at half the scale, whose target is
 the HR patch reduced by 2 (MATLAB bicubic). There are two ways to update:
 - "band", as published: for each band in order one forward pass, one backward pass and one optimiser
-  step, with the FCF state carried on detached. L updates per batch.
+  update; the FCF state is carried to the next band without gradient. L updates per batch.
 - "image": one update per batch, with the loss averaged over the bands.
 """
 
@@ -40,7 +41,7 @@ Results = tuple[Float[jax.Array, "B _ _ L"], ...]  # one cube for each of the ne
 
 @struct.dataclass
 class TrainState:
-    """What training carries on: batches seen, variables and the optimiser's state."""
+    """What a step changes: number of steps made, variables and the optimiser's state."""
 
     step: Any  # int32 scalar
     params: Any
@@ -84,7 +85,7 @@ def _beginning(variables: Any, optimizer: optax.GradientTransformation) -> Train
 def create_state(
     model: Model, optimizer: optax.GradientTransformation, key: jax.Array
 ) -> TrainState:
-    """A new state; every shape in it is independent of the size of images and number of bands."""
+    """A new state; its shapes do not depend on the size of images or the number of bands."""
     # Run once: what optimising the program would save is less than what it costs.
     init = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 1})
     return _beginning(init(key, _EXAMPLE), optimizer)
@@ -101,10 +102,10 @@ def make_images(
     """Makes the images of a batch.
 
     Args:
-        batch: see the module.
-        scales: of the network; the first is that of the LR images.
+        batch: as in the module's contract.
+        scales: scale factors of the network's results; the first is that of the LR images.
         degradation: what makes LR images of HR images.
-        seed: of random blur and noise.
+        seed: seed of random blur and noise.
     """
     hr = jnp.asarray(batch["hr"])
     if jnp.issubdtype(hr.dtype, jnp.integer):
@@ -131,10 +132,10 @@ class Learning:
     Attributes:
         model: the network.
         optimizer: an optax transformation.
-        update: "band" or "image".
+        update: "band" or "image", as described above.
         through_time: whether gradients flow through the FCF state; needs update "image".
         half_weight: weight of the half-scale term in the loss of a joint network.
-        axis_name: mapped axis to average over.
+        axis_name: mapped axis to average over; None: without.
 
     Raises:
         ValueError: if `update` is unknown or does not go with `through_time`, or `half_weight` is
@@ -154,14 +155,14 @@ class Learning:
             raise ValueError(f"unknown update {self.update!r}: expected one of {UPDATES}")
         if self.through_time and self.update == "band":
             raise ValueError(
-                "through_time=True needs update='image': with an update every band, the earlier "
-                "bands' features come from parameters that no longer exist"
+                "through_time=True needs update='image': with an update per band, the features of "
+                "earlier bands come from parameters that no longer exist"
             )
         if not self.half_weight > 0:
             raise ValueError(f"train.half_weight={self.half_weight} must be more than 0")
 
     def __call__(self, state: TrainState, images: Images) -> tuple[TrainState, jax.Array, Results]:
-        """Learns from the images; the loss is that of each band."""
+        """Learns from the images; returns the new state, the loss per band and the results."""
         return (self._at_once if self.through_time else self._in_chunks)(state, images)
 
     def _mean(self, tree: Any) -> Any:
@@ -170,7 +171,7 @@ class Learning:
     def _loss(
         self, results: tuple[jax.Array, ...], targets: tuple[jax.Array, ...], axes: tuple[int, ...]
     ) -> jax.Array:
-        """L1 of each band: the mean over `axes`, added up over the scales."""
+        """L1 per band: the mean over `axes`, added up over the scales."""
         first, *half = (
             jnp.abs(result - target).mean(axes)
             for result, target in zip(results, targets, strict=True)
@@ -186,7 +187,7 @@ class Learning:
         )
 
     def _apply(self, params: Any, state: TrainState, *args: Any, **how: Any) -> tuple[Any, Any]:
-        """The network in training, and its new BatchNorm statistics."""
+        """Results of the network in training mode, and its new BatchNorm statistics."""
         variables = {"params": params, "batch_stats": state.batch_stats}
         found, new = self.model.apply(variables, *args, train=True, mutable=["batch_stats"], **how)
         return found, new.get("batch_stats", {})
@@ -214,8 +215,8 @@ class Learning:
     ) -> tuple[TrainState, jax.Array, Results]:
         """An update per band, or one with the gradients of chunks of bands added up.
 
-        No gradient flows between bands, so that each chunk's backward pass can follow its own
-        forward pass, and the features of one chunk are all that is ever kept.
+        No gradient flows between bands, so that the backward pass of a chunk can follow its forward
+        pass, and only the features of one chunk are kept at a time.
         """
         per_band, num_bands = self.update == "band", images.lr.shape[-1]
         index = nbp.chunks(num_bands, 1 if per_band else self.model.band_chunk)
@@ -274,9 +275,9 @@ def make_train_step(
 
     Args:
         learning: what the step does with its images.
-        schedule: learning rate by the number of updates made, for the log.
+        schedule: learning rate by the number of updates made, for the metrics.
         degradation: what makes LR images of HR images.
-        seed: of random degradation.
+        seed: seed of random degradation.
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
