@@ -53,15 +53,12 @@ def load_builder(name: str) -> type["CubeSetBuilder"]:
 
 
 def prepare(name: str, source: Path | None, data_dir: Path) -> Path:
-    """Prepares a data set.
+    """Prepares a data set of `datasets/`; returns the folder of the prepared one.
 
     Args:
         name: name of a folder in `datasets/`.
         source: folder of the data as distributed; None: packaged or downloaded.
         data_dir: folder of prepared data sets.
-
-    Returns:
-        The folder of the prepared data set.
 
     Raises:
         ValueError: if the data set is unknown, or the source or download is another, incomplete or

@@ -42,10 +42,10 @@ class Images:
         least_size: int = 1,
         memory_gb: float = 8.0,
     ) -> None:
-        """Reads and resizes the scenes.
+        """Reads and resizes the scenes, one at a time.
 
         Args:
-            scenes: read one at a time.
+            scenes: named cubes.
             resize_scales: each scene is held at each of these sizes.
             least_size: height and width of a patch in pixels.
             memory_gb: how much to hold in memory, in GB of 1e9 bytes.

@@ -126,12 +126,7 @@ def peak_value(cube: Cube, peak: float | str | None) -> float:
 
 
 def normalise(cube: Cube, peak: float | str | None, name: str) -> Float[np.ndarray, "H W L"]:
-    """Scales stored values to [0, 1].
-
-    Args:
-        cube: as stored.
-        peak: as `peak_value` takes it.
-        name: name of the scene, for errors.
+    """Scales stored values to [0, 1]; `peak` is as in `peak_value`, the name is for errors.
 
     Raises:
         ValueError: if a pixel is NaN, infinite or outside [0, 1], or there are too few bands.
@@ -194,7 +189,7 @@ class Scenes:
             whole = selection.rows == selection.columns == slice(None)
             label = name if whole else selection.text
             scene = NamedCube(label, normalise(cube, peak_value(stored, self.peak), label))
-            first = scene if first is None else first
+            first = first or scene
             if scene.cube.shape[-1] != first.cube.shape[-1]:
                 raise ValueError(
                     f"{scene.name} has {scene.cube.shape[-1]} bands, {first.name} has "

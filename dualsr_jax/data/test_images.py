@@ -35,7 +35,7 @@ def low_resolution(
         hr: the reference.
         scale: scale factor.
         degradation: by default that of the protocols, MATLAB bicubic.
-        name: name of the image.
+        name: name of the image, which with the seed decides what is drawn.
         seed: seed of random degradation.
 
     Raises:

@@ -139,12 +139,7 @@ class CubeSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "Initial release."}
 
     def __init__(self, *, source: Path | None = None, **settings: Any) -> None:
-        """Makes a builder.
-
-        Args:
-            source: folder of the data as distributed; None: packaged or downloaded.
-            **settings: arguments of TFDS, such as `data_dir`.
-        """
+        """Makes a builder; without a `source` folder the data are packaged or downloaded."""
         self._source = source
         super().__init__(**settings)
 

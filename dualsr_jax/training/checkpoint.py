@@ -13,6 +13,7 @@ call the same methods together; process 0 writes.
 import dataclasses
 import json
 import math
+import operator
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -40,13 +41,7 @@ class UnreadableError(ValueError):
 
 
 def check_model(stored: Model, wanted: Model, place: str) -> None:
-    """Raises ValueError if a stored network is not the one that a config describes.
-
-    Args:
-        stored: the network of the checkpoint.
-        wanted: the network of the config.
-        place: where the checkpoint is, for the error.
-    """
+    """Raises ValueError if the network stored at a place is not the one that a config describes."""
     has, wants = settings_of(stored), settings_of(wanted)
     differing = ", ".join(
         f"{name}={has[name]!r}, not {wants[name]!r}" for name in wants if has[name] != wants[name]
@@ -59,13 +54,7 @@ def check_model(stored: Model, wanted: Model, place: str) -> None:
 
 
 def check_run(stored: Mapping[str, Any], wanted: Mapping[str, Any], place: str) -> None:
-    """Raises ValueError if a stored run had other settings than the one that resumes it.
-
-    Args:
-        stored: settings in the checkpoint, by name; also of older versions.
-        wanted: settings of the run.
-        place: where the checkpoint is, for the error.
-    """
+    """Raises ValueError if the run stored at a place had other settings than the new one."""
     former = _FORMER_SETTINGS.items()
     stored = {name: value for name, value in stored.items() if (name, value) not in former}
     names = [name for name in {**stored, **wanted} if stored.get(name) != wanted.get(name)]
@@ -87,10 +76,6 @@ def evaluated_variables(state: TrainState) -> dict[str, Any]:
 def _blank(tree: Any) -> Any:
     """Arrays on the host to restore into: every process has them, whatever its devices."""
     return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree)
-
-
-def _rank(metrics: Mapping[str, float]) -> float:
-    return metrics[_METRIC]
 
 
 def _metrics_file(folder: Path, step: int) -> Path:
@@ -135,19 +120,18 @@ class Checkpoints:
                 f"python -m dualsr_jax.train --config ... --workdir {workdir}"
             )
         broken = _steps_without_metrics(self._folder)
-        if read_only:
+        self._unranked = broken if read_only else []
+        for step in self._unranked:
             # Orbax opens a folder in which metrics are missing, as while a running training deletes
             # an old checkpoint, but not one in which they are damaged.
-            damaged = [step for step in broken if _metrics_file(self._folder, step).exists()]
-            if damaged:
+            if _metrics_file(self._folder, step).exists():
                 raise ValueError(
-                    f"checkpoint {damaged[0]} in {str(self._folder)!r} cannot be read: resume the "
+                    f"checkpoint {step} in {str(self._folder)!r} cannot be read: resume the "
                     "training, which sets it aside, or move it away"
                 )
-        else:
+        if not read_only:
             self._set_aside(broken)
-        self._unranked = broken if read_only else []
-        policies = checkpoint_managers
+        policies, rank = checkpoint_managers, operator.itemgetter(_METRIC)
         self._manager = ocp.CheckpointManager(
             self._folder,
             # Orbax's own read_only only refuses to save, and warns at each reading.
@@ -155,9 +139,9 @@ class Checkpoints:
                 create=not read_only,
                 enable_async_checkpointing=False,
                 cleanup_tmp_directories=not read_only,
-                best_fn=_rank,
+                best_fn=rank,
                 preservation_policy=policies.AnyPreservationPolicy(
-                    [policies.LatestN(3), policies.BestN(get_metric_fn=_rank, n=1)]
+                    [policies.LatestN(3), policies.BestN(get_metric_fn=rank, n=1)]
                 ),
             ),
         )
@@ -187,7 +171,7 @@ class Checkpoints:
         Args:
             state: the same on all processes.
             model: the network.
-            run: settings that must not change when the run is resumed, for JSON.
+            run: what must not change when the run is resumed; values of JSON.
             psnr_db: PSNR of held-out scenes, which ranks the checkpoint; None: never the best.
 
         Raises:
@@ -207,11 +191,8 @@ class Checkpoints:
             run=ocp.args.JsonSave(run),
         )
         try:
-            self._manager.save(
-                int(state.step),
-                args=items,
-                metrics={_METRIC: -math.inf if psnr_db is None else psnr_db},
-            )
+            metrics = {_METRIC: -math.inf if psnr_db is None else psnr_db}
+            self._manager.save(int(state.step), args=items, metrics=metrics)
         except (ValueError, OSError) as error:
             raise OSError(
                 f"a checkpoint could not be saved in {str(self._folder)!r} ({_reason(error)}): "
@@ -236,15 +217,12 @@ class Checkpoints:
         processes.wait_for_all("checkpoints set aside")
 
     def restore(self, state: TrainState, model: Model, run: Mapping[str, Any]) -> TrainState:
-        """Restores the newest checkpoint that can be read.
+        """Restores the newest checkpoint that can be read, as arrays on the host.
 
         Args:
             state: a new state; it gives the shapes, and is returned if there are no checkpoints.
             model: the network.
             run: as given to `save`.
-
-        Returns:
-            The state, as arrays on the host.
 
         Raises:
             ValueError: if the checkpoint is of another network or run, naming what differs, or if
@@ -273,12 +251,11 @@ class Checkpoints:
         settings = self._read(step, model=ocp.args.JsonRestore(), run=ocp.args.JsonRestore())
         check_model(make_model(settings["model"]), model, str(self._folder))
         check_run(settings["run"], json.loads(json.dumps(run)), str(self._folder))
+        optimizer = {"params": state.params, "state": state.opt_state}
         restored = self._read(
             step,
             variables=ocp.args.StandardRestore(_blank(state.variables)),
-            optimizer=ocp.args.StandardRestore(
-                _blank({"params": state.params, "state": state.opt_state})
-            ),
+            optimizer=ocp.args.StandardRestore(_blank(optimizer)),
         )
         return dataclasses.replace(
             state,
@@ -289,13 +266,10 @@ class Checkpoints:
         )
 
     def restore_network(self, which: str = "latest") -> tuple[Network, int]:
-        """A trained network, without its optimiser.
+        """A trained network, and its step.
 
         Args:
             which: "latest", or "best" by the PSNR of held-out scenes.
-
-        Returns:
-            The network and the step.
 
         Raises:
             ValueError: if `which` is unknown, or "best" and no checkpoint was scored.
@@ -307,13 +281,12 @@ class Checkpoints:
             print(f"warning: checkpoint {steps} has no PSNR: the best is one of the others")
         manager = self._manager
         step = manager.best_step() if which == "best" else manager.latest_step()
-        if which == "best" and not math.isfinite(_rank(manager.metrics(step))):
+        if which == "best" and not math.isfinite(manager.metrics(step)[_METRIC]):
             raise ValueError(
                 f"no checkpoint in {str(self._folder)!r} was scored on scenes held out: take the "
                 "latest, or train with data.validation"
             )
         model = make_model(self._read(step, model=ocp.args.JsonRestore())["model"])
-        abstract = state_shapes(model, optax.identity())
-        blank = _blank(abstract.variables)
+        blank = _blank(state_shapes(model, optax.identity()).variables)
         restored = self._read(step, variables=ocp.args.StandardRestore(blank))
         return Network(model, jax.device_put(restored["variables"])), step

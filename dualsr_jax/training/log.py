@@ -22,12 +22,13 @@ from tqdm import tqdm
 
 from dualsr_jax.disk import replacing
 
+# On the bar.
+_SHOWN = {"loss": "loss={:.4f}", "psnr_db": "PSNR={:.2f}", "samples_per_s": "samples/s={:.1f}"}
+
 
 class _Dispatch(NamedTuple):
-    """What the steps of a dispatch leave behind: metrics, still on the device, and samples."""
-
-    before: int  # steps made before them
-    metrics: Mapping[str, jax.Array]
+    before: int  # steps made before
+    metrics: Mapping[str, jax.Array]  # still on the device
     samples: Sequence[np.ndarray]
 
 
@@ -35,12 +36,7 @@ class StepMetrics:
     """The metrics of the steps since the last record."""
 
     def __init__(self, batch_size: int, scene_name: Callable[[int], str]) -> None:
-        """Begins.
-
-        Args:
-            batch_size: samples per step, over all processes.
-            scene_name: gives the name of a sample's scene, for errors.
-        """
+        """Starts the clock; `scene_name` gives the name of a sample's scene, for errors."""
         self._batch_size, self._scene_name = batch_size, scene_name
         self.clear()
 
@@ -56,13 +52,7 @@ class StepMetrics:
     def add(
         self, before: int, metrics: Mapping[str, jax.Array], samples: Sequence[np.ndarray]
     ) -> None:
-        """Adds the steps of a dispatch.
-
-        Args:
-            before: steps made before them.
-            metrics: scalars by name, stacked over the steps.
-            samples: numbers of the samples of each step.
-        """
+        """Adds the steps of a dispatch: metrics stacked over steps, sample numbers of each."""
         self._dispatches.append(_Dispatch(before, metrics, samples))
 
     def mean(self) -> dict[str, float]:
@@ -75,7 +65,13 @@ class StepMetrics:
         for dispatch, metrics in zip(self._dispatches, fetched, strict=True):
             for number, loss in enumerate(metrics["loss"]):
                 if not math.isfinite(loss):
-                    raise self._not_finite(loss, dispatch, number)
+                    samples = dispatch.samples[number]
+                    scenes = sorted({self._scene_name(int(sample)) for sample in samples})
+                    raise FloatingPointError(
+                        f"the loss is {loss} at step {dispatch.before + number + 1}, in a batch of "
+                        f"{', '.join(scenes)}: lower train.learning_rate. The last checkpoint is "
+                        "kept; if it leads here again, move it away: the one before it is kept too"
+                    )
         values = {
             name: float(np.concatenate([metrics[name] for metrics in fetched]).mean())
             for name in fetched[0]
@@ -83,14 +79,6 @@ class StepMetrics:
         steps = sum(len(dispatch.samples) for dispatch in self._dispatches)
         elapsed_s = time.perf_counter() - self._started
         return {**values, "samples_per_s": steps * self._batch_size / elapsed_s}
-
-    def _not_finite(self, loss: float, dispatch: _Dispatch, number: int) -> FloatingPointError:
-        scenes = sorted({self._scene_name(int(sample)) for sample in dispatch.samples[number]})
-        return FloatingPointError(
-            f"the loss is {loss} at step {dispatch.before + number + 1}, in a batch of "
-            f"{', '.join(scenes)}: lower train.learning_rate. The last checkpoint is kept; "
-            "if it leads here again, move it away: the one before it is kept too"
-        )
 
 
 def _lines_until(path: Path, last_step: int) -> list[bytes]:
@@ -114,14 +102,7 @@ class TrainingLog:
     def __init__(
         self, workdir: Path, *, first_step: int, last_step: int, silent: bool = False
     ) -> None:
-        """Opens the records.
-
-        Args:
-            workdir: an existing folder.
-            first_step: steps made before, 0 for a new run.
-            last_step: steps after which the run ends.
-            silent: whether to write nothing.
-        """
+        """Opens the records of a run from one step to another; if `silent`, nothing is written."""
         path = Path(os.devnull) if silent else workdir / "metrics.jsonl"
         if path.is_file():
             kept = _lines_until(path, first_step)
@@ -134,14 +115,8 @@ class TrainingLog:
             max_queue=0,  # unlimited: on a full disk its thread ends, and nobody may wait for it
             write_to_disk=not silent,
         )
-        self._bar = tqdm(
-            total=last_step,
-            initial=first_step,
-            unit="step",
-            dynamic_ncols=True,
-            smoothing=0.05,
-            disable=silent,
-        )
+        how = {"unit": "step", "dynamic_ncols": True, "smoothing": 0.05, "disable": silent}
+        self._bar = tqdm(total=last_step, initial=first_step, **how)
 
     def __enter__(self) -> "TrainingLog":
         return self
@@ -157,14 +132,10 @@ class TrainingLog:
         self._bar.update(steps)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds a record of scalars.
-
-        Args:
-            step: steps made so far.
-            values: by name; `loss`, `psnr_db` and `samples_per_s` also show on the bar.
+        """Adds a record of scalars; `loss`, `psnr_db` and `samples_per_s` also show on the bar.
 
         Raises:
-            OSError: if there is no room for it.
+            OSError: if the disk is full.
         """
         try:
             self._lines.write(json.dumps({"step": step, **values}) + "\n")
@@ -176,14 +147,6 @@ class TrainingLog:
             ) from error
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
-        shown = {
-            label: f"{values[name]:{form}}"
-            for label, name, form in (
-                ("loss", "loss", ".4f"),
-                ("PSNR", "psnr_db", ".2f"),
-                ("samples/s", "samples_per_s", ".1f"),
-            )
-            if name in values
-        }
+        shown = [form.format(values[name]) for name, form in _SHOWN.items() if name in values]
         if shown:
-            self._bar.set_postfix(shown)
+            self._bar.set_postfix_str(", ".join(shown))

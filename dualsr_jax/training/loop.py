@@ -53,27 +53,16 @@ _DARK = 0.25  # below it the peak is not that of the data, as 65535 is not that 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A run that can begin: its settings are checked, its images are read.
-
-    Attributes:
-        config: what it was made from.
-        learning: network, optimiser and loss.
-        schedule: learning rate by the number of updates.
-        degradation: what makes LR images of HR images.
-        sampler: draws the batches.
-        validation: scenes held out of training.
-        last_step: steps after which the run ends.
-        save_every: steps between checkpoints, a multiple of those of a dispatch.
-    """
+    """A run that can begin: its settings are checked, its images are read."""
 
     config: ConfigDict
     learning: Learning
-    schedule: optax.Schedule
+    schedule: optax.Schedule  # learning rate by the number of updates
     degradation: Degradation
     sampler: PatchSampler
-    validation: tuple[NamedCube, ...]
+    validation: tuple[NamedCube, ...]  # scenes held out of training
     last_step: int
-    save_every: int
+    save_every: int  # steps between checkpoints, a multiple of those of a dispatch
 
     @property
     def model(self) -> Model:
@@ -88,7 +77,8 @@ class Plan:
             "peak": peak_of(config),
             "update_every": config.train.update_every,
             "through_time": config.train.through_time,
-            **{name: config.train[name] for name in ("clip_norm", "ema_decay")},
+            "clip_norm": config.train.clip_norm,
+            "ema_decay": config.train.ema_decay,
             "precision": config.model.precision,
             **({"half_weight": config.train.half_weight} if config.model.joint else {}),
             **{f"degradation.{name}": value for name, value in config.degradation.items()},
@@ -128,14 +118,12 @@ def plan(config: ConfigDict) -> Plan:
     parts = open_parts(config)
     validation = tuple(parts["validation"])
     patch_size = settings.lr_patch * model.scale
+    names = ("batch_size", "patches_per_image", "fixed_patches", "window_bands")
     sampler = PatchSampler(
         _training_images(config, parts["train"], patch_size),
         patch_size=patch_size,
-        batch_size=settings.batch_size,
-        patches_per_image=settings.patches_per_image,
-        fixed_patches=settings.fixed_patches,
-        window_bands=settings.window_bands,
         seed=config.seed,
+        **{name: settings[name] for name in names},
     )
     # The one place where durations become steps.
     steps_per_epoch, at_once = sampler.steps_per_epoch, settings.steps_per_dispatch
@@ -250,10 +238,7 @@ def _first_state(plan: Plan, checkpoints: Checkpoints) -> TrainState:
 def _make_steps(
     plan: Plan, state: TrainState, checkpoints: Checkpoints, log: TrainingLog, signals: StopSignals
 ) -> tuple[int, int]:
-    """Makes the steps; returns the last one and the signal that stopped them, 0 if it was not one.
-
-    Metrics stay on the device until they are logged.
-    """
+    """Makes the steps; returns the last one, and the signal that stopped them or 0."""
     settings, fixed_settings = plan.config.train, plan.fixed_settings()
     at_once, log_every = settings.steps_per_dispatch, settings.log_every_steps
     step_fn = parallel.data_parallel(
@@ -299,13 +284,8 @@ def _validation_scores(plan: Plan, state: TrainState) -> dict[str, float]:
         scores[name].append(float(psnr_db(jnp.asarray(result).clip(0, 1), target)))
 
     for scene in plan.validation:
-        hr, lr = reference_and_lr(
-            scene.cube,
-            model.scale,
-            degradation=plan.degradation,
-            name=scene.name,
-            seed=plan.config.seed,
-        )
+        how = {"degradation": plan.degradation, "name": scene.name, "seed": plan.config.seed}
+        hr, lr = reference_and_lr(scene.cube, model.scale, **how)
         coarse, guide, _ = stage(lr)
         score("validation_psnr_db", coarse, hr)
         if model.joint:

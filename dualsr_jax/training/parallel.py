@@ -78,13 +78,7 @@ def data_parallel(
         stacked = jax.tree.map(lambda *of_batches: jnp.stack(of_batches), *batches)
         return jax.lax.scan(step, state, stacked)
 
-    mapped = jax.pmap(
-        steps,
-        axis_name=AXIS,
-        in_axes=(None, 0),
-        out_axes=None,
-        donate_argnums=(0,),
-    )
+    mapped = jax.pmap(steps, AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,))
 
     def run(
         state: TrainState, batches: Sequence[Mapping[str, np.ndarray]]

@@ -15,8 +15,6 @@ from collections.abc import Iterator
 import jax
 from jax.experimental import multihost_utils
 
-_UNTIL_JAX_ABORTS_S = 60  # after our own time-out
-
 
 def is_first() -> bool:
     """Whether this is process 0, the one that writes logs."""
@@ -43,9 +41,9 @@ def joined(
 
     Args:
         coordinator: host:port at which process 0 listens.
-        num_processes: how many there are.
+        num_processes: number of all processes.
         process_id: number of this one, from 0.
-        detect: take the three from SLURM, Open MPI or the TPU pod, as JAX knows them.
+        detect: whether JAX finds the three by itself (SLURM, Open MPI, TPU pod).
         timeout_s: how long to wait for the others.
 
     Raises:
@@ -99,13 +97,10 @@ def _check(coordinator: str | None, num_processes: int | None, process_id: int |
 def _initialize(
     coordinator: str | None, num_processes: int | None, process_id: int | None, timeout_s: int
 ) -> None:
-    """Joins the processes by JAX, whose errors become ours."""
+    """Lets JAX join the processes, later than our own time-out if need be."""
     try:
         jax.distributed.initialize(
-            coordinator,
-            num_processes,
-            process_id,
-            initialization_timeout=timeout_s + _UNTIL_JAX_ABORTS_S,
+            coordinator, num_processes, process_id, initialization_timeout=timeout_s + 60
         )
     except ValueError as error:  # it asks for an address, or a variable is not a number
         raise ValueError(

@@ -56,17 +56,11 @@ class TrainState:
 
 
 class Images(NamedTuple):
-    """The images of a batch.
-
-    Attributes:
-        lr: `[B, h, w, L]`.
-        bicubics: `lr` enlarged by each of the network's `scales`.
-        targets: the cube that each result should equal.
-    """
+    """The images of a batch."""
 
     lr: Float[jax.Array, "B h w L"]
-    bicubics: Results
-    targets: Results
+    bicubics: Results  # `lr` enlarged by each of the network's `scales`
+    targets: Results  # the cube that each result should equal
 
 
 _EXAMPLE = np.zeros((1, 8, 8, nbp.MIN_BANDS), np.float32)  # no shape in a state depends on it
@@ -132,7 +126,7 @@ class Learning:
     Attributes:
         model: the network.
         optimizer: an optax transformation.
-        update: "band" or "image", as described above.
+        update: "band" or "image".
         through_time: whether gradients flow through the FCF state; needs update "image".
         half_weight: weight of the half-scale term in the loss of a joint network.
         axis_name: mapped axis to average over; None: without.
@@ -196,14 +190,8 @@ class Learning:
         """One update with one gradient of all bands."""
 
         def loss_of(params: Any) -> tuple[jax.Array, tuple]:
-            results, batch_stats = self._apply(
-                params,
-                state,
-                images.lr,
-                images.bicubics,
-                through_time=self.through_time,
-                method="at_scales",
-            )
+            how = {"through_time": self.through_time, "method": "at_scales"}
+            results, batch_stats = self._apply(params, state, images.lr, images.bicubics, **how)
             loss = self._loss(results, images.targets, (0, 1, 2))
             return loss.mean(), (loss, results, batch_stats)
 
@@ -271,14 +259,7 @@ def make_train_step(
     degradation: Degradation = Degradation(),  # noqa: B008, immutable
     seed: int = 0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """Builds the step.
-
-    Args:
-        learning: what the step does with its images.
-        schedule: learning rate by the number of updates made, for the metrics.
-        degradation: what makes LR images of HR images.
-        seed: seed of random degradation.
-    """
+    """Builds the step; the schedule is that of the optimiser, for the metrics."""
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         scales = learning.model.scales
