@@ -174,10 +174,8 @@ def test_nobody_hangs_if_the_others_do_not_come():
     )
     assert re.match(waited.format(f" at {place}"), errors[0])
     assert re.match(waited.format(r" at 127\.0\.0\.1:\d+"), errors[1])
-    assert errors[2] == (
-        f"error: process 0 cannot listen at port {taken} (Address already in use): choose another "
-        "port in --coordinator"
-    )
+    assert f"error: process 0 cannot listen at port {taken} (Address already in use" in errors[2]
+    assert errors[2].endswith("): choose another port in --coordinator")
     assert re.match(waited.format(""), errors[3])
     assert "--distributed cannot find the processes (" in errors[4]
     assert "start them with srun, which sets SLURM_JOB_ID" in errors[4]
