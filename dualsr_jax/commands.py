@@ -37,7 +37,7 @@ def run(main: Callable[..., None], *, arguments: bool = False) -> None:
         except (ValueError, OSError, FloatingPointError) as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
-            print("interrupted: the same command goes on, or begins again", file=sys.stderr)
+            print("interrupted: run the same command again to resume", file=sys.stderr)
             sys.exit(130)
 
     app.run(guarded, flags_parser=parse)

@@ -1,10 +1,10 @@
-"""Scores trained weights on scenes of any camera: reduces each, restores it and compares.
+"""Scores trained weights on scenes of any camera: reduces each scene, restores it and compares.
 
     python scripts/other_scenes.py --weights cave_x4_small scene.hdr other.mat
 
-The usable bands of a scene, normalised by the rules of `predict`, are the reference; it is reduced
-by MATLAB bicubic and restored by bicubic, CoarSR and DualSR. Metrics are those of the protocol
-`dualsr`, with the scene's own peak. Pixels without data are filled before, and count.
+The reference is a scene's usable bands, normalised by the rules of `large_scene.normalisation`; it
+is reduced by MATLAB bicubic and restored by bicubic, CoarSR and DualSR. Metrics are those of the
+protocol `dualsr`, with the scene's own peak. Pixels without data are filled and count.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from dualsr_jax.training.restore import restore_dualsr
 
 
 def reference(path: Path) -> np.ndarray:
-    """The usable bands of a scene `[H, W, K]`, float32, the peak is 1."""
+    """The usable bands of a scene, `[H, W, K]`, float32, in [0, 1]."""
     with open_cube(path) as scene:
-        preparation = plan(scan(scene), scene.dtype, scene.metadata)
+        normalisation = plan(scan(scene), scene.dtype, scene.metadata)
         height, width, _ = scene.shape
-        bands, _ = read_normalised(scene, slice(0, height), slice(0, width), preparation)
+        bands, _ = read_normalised(scene, slice(0, height), slice(0, width), normalisation)
     return np.moveaxis(bands, 0, -1).clip(0, 1)
 
 
@@ -33,8 +33,12 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scenes", nargs="+", type=Path)
-    parser.add_argument("--weights", default="cave_x4_small", help="folder, file or shipped name")
-    parser.add_argument("--half_weights", help="the same of the network of half the scale")
+    parser.add_argument(
+        "--weights", default="cave_x4_small", help="folder, file or name of shipped weights"
+    )
+    parser.add_argument(
+        "--half_weights", help="weights of the half-scale network: folder, file or name"
+    )
     parser.add_argument("--ensemble", type=int, default=1, choices=(1, 8, 16))
     options = parser.parse_args()
     dualsr = restore_dualsr(options.weights, options.half_weights, ensemble=options.ensemble)

@@ -289,4 +289,4 @@ def test_an_interrupt_is_one_line():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 130
-    assert done.stderr == "interrupted: the same command goes on, or begins again\n"
+    assert done.stderr == "interrupted: run the same command again to resume\n"
