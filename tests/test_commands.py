@@ -275,7 +275,7 @@ def test_errors_on_the_command_line(tmp_path):
     none = command(*train_cave[:2], "configs/cve.py:4", *train_cave[3:])
     assert (
         none.stderr.strip()
-        == "error: there is no config 'configs/cve.py': one is configs/cave.py:4"
+        == "error: there is no config 'configs/cve.py': expected one such as configs/cave.py:4"
     )
     scale = command(*train_cave[:2], "configs/cave.py:5", *train_cave[3:])
     assert scale.returncode == 1
