@@ -74,7 +74,7 @@ def _indian_pines(path: str, key: str | None) -> CubeSource:
     del path, key
     import tensorly.datasets
 
-    def read(name: str) -> Stored:
+    def read(name: str) -> Cube:
         del name
         return np.asarray(tensorly.datasets.load_indian_pines().tensor)
 

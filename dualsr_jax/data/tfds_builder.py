@@ -101,7 +101,7 @@ def _missing_bands(path: Path, num_bands: int) -> str:
     return f" (missing: {', '.join(map(str, missing))})" if missing else ""
 
 
-def read_scene(cube_set: CubeSet, scene: str, path: Path) -> Stored:
+def read_scene(cube_set: CubeSet, scene: str, path: Path) -> Cube:
     """Reads and verifies one scene.
 
     Raises:

@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from dualsr_jax.data.images import Images
+from dualsr_jax.data.parts import open_parts, peak_of
 from dualsr_jax.data.patches import PatchSampler
 from dualsr_jax.data.sources import NamedCube, Scenes
 from dualsr_jax.data.test_images import reference_and_lr
