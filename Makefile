@@ -15,7 +15,7 @@ RUN := runs/indian_pines
 
 demo: .venv/ready  ## train, super-resolve, score and draw a real hyperspectral cube
 	$(BIN)/python -m dualsr_jax.train --config configs/indian_pines.py --workdir $(RUN)
-	$(BIN)/python -m dualsr_jax.evaluate --config configs/indian_pines.py --workdir $(RUN)
+	$(BIN)/python -m dualsr_jax.evaluate --config configs/indian_pines.py --weights $(RUN)
 
 test: .venv/ready  ## lint, types, tests
 	$(BIN)/ruff check .

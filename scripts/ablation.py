@@ -59,12 +59,14 @@ def score(name: str, data: str, output: Path) -> dict[str, dict[str, float]]:
     workdir = output / name
     results = workdir / "evaluation" / "results.json"
     if not results.exists():
-        flags = ["--config", f"configs/cave.py:{SCALE}", "--workdir", str(workdir)]
         settings = {"data.path": data} | BASE | VARIANTS[name]
+        flags = ["--config", f"configs/cave.py:{SCALE}"]
         flags += [f"--config.{k}={v}" for k, v in settings.items() if v != "none"]
-        for command, *more in (["train"], ["evaluate", "--nosave_cubes"]):
-            module = f"dualsr_jax.{command}"
-            subprocess.run([sys.executable, "-m", module, *flags, *more], check=True)
+        for command in (
+            ["dualsr_jax.train", "--workdir", str(workdir)],
+            ["dualsr_jax.evaluate", "--weights", str(workdir), "--nosave_cubes"],
+        ):
+            subprocess.run([sys.executable, "-m", *command, *flags], check=True)
     means: dict[str, dict[str, float]] = json.loads(results.read_text())["mean"]
     return means
 

@@ -18,7 +18,6 @@ from tqdm import tqdm
 from dualsr_jax.commands import run
 from dualsr_jax.data.parts import open_parts
 from dualsr_jax.data.test_images import reference_and_lr
-from dualsr_jax.evaluation.self_check import image_scores
 from dualsr_jax.fine_stage import back_project
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
@@ -81,7 +80,7 @@ def main() -> None:
         u, v = map(jnp.asarray, dualsr.coarse_stage.coarse_and_guide(lr))
         for name, form in forms(u, v, lr, hr, dualsr.coarse_stage.ratio, scale).items():
             cube = protocol.clip(np.asarray(form))
-            rows.setdefault(name, []).append(image_scores(cube, hr, scale, config.protocol))
+            rows.setdefault(name, []).append(protocol.score_image(cube, hr, scale=scale))
     metrics = list(protocol.metrics)
     print("| | " + " | ".join(metrics) + " |\n" + "| --- " * (len(metrics) + 1) + "|")
     for name, scores in rows.items():

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from dualsr_jax.data.test_images import reference_and_lr
-from dualsr_jax.evaluate import METHODS, evaluate_scene
+from dualsr_jax.evaluation.run import evaluate_scene, methods_of
 from dualsr_jax.io.cubes import open_cube
 from dualsr_jax.large_scene.normalisation import plan, read_normalised, scan
 from dualsr_jax.ops.degrade import Degradation
+from dualsr_jax.protocols import get_protocol
 from dualsr_jax.training.restore import restore_dualsr
 
 
@@ -42,17 +43,17 @@ def main() -> None:
     parser.add_argument("--ensemble", type=int, default=1, choices=(1, 8, 16))
     options = parser.parse_args()
     dualsr = restore_dualsr(options.weights, options.half_weights, ensemble=options.ensemble)
-    scale = dualsr.scale
-    print(f"| x{scale} | size | " + " | ".join(METHODS) + " |")
-    print("| --- " * (2 + len(METHODS)) + "|")
+    scale, methods = dualsr.scale, methods_of(dualsr)
+    print(f"| x{scale} | size | " + " | ".join(methods) + " |")
+    print("| --- " * (2 + len(methods)) + "|")
     for path in options.scenes:
         hr, lr = reference_and_lr(
             reference(path), scale, degradation=Degradation(), name=path.stem, seed=0
         )
-        scores = evaluate_scene(dualsr, hr, lr, "dualsr")[1]["scores"]
+        scores = evaluate_scene(dualsr, hr, lr, get_protocol("dualsr"))[1]["scores"]
         cells = (
             "{psnr_db:.3f} / {ssim:.4f} / {sam_deg:.3f}".format(**scores[method])
-            for method in METHODS
+            for method in methods
         )
         size = "x".join(map(str, hr.shape))
         print(f"| {path.stem} | {size} | " + " | ".join(cells) + " |", flush=True)

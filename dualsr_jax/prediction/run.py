@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from dualsr_jax.disk import check_disk_space, make_writable
 from dualsr_jax.dualsr import DualSR, tags
-from dualsr_jax.evaluation.consistency_report import write_report
+from dualsr_jax.evaluation.consistency_report import write_consistency
 from dualsr_jax.io.cubes import CubeReader, create_cube, open_cube, written_files
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.large_scene.first_pass import FirstPass
@@ -99,7 +99,7 @@ def _report(
     """Writes the report of quality without ground truth, and prints its figures."""
     normalisation = scene.normalisation
     with open_cube(output) as fine:
-        report = write_report(
+        report = write_consistency(
             source,
             {"CoarSR": second, "DualSR": fine},
             scene.stage.scale,
