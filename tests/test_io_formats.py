@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dualsr_jax.io.cubes import FORMATS, create_cube, open_cube
-from dualsr_jax.io.metadata import Metadata, from_variables, to_variables
+from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.raw import RawArray
+from dualsr_jax.io.variables import from_variables, to_variables
 
 INTEGERS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
 FLOATS = ["float32", "float64"]

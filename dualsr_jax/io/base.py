@@ -1,9 +1,11 @@
 """What readers and writers of every format have in common.
 
-Contract: a format gives a source, anything with `shape`, `dtype` and `source[slices]`, or a target,
-anything with `target[slices] = block`, whose three axes lie in the format's order; `CubeReader` and
-`CubeWriter` put them in the order rows, columns, bands. What is wrong with a file comes out as
-ValueError or FileNotFoundError that names the file.
+Contract: a format hands over a source (anything with `shape`, `dtype` and `source[slices]`) or a
+target (anything with `target[slices] = block`) whose three axes lie in the format's order;
+`CubeReader` and `CubeWriter` put them in the order rows, columns, bands. What is wrong with a file
+is raised as ValueError or FileNotFoundError and names the file. A slip of our own code is never
+reported as a damaged file: `reported_as_damage` with `LIBRARY_ERRORS` surrounds calls into
+libraries only.
 """
 
 import contextlib
@@ -23,10 +25,21 @@ from scipy.io.matlab import MatReadError
 from dualsr_jax.io.metadata import Metadata
 
 Block = Shaped[np.ndarray, "h w l"]
+Axes = tuple[int, int, int]
+ROWS_COLUMNS_BANDS: Axes = (0, 1, 2)
+
+
+class BadFileError(ValueError):
+    """Names a file and says what is wrong with it."""
+
+
+class DamageError(ValueError):
+    """Says what is wrong with a file; `reported_as_damage` adds which file."""
+
 
 # What numpy, scipy, h5py, zarr and GDAL raise at damaged files, as scripts/fuzz_readers.py finds.
 # MemoryError: a size in the file that no memory holds.
-DAMAGE = (
+LIBRARY_ERRORS = (
     OSError,
     ValueError,
     TypeError,
@@ -46,37 +59,54 @@ DAMAGE = (
     UnboundLocalError,  # scipy
     SystemError,  # numcodecs
 )
+# What our own code raises at damaged files.
+OWN_ERRORS = (DamageError, OSError, EOFError)
 # Deflate packs at most 1032 : 1. Smaller cubes than this are let through whatever they claim.
 _MOST_PACKED = 1100
 _HARMLESS_BYTES = 2**28
 
 
 @contextlib.contextmanager
-def damage_told(path: Path) -> Iterator[None]:
-    """Turns what libraries raise at a damaged file into a ValueError that names the file."""
+def reported_as_damage(
+    path: Path, errors: tuple[type[Exception], ...] = LIBRARY_ERRORS
+) -> Iterator[None]:
+    """Turns errors at a damaged file into one that names the file.
+
+    Args:
+        path: the file.
+        errors: which; around our own code `OWN_ERRORS`.
+    """
     try:
         yield
     except (FileNotFoundError, BadFileError):
         raise
-    except DAMAGE as error:
-        raise ValueError(f"{path} cannot be read, it may be damaged: {error}") from error
+    except errors as error:
+        raise BadFileError(f"{path} cannot be read, it may be damaged: {error}") from error
 
 
-class BadFileError(ValueError):
-    """Already says which file is wrong and how."""
+class LibraryArray:
+    """A source that is an array of a library: whatever it raises is reported as damage."""
+
+    def __init__(self, path: Path, array: Any) -> None:
+        with reported_as_damage(path):
+            self.shape, self.dtype = tuple(array.shape), np.dtype(array.dtype)
+        self._path, self._array = path, array
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        with reported_as_damage(self._path):
+            return np.asarray(self._array[index])
 
 
 def check_size(path: Path, shape: Sequence[int], dtype: np.dtype, stored_bytes: int) -> None:
-    """Checks the size that a packed file declares, before anything of that size is held.
+    """Raises ValueError if a packed file declares a larger cube than any packing explains.
+
+    To be called before anything of the declared size is held.
 
     Args:
         path: for the error.
-        shape: declared.
-        dtype: declared.
-        stored_bytes: of the packed data.
-
-    Raises:
-        ValueError: if the declared cube is larger than any packing explains.
+        shape: as declared.
+        dtype: as declared.
+        stored_bytes: size of the packed data.
     """
     declared = dtype.itemsize
     for length in shape:
@@ -89,13 +119,13 @@ def check_size(path: Path, shape: Sequence[int], dtype: np.dtype, stored_bytes: 
 
 
 def choose(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None) -> str:
-    """Which of a file's arrays is the cube.
+    """Chooses the cube among the arrays of a file.
 
     Args:
         path: for the error.
-        shapes: of all arrays, by name, last axis bands.
-        key: its name; None: the only three-dimensional one. If there are several, those of fewer
-            than five bands, such as colour previews, are none.
+        shapes: of all arrays, by name; the last axis is that of the bands.
+        key: its name; None: the only three-dimensional array. If there are several, those of fewer
+            than five bands, such as colour previews, do not count.
 
     Raises:
         ValueError: if there is no such array, or not exactly one.
@@ -123,41 +153,39 @@ class CubeReader:
         path: the file.
         shape: (H, W, L).
         dtype: as stored, in this machine's byte order.
-        metadata: what the file says beside the pixels.
-        files: all that it is read from, `path` among them.
+        metadata: what the file says besides the pixels.
+        files: all files that the cube is read from, `path` among them.
     """
 
     def __init__(
         self,
         path: Path,
         source: Any,
-        axes: tuple[int, int, int],
+        *,
+        axes: Axes,
         metadata: Metadata,
         close: Callable[[], object] = lambda: None,
-        *,
         files: Sequence[Path] = (),
     ) -> None:
-        """Opens a source.
+        """Wraps a source.
 
         Args:
             path: the file.
             source: has `shape`, `dtype` and `source[slices]`, safe between threads.
-            axes: of the source that are rows, columns and bands.
-            metadata: what the file says beside the pixels.
+            axes: the axes of the source that are rows, columns and bands.
+            metadata: what the file says besides the pixels.
             close: frees the source.
-            files: beside `path`, of formats of several files.
+            files: further files that the cube is read from.
 
         Raises:
-            ValueError: if it is empty or its values are no real numbers.
+            ValueError: if the cube is empty or its values are not real numbers.
         """
         self.path, self.metadata, self.files = path, metadata, (path, *files)
         self._source, self._axes, self._close = source, axes, close
-        self.shape = (
-            int(source.shape[axes[0]]),
-            int(source.shape[axes[1]]),
-            int(source.shape[axes[2]]),
-        )
+        rows, columns, bands = (int(source.shape[axis]) for axis in axes)
+        self.shape = (rows, columns, bands)
         dtype = np.dtype(source.dtype)
+        self.dtype = dtype.newbyteorder("=")
         if dtype.kind not in "iuf" or dtype.itemsize > 8:
             close()
             what = "complex numbers" if dtype.kind == "c" else f"values of type {dtype}"
@@ -165,7 +193,6 @@ class CubeReader:
         if 0 in self.shape:
             close()
             raise BadFileError(f"{path} is an empty cube, {self.shape}")
-        self.dtype = dtype.newbyteorder("=")
 
     def read(
         self, rows: slice, columns: slice, bands: Sequence[int] | slice | None = None
@@ -173,12 +200,12 @@ class CubeReader:
         """Reads a window.
 
         Args:
-            rows: within 0..H, no step.
-            columns: within 0..W, no step.
+            rows: within 0..H, without a step.
+            columns: within 0..W, without a step.
             bands: within 0..L, a slice or numbers in any order; None: all.
 
         Returns:
-            `[h, w, l]` in `dtype`; of formats that are unpacked whole maybe a view.
+            `[h, w, l]` in `dtype`; possibly a view, if the format is unpacked whole.
 
         Raises:
             ValueError: if the window is not inside the cube, or the file is damaged there.
@@ -194,16 +221,16 @@ class CubeReader:
             raise ValueError(f"bands {bands} are not among the {num_bands} of {self.path}")
         # Neighbouring bands are read at once, others are not read.
         runs = np.split(wanted, np.flatnonzero(np.diff(wanted) != 1) + 1)
-        with damage_told(self.path):
+        with reported_as_damage(self.path, OWN_ERRORS):
             blocks = [self._window((*place, slice(int(r[0]), int(r[-1]) + 1))) for r in runs]
         return np.concatenate(blocks, -1) if len(blocks) > 1 else blocks[0]
 
     def _window(self, place: tuple[slice, slice, slice]) -> np.ndarray:
         index = [slice(None)] * 3
-        for axis, part in zip(self._axes, place, strict=True):
-            index[axis] = part
-        block = np.asarray(self._source[tuple(index)]).transpose(self._axes)
-        return np.ascontiguousarray(block, self.dtype)
+        for axis, selection in zip(self._axes, place, strict=True):
+            index[axis] = selection
+        window = self._source[tuple(index)].transpose(self._axes)
+        return np.ascontiguousarray(window, self.dtype)
 
     def close(self) -> None:
         """Frees the file."""
@@ -216,10 +243,10 @@ class CubeReader:
         self.close()
 
 
-def _inside(part: slice, length: int, what: str) -> slice:
-    start, stop = part.start or 0, length if part.stop is None else part.stop
-    if part.step not in (None, 1) or not 0 <= start < stop <= length:
-        raise ValueError(f"{what} {part} are not inside 0..{length}")
+def _inside(selection: slice, length: int, what: str) -> slice:
+    start, stop = selection.start or 0, length if selection.stop is None else selection.stop
+    if selection.step not in (None, 1) or not 0 <= start < stop <= length:
+        raise ValueError(f"{what} {selection} are not inside 0..{length}")
     return slice(int(start), int(stop))
 
 
@@ -231,14 +258,12 @@ class CubeWriter:
         dtype: of the blocks.
     """
 
-    def __init__(
-        self, target: Any, axes: tuple[int, int, int], shape: Sequence[int], dtype: np.dtype
-    ) -> None:
-        """Writes to a target.
+    def __init__(self, target: Any, *, axes: Axes, shape: Sequence[int], dtype: np.dtype) -> None:
+        """Wraps a target.
 
         Args:
             target: has `target[slices] = block`.
-            axes: of the target that are rows, columns and bands.
+            axes: the axes of the target that are rows, columns and bands.
             shape: (H, W, L).
             dtype: of the blocks.
         """
@@ -247,13 +272,13 @@ class CubeWriter:
         self._lock = threading.Lock()
 
     def write(self, block: Block, row: int, column: int, band: int = 0) -> None:
-        """Writes a block; blocks come in any order, what is never written is zero.
+        """Writes a block. Blocks come in any order; what is never written is zero.
 
         Args:
-            block: in `dtype`.
+            block: `[h, w, l]` in `dtype`.
             row: of its first pixel.
             column: of its first pixel.
-            band: of its first pixel.
+            band: the first one in it.
 
         Raises:
             ValueError: if it is of another type, or does not lie inside the cube.

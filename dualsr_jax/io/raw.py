@@ -1,5 +1,6 @@
 """A plain array in a file: the pixels of ENVI and NumPy files."""
 
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -21,15 +22,15 @@ class RawArray:
     """
 
     def __init__(
-        self, file: IO[bytes], shape: Sequence[int], dtype: np.dtype, offset: int = 0
+        self, file: IO[bytes], shape: Sequence[int], dtype: np.dtype, *, offset: int = 0
     ) -> None:
         """Lays an array over a file.
 
         Args:
-            file: stays open as long as the array is used; unbuffered use by its number only.
+            file: unbuffered; stays open as long as the array is used.
             shape: slowest axis first.
             dtype: with the file's byte order.
-            offset: byte at which it begins.
+            offset: byte at which the array begins.
         """
         self.shape, self.dtype = tuple(int(n) for n in shape), dtype
         self._file, self._offset = file, offset
@@ -37,11 +38,10 @@ class RawArray:
     @property
     def nbytes(self) -> int:
         """Bytes of the whole array."""
-        first, second, third = self.shape
-        return self.dtype.itemsize * first * second * third
+        return self.dtype.itemsize * math.prod(self.shape)
 
     def _place(self, first: int, second: int) -> int:
-        """Byte at which a line along the last axis begins."""
+        """The byte at which a line along the last axis begins."""
         line = first * self.shape[1] + second
         return self._offset + line * self.shape[2] * self.dtype.itemsize
 
@@ -89,5 +89,5 @@ class RawArray:
 
 
 def staged(folder: Path) -> IO[bytes]:
-    """A file without a name in the folder; it is gone when it is closed or the process ends."""
+    """A nameless file in the folder; it disappears when it is closed or the process ends."""
     return tempfile.TemporaryFile(dir=folder)
