@@ -1,121 +1,27 @@
 """What readers and writers of every format have in common.
 
 Contract: a format hands over a source (anything with `shape`, `dtype` and `source[slices]`) or a
-target (anything with `target[slices] = block`) whose three axes lie in the format's order;
-`CubeReader` and `CubeWriter` put them in the order rows, columns, bands. What is wrong with a file
-is raised as ValueError or FileNotFoundError and names the file. A slip of our own code is never
-reported as a damaged file: `reported_as_damage` with `LIBRARY_ERRORS` surrounds calls into
-libraries only.
+target (anything with `shape`, `dtype` and `target[slices] = block`) whose three axes lie in the
+format's order; `CubeReader` and `CubeWriter` put them in the order rows, columns, bands. What is
+wrong with a file is raised as ValueError or FileNotFoundError and names the file.
 """
 
-import contextlib
-import struct
+import dataclasses
 import threading
-import tokenize
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
-from scipy.io.matlab import MatReadError
 
+from dualsr_jax.io.damage import OWN_ERRORS, BadFileError, reported_as_damage
 from dualsr_jax.io.metadata import Metadata
 
 Block = Shaped[np.ndarray, "h w l"]
-Axes = tuple[int, int, int]
-ROWS_COLUMNS_BANDS: Axes = (0, 1, 2)
-
-
-class BadFileError(ValueError):
-    """Names a file and says what is wrong with it."""
-
-
-class DamageError(ValueError):
-    """Says what is wrong with a file; `reported_as_damage` adds which file."""
-
-
-# What numpy, scipy, h5py, zarr and GDAL raise at damaged files, as scripts/fuzz_readers.py finds.
-# MemoryError: a size in the file that no memory holds.
-LIBRARY_ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    EOFError,
-    ArithmeticError,
-    RuntimeError,
-    MemoryError,
-    SyntaxError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-    MatReadError,
-    tokenize.TokenError,  # numpy
-    UnboundLocalError,  # scipy
-    SystemError,  # numcodecs
-)
-# What our own code raises at damaged files.
-OWN_ERRORS = (DamageError, OSError, EOFError)
-# Deflate packs at most 1032 : 1. Smaller cubes than this are let through whatever they claim.
-_MOST_PACKED = 1100
-_HARMLESS_BYTES = 2**28
-
-
-@contextlib.contextmanager
-def reported_as_damage(
-    path: Path, errors: tuple[type[Exception], ...] = LIBRARY_ERRORS
-) -> Iterator[None]:
-    """Turns errors at a damaged file into one that names the file.
-
-    Args:
-        path: the file.
-        errors: which; around our own code `OWN_ERRORS`.
-    """
-    try:
-        yield
-    except (FileNotFoundError, BadFileError):
-        raise
-    except errors as error:
-        raise BadFileError(f"{path} cannot be read, it may be damaged: {error}") from error
-
-
-class LibraryArray:
-    """A source that is an array of a library: whatever it raises is reported as damage."""
-
-    def __init__(self, path: Path, array: Any) -> None:
-        with reported_as_damage(path):
-            self.shape, self.dtype = tuple(array.shape), np.dtype(array.dtype)
-        self._path, self._array = path, array
-
-    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
-        with reported_as_damage(self._path):
-            return np.asarray(self._array[index])
-
-
-def check_size(path: Path, shape: Sequence[int], dtype: np.dtype, stored_bytes: int) -> None:
-    """Raises ValueError if a packed file declares a larger cube than any packing explains.
-
-    To be called before anything of the declared size is held.
-
-    Args:
-        path: for the error.
-        shape: as declared.
-        dtype: as declared.
-        stored_bytes: size of the packed data.
-    """
-    declared = dtype.itemsize
-    for length in shape:
-        declared *= int(length)
-    if declared > max(_HARMLESS_BYTES, _MOST_PACKED * stored_bytes):
-        raise BadFileError(
-            f"{path} declares a cube of {tuple(shape)} {dtype}, {declared} bytes, but holds only "
-            f"{stored_bytes}: it is damaged or made to fill the memory"
-        )
+Axes = tuple[int, int, int]  # of rows, columns and bands
+ROWS_FIRST: Axes = (0, 1, 2)
+BANDS_FIRST: Axes = (1, 2, 0)
 
 
 def choose(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None) -> str:
@@ -126,9 +32,6 @@ def choose(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None) -
         shapes: of all arrays, by name; the last axis is that of the bands.
         key: its name; None: the only three-dimensional array. If there are several, those of fewer
             than five bands, such as colour previews, do not count.
-
-    Raises:
-        ValueError: if there is no such array, or not exactly one.
     """
     cubes = [name for name, shape in shapes.items() if len(shape) == 3]
     held = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no array"
@@ -167,15 +70,7 @@ class CubeReader:
         close: Callable[[], object] = lambda: None,
         files: Sequence[Path] = (),
     ) -> None:
-        """Wraps a source.
-
-        Args:
-            path: the file.
-            source: has `shape`, `dtype` and `source[slices]`, safe between threads.
-            axes: the axes of the source that are rows, columns and bands.
-            metadata: what the file says besides the pixels.
-            close: frees the source.
-            files: further files that the cube is read from.
+        """Wraps a source that threads may share; `close` frees it, `files` are others than `path`.
 
         Raises:
             ValueError: if the cube is empty or its values are not real numbers.
@@ -250,6 +145,16 @@ def _inside(selection: slice, length: int, what: str) -> slice:
     return slice(int(start), int(stop))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NewCube:
+    """A cube to be written: its path, shape (H, W, L), data type and metadata."""
+
+    path: Path
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    metadata: Metadata
+
+
 class CubeWriter:
     """A cube that is being written; threads may share it.
 
@@ -258,16 +163,10 @@ class CubeWriter:
         dtype: of the blocks.
     """
 
-    def __init__(self, target: Any, *, axes: Axes, shape: Sequence[int], dtype: np.dtype) -> None:
-        """Wraps a target.
-
-        Args:
-            target: has `target[slices] = block`.
-            axes: the axes of the target that are rows, columns and bands.
-            shape: (H, W, L).
-            dtype: of the blocks.
-        """
-        self.shape, self.dtype = (int(shape[0]), int(shape[1]), int(shape[2])), dtype
+    def __init__(self, target: Any, axes: Axes) -> None:
+        """Wraps a target."""
+        rows, columns, bands = (int(target.shape[axis]) for axis in axes)
+        self.shape, self.dtype = (rows, columns, bands), np.dtype(target.dtype).newbyteorder("=")
         self._target, self._axes = target, axes
         self._lock = threading.Lock()
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Shaped
 from numpy.typing import DTypeLike
 
-from dualsr_jax.io.base import CubeReader, CubeWriter
+from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
 from dualsr_jax.io.formats.band_images import (
     IMAGE_SUFFIXES,
     band_images,
@@ -36,13 +36,6 @@ from dualsr_jax.io.formats.numpy_files import create_npy, create_npz, open_npy, 
 from dualsr_jax.io.metadata import Metadata, check_bands
 
 Cube = Shaped[np.ndarray, "H W L"]
-_Create = Callable[
-    [Path, Sequence[int], np.dtype, Metadata], contextlib.AbstractContextManager[CubeWriter]
-]
-
-
-def _alone(path: Path) -> tuple[Path, ...]:
-    return (path,)
 
 
 def _with_sidecar(path: Path) -> tuple[Path, ...]:
@@ -61,9 +54,9 @@ class Format:
     """
 
     open: Callable[[Path, str | None], CubeReader]
-    create: _Create
+    create: Callable[[NewCube], contextlib.AbstractContextManager[CubeWriter]]
     _: dataclasses.KW_ONLY
-    files: Callable[[Path], tuple[Path, ...]] = _alone
+    files: Callable[[Path], tuple[Path, ...]] = lambda path: (path,)
     is_cube: Callable[[Path], bool] | None = None
 
 
@@ -120,19 +113,9 @@ def open_cube(path: str | Path, key: str | None = None) -> CubeReader:
 
 
 def read_cube(path: str | Path, key: str | None = None) -> Cube:
-    """Reads one cube whole.
+    """Reads a cube whole, as `[H, W, L]` in the stored data type.
 
-    Args:
-        path: a file or folder that `open_cube` opens.
-        key: name of the variable in formats that hold several; None: the only three-dimensional
-            one.
-
-    Returns:
-        `[H, W, L]` in the stored data type.
-
-    Raises:
-        FileNotFoundError: if there is no such file, or a file that belongs to it is missing.
-        ValueError: if `open_cube` raises it.
+    Arguments and errors are those of `open_cube`.
     """
     with open_cube(path, key) as cube:
         return cube.read(slice(None), slice(None))
@@ -142,8 +125,7 @@ def list_cubes(folder: Path) -> dict[str, Path]:
     """Finds the cubes in a folder.
 
     Args:
-        folder: contains cube files, or folders of band images (also nested once,
-            `x_ms/x_ms/*.png`).
+        folder: of cube files or folders of band images (also nested once, `x_ms/x_ms/*.png`).
 
     Returns:
         Scene names (without suffix and without CAVE's `_ms`) to paths, in order of names.
@@ -204,9 +186,7 @@ def create_cube(
 
     Raises:
         ValueError: if the format is not known or its packages are missing; if it cannot hold the
-            type or the metadata; if the path exists and must not be replaced, or cannot be (a
-            folder in place of a file, a file in place of a folder, a folder that holds more than
-            a cube).
+            type or the metadata; if the path exists and must not be replaced, or cannot be.
         FileNotFoundError: if its folder does not exist.
     """
     path = Path(path)
@@ -219,7 +199,9 @@ def create_cube(
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"the shape is {tuple(shape)}: expected (H, W, L), all positive")
     check_bands(metadata, shape[2])
-    with FORMATS[path.suffix.lower()].create(path, shape, dtype, metadata) as writer:
+    lengths = (int(shape[0]), int(shape[1]), int(shape[2]))
+    new = NewCube(path=path, shape=lengths, dtype=dtype, metadata=metadata)
+    with FORMATS[path.suffix.lower()].create(new) as writer:
         yield writer
 
 

@@ -1,9 +1,10 @@
 """A plain array in a file: the pixels of ENVI and NumPy files."""
 
+import contextlib
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -88,6 +89,10 @@ class RawArray:
         os.ftruncate(self._file.fileno(), self._offset + self.nbytes)
 
 
-def staged(folder: Path) -> IO[bytes]:
-    """A nameless file in the folder; it disappears when it is closed or the process ends."""
-    return tempfile.TemporaryFile(dir=folder)
+@contextlib.contextmanager
+def staged(folder: Path, shape: Sequence[int], dtype: np.dtype) -> Iterator[RawArray]:
+    """Gives an array of zeros in a nameless file in the folder, which disappears in the end."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        array = RawArray(file, shape, dtype)
+        array.allocate()
+        yield array

@@ -71,7 +71,7 @@ def _lines(names: tuple[str, ...]) -> str:
 
 
 def variable_name(name: str) -> str | None:
-    """The name that `to_variables` has for a variable of this name, or None if it has none."""
+    """The name that `to_variables` has for a variable, or None if it has no such variable."""
     name = name.lower().replace(" ", "_")
     name = _ALIASES.get(name, name)
     return name if name in _VARIABLES else None

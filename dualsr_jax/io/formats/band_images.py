@@ -15,20 +15,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dualsr_jax.io.base import (
-    LIBRARY_ERRORS,
-    BadFileError,
-    CubeReader,
-    CubeWriter,
-    reported_as_damage,
-)
+from dualsr_jax.io.base import BANDS_FIRST, CubeReader, CubeWriter, NewCube
+from dualsr_jax.io.damage import LIBRARY_ERRORS, BadFileError, reported_as_damage
 from dualsr_jax.io.formats.geotiff import open_geotiff
 from dualsr_jax.io.formats.numpy_files import read_json, replacing_with_json
 from dualsr_jax.io.metadata import Metadata
-from dualsr_jax.io.raw import RawArray, staged
+from dualsr_jax.io.raw import staged
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
-_AXES = (1, 2, 0)
 _MOST_CHANNELS = 4  # red, green, blue and alpha
 # Values of a band that does not say them, where others do.
 _UNSAID = {"wavelengths": np.nan, "fwhm": np.nan, "bad_bands": False, "scale": 1.0, "offset": 0.0}
@@ -54,12 +48,7 @@ def is_band_images(folder: Path) -> bool:
 
 
 def open_band_images(folder: Path, key: str | None = None) -> CubeReader:
-    """Opens a folder of band images.
-
-    Raises:
-        ValueError: also if the images are in colour or do not agree, or if they are TIFF and the
-            extra `geo` is missing.
-    """
+    """Opens a folder of band images, which must be grey and agree in shape and type."""
     if not folder.is_dir():
         raise BadFileError(
             f"{folder} is not of a known format: expected a folder of band images, or a file whose "
@@ -88,7 +77,7 @@ def open_band_images(folder: Path, key: str | None = None) -> CubeReader:
         said.append(metadata)
     described = {k: v for k, v in vars(read_json(folder, len(bands))).items() if v is not None}
     metadata = dataclasses.replace(_together(said), **described)
-    return CubeReader(folder, np.stack(bands), axes=_AXES, metadata=metadata)
+    return CubeReader(folder, np.stack(bands), axes=BANDS_FIRST, metadata=metadata)
 
 
 def _band(path: Path) -> tuple[np.ndarray, Metadata]:
@@ -134,20 +123,16 @@ def _together(bands: Sequence[Metadata]) -> Metadata:
 
 
 @contextlib.contextmanager
-def create_band_images(
-    folder: Path, shape: Sequence[int], dtype: np.dtype, metadata: Metadata
-) -> Iterator[CubeWriter]:
+def create_band_images(new: NewCube) -> Iterator[CubeWriter]:
     """Writes a folder of PNG images, `<folder>_01.png` and so on."""
-    if dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"band images hold uint8 or uint16, not {dtype}: write another format")
-    height, width, num_bands = shape
-    with staged(folder.parent) as file:
-        array = RawArray(file, (num_bands, height, width), dtype)
-        array.allocate()
-        yield CubeWriter(array, axes=_AXES, shape=shape, dtype=dtype)
-        with replacing_with_json(folder, metadata) as partial:
+    if new.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"band images hold uint8 or uint16, not {new.dtype}: write another format")
+    height, width, num_bands = new.shape
+    with staged(new.path.parent, (num_bands, height, width), new.dtype) as array:
+        yield CubeWriter(array, BANDS_FIRST)
+        with replacing_with_json(new.path, new.metadata) as partial:
             partial.mkdir()
             digits = len(str(num_bands))
             for k in range(num_bands):
                 image = Image.fromarray(array[k : k + 1, :, :][0])
-                image.save(partial / f"{folder.name}_{k + 1:0{digits}d}.png")
+                image.save(partial / f"{new.path.name}_{k + 1:0{digits}d}.png")

@@ -16,15 +16,9 @@ from typing import IO
 import numpy as np
 
 from dualsr_jax.disk import replacing
-from dualsr_jax.io.base import (
-    OWN_ERRORS,
-    BadFileError,
-    CubeReader,
-    CubeWriter,
-    reported_as_damage,
-)
+from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
+from dualsr_jax.io.damage import BadFileError, reported_as_damage
 from dualsr_jax.io.formats.envi_header import from_metadata, parse, to_metadata
-from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.raw import RawArray
 
 RAW_SUFFIXES = (".img", ".bsq", ".bil", ".bip", ".dat", ".raw")
@@ -53,25 +47,19 @@ def open_envi(path: Path, key: str | None = None) -> CubeReader:
     with contextlib.ExitStack() as opened:
         file: IO[bytes] = opened.enter_context(raw.open("rb", buffering=0))
         expected = offset + RawArray(file, shape, dtype).nbytes
-        with reported_as_damage(raw, OWN_ERRORS):
-            file = opened.enter_context(_unpacked(file, header, raw, entries, expected))
+        file = opened.enter_context(_unpacked(file, header, raw, entries, expected))
         close = opened.pop_all().close
     array = RawArray(file, shape, dtype, offset=offset)
     return CubeReader(path, array, axes=axes, metadata=metadata, close=close, files=(header, raw))
 
 
 def _header(raw: Path) -> Path:
-    candidates = [
-        raw.with_suffix(".hdr"),
-        raw.with_suffix(".HDR"),
-        raw.with_name(raw.name + ".hdr"),
-    ]
-    for candidate in candidates:
+    usual, other = raw.with_suffix(".hdr"), raw.with_name(raw.name + ".hdr")
+    for candidate in (usual, raw.with_suffix(".HDR"), other):
         if candidate.is_file():
             return candidate
     raise FileNotFoundError(
-        f"there is no ENVI header next to {raw}: expected {candidates[0].name} or "
-        f"{candidates[-1].name}"
+        f"there is no ENVI header next to {raw}: expected {usual.name} or {other.name}"
     )
 
 
@@ -156,30 +144,29 @@ def _unpacked(
     file: IO[bytes], header: Path, raw: Path, entries: dict[str, str], expected: int
 ) -> IO[bytes]:
     """The raw file, or a nameless file with its unpacked content; it has the expected size."""
+    remedy = "mend samples, lines, bands, data type or header offset, or the raw file"
     size = os.fstat(file.fileno()).st_size
     begin = os.pread(file.fileno(), 2, 0)
     if entries.get("file compression", "0") == "0" or begin != _GZIP:
         if size != expected:
             raise BadFileError(
                 f"{header} says that there are {expected} bytes of pixels next to it, there are "
-                f"{size}: mend samples, lines, bands, data type or header offset, or the raw file"
+                f"{size}: {remedy}"
             )
         return file
     with contextlib.ExitStack() as opened, file, gzip.open(file) as packed:
         unpacked = opened.enter_context(tempfile.TemporaryFile())
-        length = 0
-        while length <= expected:
+        content, length = b"-", 0
+        while content and length <= expected:
             with reported_as_damage(raw):
                 content = packed.read(min(1 << 20, expected + 1 - length))
-            if not content:
-                break
             unpacked.write(content)
             length += len(content)
         if length != expected:
             more = "more" if length > expected else f"{length}"
             raise BadFileError(
                 f"{header} says that {expected} bytes of pixels are packed next to it, there are "
-                f"{more}: mend samples, lines, bands, data type or header offset, or the raw file"
+                f"{more}: {remedy}"
             )
         unpacked.flush()
         opened.pop_all()
@@ -187,18 +174,12 @@ def _unpacked(
 
 
 @contextlib.contextmanager
-def create_envi(
-    path: Path, shape: Sequence[int], dtype: np.dtype, metadata: Metadata
-) -> Iterator[CubeWriter]:
-    """Writes a cube, its pixels straight to their place; the header appears last.
-
-    Raises:
-        ValueError: also if the header would have another raw file next to it.
-    """
-    if dtype not in _CODES:
+def create_envi(new: NewCube) -> Iterator[CubeWriter]:
+    """Writes a cube, its pixels straight to their place; the header appears last."""
+    if new.dtype not in _CODES:
         known = ", ".join(str(known) for known in _CODES)
-        raise ValueError(f"ENVI has no data type for {dtype}, only for {known}")
-    header, raw = envi_pair(path)
+        raise ValueError(f"ENVI has no data type for {new.dtype}, only for {known}")
+    header, raw = envi_pair(new.path)
     others = [file for file in _raw_files(header) if not (raw.exists() and file.samefile(raw))]
     if others:
         raise ValueError(
@@ -206,23 +187,24 @@ def create_envi(
             f"{raw.name}, or remove it"
         )
     interleave = raw.suffix[1:].lower() if raw.suffix.lower() in (".bil", ".bip") else "bsq"
+    lines, samples, bands = new.shape
     entries = {
-        "samples": str(shape[1]),
-        "lines": str(shape[0]),
-        "bands": str(shape[2]),
-        "header offset": "0",
+        "samples": samples,
+        "lines": lines,
+        "bands": bands,
+        "header offset": 0,
         "file type": "ENVI Standard",
-        "data type": str(_CODES[dtype]),
+        "data type": _CODES[new.dtype],
         "interleave": interleave,
-        "byte order": "0",
-        **from_metadata(metadata),
+        "byte order": 0,
+        **from_metadata(new.metadata),
     }
     text = "ENVI\n" + "".join(f"{key} = {value}\n" for key, value in entries.items())
     with replacing(header) as new_header, replacing(raw) as new_raw:
         with new_raw.open("w+b", buffering=0) as file:
-            array = RawArray(file, _in_file(shape, interleave), dtype.newbyteorder("<"))
+            array = RawArray(file, _in_file(new.shape, interleave), new.dtype.newbyteorder("<"))
             array.allocate()
-            yield CubeWriter(array, axes=_AXES[interleave], shape=shape, dtype=dtype)
+            yield CubeWriter(array, _AXES[interleave])
         new_header.write_text(text, encoding="utf-8")
 
 

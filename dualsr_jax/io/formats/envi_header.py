@@ -17,16 +17,29 @@ from pathlib import Path
 import numpy as np
 
 from dualsr_jax.extras import geo
-from dualsr_jax.io.base import reported_as_damage
 from dualsr_jax.io.crs import parse_crs
+from dualsr_jax.io.damage import reported_as_damage
 from dualsr_jax.io.metadata import Metadata, in_unit, spectral
 
 # How the pixels lie in the file: not metadata.
-LAYOUT = ("samples", "lines", "bands", "header offset", "file compression", "file type",
+_LAYOUT = ("samples", "lines", "bands", "header offset", "file compression", "file type",
           "data type", "interleave", "byte order")  # fmt: skip
-_KNOWN = (*LAYOUT, "map info", "projection info", "coordinate system string", "wavelength",
-          "wavelength units", "fwhm", "band names", "bbl", "data ignore value",
-          "data gain values", "data offset values", "reflectance scale factor")  # fmt: skip
+_FIELDS = {  # of Metadata, by key
+    "map info": "transform",
+    "projection info": "crs",
+    "coordinate system string": "crs",
+    "wavelength": "wavelengths",
+    "wavelength units": "wavelength_unit",
+    "fwhm": "fwhm",
+    "band names": "band_names",
+    "bbl": "bad_bands",
+    "data gain values": "scale",
+    "data offset values": "offset",
+    "data ignore value": "nodata",
+    "reflectance scale factor": "reflectance_scale",
+}
+_NUMBERS = ("wavelength", "fwhm", "bbl", "data gain values", "data offset values",
+            "data ignore value", "reflectance scale factor")  # fmt: skip
 # key = value, or key = {value, over several lines}; matched in linear time
 _ENTRY = re.compile(r"^([^={}\n]*)=[ \t]*(?:\n[ \t]*(?=\{))?(\{[^}]*\}?|[^\n]*)", re.MULTILINE)
 
@@ -41,7 +54,7 @@ def parse(text: str) -> dict[str, str]:
     entries = {}
     for key, value in _ENTRY.findall(text):
         lower = " ".join(key.lower().split())
-        entries[lower if lower in _KNOWN else key.strip()] = value.strip()
+        entries[lower if lower in (*_LAYOUT, *_FIELDS) else key.strip()] = value.strip()
     return entries
 
 
@@ -77,20 +90,19 @@ def to_metadata(path: Path, entries: Mapping[str, str], num_bands: int) -> Metad
         entries: as `parse` returns them.
         num_bands: L.
     """
-    rest = {key: value for key, value in entries.items() if key not in LAYOUT}
+    rest = {key: value for key, value in entries.items() if key not in _LAYOUT}
 
     def per_band(key: str) -> np.ndarray | None:
         numbers = _numbers(rest.get(key))
         return None if numbers is None or numbers.size != num_bands else numbers
 
     unit = rest.get("wavelength units")
-    fields = spectral(per_band("wavelength"), per_band("fwhm"), unit, num_bands)
     names = _items(rest.get("band names"))
     bbl = per_band("bbl")
-    transform = _map_transform(_items(rest.get("map info")))
-    fields |= {
+    fields = {
+        **spectral(per_band("wavelength"), per_band("fwhm"), unit, num_bands),
         "crs": _crs(path, rest),
-        "transform": transform,
+        "transform": _map_transform(_items(rest.get("map info"))),
         "band_names": tuple(names) if len(names) == num_bands else None,
         "bad_bands": None if bbl is None else bbl == 0,
         "nodata": _number(rest.get("data ignore value")),
@@ -98,21 +110,7 @@ def to_metadata(path: Path, entries: Mapping[str, str], num_bands: int) -> Metad
         "offset": per_band("data offset values"),
         "reflectance_scale": _number(rest.get("reflectance scale factor")),
     }
-    understood = {
-        "map info": transform is not None,
-        "projection info": fields["crs"] is not None,
-        "coordinate system string": fields["crs"] is not None,
-        "wavelength": "wavelengths" in fields,
-        "wavelength units": "wavelength_unit" in fields,
-        "fwhm": "fwhm" in fields,
-        "band names": fields["band_names"] is not None,
-        "bbl": bbl is not None,
-        "data ignore value": fields["nodata"] is not None,
-        "data gain values": fields["scale"] is not None,
-        "data offset values": fields["offset"] is not None,
-        "reflectance scale factor": fields["reflectance_scale"] is not None,
-    }
-    tags = {key: value for key, value in rest.items() if not understood.get(key, False)}
+    tags = {k: v for k, v in rest.items() if fields.get(_FIELDS.get(k, "")) is None}
     return Metadata(**fields, tags=tags)
 
 
@@ -169,31 +167,22 @@ def from_metadata(metadata: Metadata) -> dict[str, str]:
     entries = {
         re.sub(r"[={}\n]", "_", key).strip(" ;"): _one_line(value)
         for key, value in m.tags.items()
-        if key.lower() not in LAYOUT
+        if key.lower() not in _LAYOUT
     }
     if m.transform is not None:
         entries |= _map_info(m.crs, m.transform)
-    unit = m.wavelength_unit
-    lists = {
-        "wavelength": None if m.wavelengths is None else in_unit(m.wavelengths, unit),
-        "fwhm": None if m.fwhm is None else in_unit(m.fwhm, unit),
-        "bbl": None if m.bad_bands is None else (~m.bad_bands).astype(int),
-        "data gain values": m.scale,
-        "data offset values": m.offset,
-    }
     if m.wavelengths is not None or m.fwhm is not None:
-        entries["wavelength units"] = unit or "Nanometers"
+        entries["wavelength units"] = m.wavelength_unit or "Nanometers"
     if m.band_names is not None:
         entries["band names"] = _braced([_one_line(n.replace(",", ";")) for n in m.band_names])
-    for key, numbers in lists.items():
-        if numbers is not None:
-            entries[key] = _braced([_text(n) for n in numbers.tolist()])
-    for key, number in (
-        ("data ignore value", m.nodata),
-        ("reflectance scale factor", m.reflectance_scale),
-    ):
-        if number is not None:
-            entries[key] = _text(number)
+    for key in _NUMBERS:
+        value = getattr(m, _FIELDS[key])
+        if value is None:
+            continue
+        if key in ("wavelength", "fwhm"):
+            value = in_unit(value, m.wavelength_unit)
+        numbers = [_text(number) for number in np.ravel(~value if key == "bbl" else value).tolist()]
+        entries[key] = _braced(numbers) if np.ndim(value) else numbers[0]
     return entries
 
 

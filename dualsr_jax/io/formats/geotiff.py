@@ -20,14 +20,14 @@ import numpy as np
 
 from dualsr_jax.disk import replacing
 from dualsr_jax.extras import geo
-from dualsr_jax.io.base import BadFileError, CubeReader, CubeWriter, check_size, reported_as_damage
+from dualsr_jax.io.base import BANDS_FIRST, CubeReader, CubeWriter, NewCube
 from dualsr_jax.io.crs import parse_crs
+from dualsr_jax.io.damage import BadFileError, check_size, reported_as_damage
 from dualsr_jax.io.metadata import Metadata, in_unit, representable, spectral
-from dualsr_jax.io.raw import RawArray, staged
+from dualsr_jax.io.raw import staged
 
 _TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
           "float32", "float64")  # fmt: skip
-_AXES = (1, 2, 0)
 _TILE = 256
 _CACHE_BYTES = 2**28  # of unpacked tiles; GDAL's own choice is a share of the machine's memory
 _REFLECTANCE_SCALE = "reflectance_scale_factor"
@@ -81,7 +81,7 @@ def open_geotiff(path: Path, key: str | None = None) -> CubeReader:
         check_size(path, source.shape, source.dtype, path.stat().st_size)
         metadata = _metadata(path, dataset)
         close = opened.pop_all().close
-    return CubeReader(path, source, axes=_AXES, metadata=metadata, close=close)
+    return CubeReader(path, source, axes=BANDS_FIRST, metadata=metadata, close=close)
 
 
 def _number(text: str | None) -> float:
@@ -133,42 +133,38 @@ def _metadata(path: Path, dataset: Any) -> Metadata:
 
 
 @contextlib.contextmanager
-def create_geotiff(
-    path: Path, shape: Sequence[int], dtype: np.dtype, metadata: Metadata
-) -> Iterator[CubeWriter]:
+def create_geotiff(new: NewCube) -> Iterator[CubeWriter]:
     """Writes a tiled, packed GeoTIFF, a BigTIFF where that is safer.
 
     Raises:
         ValueError: if GeoTIFF has no such data type, or `metadata.crs` cannot be parsed.
     """
     rasterio = geo("rasterio")
-    if dtype.name not in _TYPES:
-        raise ValueError(f"GeoTIFF has no data type for {dtype}, only for {', '.join(_TYPES)}")
-    height, width, num_bands = shape
+    if new.dtype.name not in _TYPES:
+        raise ValueError(f"GeoTIFF has no data type for {new.dtype}, only for {', '.join(_TYPES)}")
+    metadata = dataclasses.replace(new.metadata, tags=_storable(new.metadata.tags))
+    height, width, num_bands = new.shape
     profile = {
         "driver": "GTiff",
         "height": height,
         "width": width,
         "count": num_bands,
-        "dtype": dtype.name,
+        "dtype": new.dtype.name,
         "crs": parse_crs(metadata.crs) if metadata.crs else None,
         "transform": rasterio.Affine(*(metadata.transform or _IDENTITY)),
-        "nodata": metadata.nodata if representable(metadata.nodata, dtype) else None,
+        "nodata": metadata.nodata if representable(metadata.nodata, new.dtype) else None,
         "tiled": True,
         "blockxsize": _TILE,
         "blockysize": _TILE,
         "interleave": "band",
         "compress": "deflate",
-        "predictor": 3 if dtype.kind == "f" else 2,
+        "predictor": 3 if new.dtype.kind == "f" else 2,
         "bigtiff": "if_safer",
         "num_threads": "all_cpus",
     }
-    metadata = dataclasses.replace(metadata, tags=_storable(metadata.tags))
-    with staged(path.parent) as file:
-        array = RawArray(file, (num_bands, height, width), dtype)
-        array.allocate()
-        yield CubeWriter(array, axes=_AXES, shape=shape, dtype=dtype)
-        with replacing(path) as partial, warnings.catch_warnings():
+    with staged(new.path.parent, (num_bands, height, width), new.dtype) as array:
+        yield CubeWriter(array, BANDS_FIRST)
+        with replacing(new.path) as partial, warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             limited = rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES)
             with limited, rasterio.open(partial, "w", **profile) as dataset:
@@ -200,17 +196,17 @@ def _describe(dataset: Any, m: Metadata) -> None:
     for k in dataset.indexes:
         tags: dict[str, str] = {}
         imagery: dict[str, str] = {}
-        for name, values in (("wavelength", m.wavelengths), ("fwhm", m.fwhm)):
+        for name, micrometres, values in (
+            ("wavelength", "CENTRAL_WAVELENGTH_UM", m.wavelengths),
+            ("fwhm", "FWHM_UM", m.fwhm),
+        ):
             if values is not None:
                 tags[name] = repr(in_unit(values[k - 1 : k], m.wavelength_unit).item())
                 tags["wavelength_units"] = m.wavelength_unit or "Nanometers"
-                micrometres = {"wavelength": "CENTRAL_WAVELENGTH_UM", "fwhm": "FWHM_UM"}[name]
                 imagery[micrometres] = repr(float(values[k - 1]) / 1e3)
         if m.bad_bands is not None:
             tags["bbl"] = str(int(not m.bad_bands[k - 1]))
-        if tags:
-            dataset.update_tags(k, **tags)
-        if imagery:
-            dataset.update_tags(k, ns="IMAGERY", **imagery)
+        dataset.update_tags(k, **tags)
+        dataset.update_tags(k, ns="IMAGERY", **imagery)
         if m.band_names is not None:
             dataset.set_band_description(k, m.band_names[k - 1])

@@ -4,7 +4,7 @@ Contract: the cube's own attributes count more, in the names of CF and of NEON's
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,8 @@ import h5py
 import numpy as np
 
 from dualsr_jax.disk import replacing
-from dualsr_jax.io.base import (
-    ROWS_COLUMNS_BANDS,
-    Axes,
-    BadFileError,
-    CubeReader,
-    CubeWriter,
-    LibraryArray,
-    check_size,
-    choose,
-    reported_as_damage,
-)
+from dualsr_jax.io.base import ROWS_FIRST, Axes, CubeReader, CubeWriter, NewCube, choose
+from dualsr_jax.io.damage import BadFileError, LibraryArray, check_size, reported_as_damage
 from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, check_texts
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.variables import (
@@ -57,7 +48,7 @@ def open_dataset(
         metadata: reads it, from the path, all datasets, the cube's name and its number of bands.
         columns_first: whether all axes are stored in reverse order, as by MATLAB.
     """
-    axes = COLUMNS_FIRST if columns_first else ROWS_COLUMNS_BANDS
+    axes = COLUMNS_FIRST if columns_first else ROWS_FIRST
     with contextlib.ExitStack() as opened:
         with reported_as_damage(path):
             file = opened.enter_context(h5py.File(path, "r"))
@@ -139,12 +130,9 @@ def _metadata(path: Path, found: Datasets, chosen: str, num_bands: int) -> Metad
 
 
 @contextlib.contextmanager
-def create_hdf5(
-    path: Path, shape: Sequence[int], dtype: np.dtype, metadata: Metadata
-) -> Iterator[CubeWriter]:
+def create_hdf5(new: NewCube) -> Iterator[CubeWriter]:
     """Writes the dataset `cube`, not packed, straight to its place, and the metadata next to it."""
-    with replacing(path) as partial, h5py.File(partial, "w") as file:
-        for name, value in to_variables(metadata).items():
+    with replacing(new.path) as partial, h5py.File(partial, "w") as file:
+        for name, value in to_variables(new.metadata).items():
             file[name] = value
-        cube = file.create_dataset("cube", shape=tuple(shape), dtype=dtype)
-        yield CubeWriter(cube, axes=ROWS_COLUMNS_BANDS, shape=shape, dtype=dtype)
+        yield CubeWriter(file.create_dataset("cube", new.shape, new.dtype), ROWS_FIRST)

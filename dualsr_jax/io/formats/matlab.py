@@ -6,7 +6,7 @@ into variables such as `map_info`, is recognised.
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,8 @@ import numpy as np
 import scipy.io
 
 from dualsr_jax.disk import replacing
-from dualsr_jax.io.base import (
-    OWN_ERRORS,
-    ROWS_COLUMNS_BANDS,
-    CubeReader,
-    CubeWriter,
-    check_size,
-    choose,
-    reported_as_damage,
-)
+from dualsr_jax.io.base import ROWS_FIRST, CubeReader, CubeWriter, NewCube, choose
+from dualsr_jax.io.damage import OWN_ERRORS, check_size, reported_as_damage
 from dualsr_jax.io.formats.envi_header import to_metadata
 from dualsr_jax.io.formats.hdf5 import COLUMNS_FIRST, Datasets, open_dataset, small
 from dualsr_jax.io.guards.hdf5_references import MOST_SMALL
@@ -75,7 +68,7 @@ def _open_5(path: Path, key: str | None) -> CubeReader:
             # Simplified, a last axis of length 1 stays, but one pixel of one band is a number.
             cube = np.asarray(content.pop(chosen)).reshape(shapes[chosen])
     metadata = _metadata(path, content, shapes[chosen][2])
-    return CubeReader(path, cube, axes=ROWS_COLUMNS_BANDS, metadata=metadata)
+    return CubeReader(path, cube, axes=ROWS_FIRST, metadata=metadata)
 
 
 def _metadata_7(path: Path, found: Datasets, chosen: str, num_bands: int) -> Metadata:
@@ -122,20 +115,17 @@ def _text(value: Any) -> str | None:
 
 
 @contextlib.contextmanager
-def create_mat(
-    path: Path, shape: Sequence[int], dtype: np.dtype, metadata: Metadata
-) -> Iterator[CubeWriter]:
+def create_mat(new: NewCube) -> Iterator[CubeWriter]:
     """Writes a file of version 7.3 with the variable `cube`, straight to its place."""
-    if dtype.name not in _CLASSES:
-        raise ValueError(f"MATLAB has no class for {dtype}, only for {', '.join(_CLASSES)}")
-    with replacing(path) as partial:
+    if new.dtype.name not in _CLASSES:
+        raise ValueError(f"MATLAB has no class for {new.dtype}, only for {', '.join(_CLASSES)}")
+    with replacing(new.path) as partial:
         with h5py.File(partial, "w", userblock_size=_USER_BLOCK) as file:
-            for name, value in to_variables(metadata).items():
+            for name, value in to_variables(new.metadata).items():
                 _write_variable(file, name, value)
-            stored = tuple(int(n) for n in shape[::-1])
-            cube = file.create_dataset("cube", shape=stored, dtype=dtype)
-            cube.attrs["MATLAB_class"] = np.bytes_(_CLASSES[dtype.name])
-            yield CubeWriter(cube, axes=COLUMNS_FIRST, shape=shape, dtype=dtype)
+            cube = file.create_dataset("cube", new.shape[::-1], new.dtype)
+            cube.attrs["MATLAB_class"] = np.bytes_(_CLASSES[new.dtype.name])
+            yield CubeWriter(cube, COLUMNS_FIRST)
         with partial.open("r+b") as raw:
             text = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 ."
             raw.write(text.ljust(116) + bytes(8) + b"\x00\x02IM")

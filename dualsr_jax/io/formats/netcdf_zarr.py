@@ -9,7 +9,7 @@ other names and in groups, dimensions in any order, and Zarr arrays without name
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,16 @@ import numpy as np
 from dualsr_jax.disk import replacing
 from dualsr_jax.extras import geo
 from dualsr_jax.io.base import (
-    ROWS_COLUMNS_BANDS,
+    BANDS_FIRST,
+    ROWS_FIRST,
     Axes,
-    BadFileError,
     CubeReader,
     CubeWriter,
-    LibraryArray,
-    check_size,
+    NewCube,
     choose,
-    reported_as_damage,
 )
 from dualsr_jax.io.crs import parse_crs
+from dualsr_jax.io.damage import BadFileError, LibraryArray, check_size, reported_as_damage
 from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, check_texts
 from dualsr_jax.io.metadata import Metadata, representable
 from dualsr_jax.io.variables import (
@@ -41,7 +40,6 @@ from dualsr_jax.io.variables import (
 )
 
 _DIMENSIONS = ("band", "y", "x")
-_AXES = (1, 2, 0)
 _CHUNK = (16, 256, 256)
 _DECODING: dict[str, Any] = {
     "mask_and_scale": False,
@@ -94,7 +92,7 @@ def open_zarr(path: Path, key: str | None = None) -> CubeReader:
     for shape in (array.shape, chunk):
         check_size(path, shape, array.dtype, size)
     metadata = from_variables({**attributes, **from_attributes(attributes)}, array.shape[2])
-    return CubeReader(path, array, axes=ROWS_COLUMNS_BANDS, metadata=metadata)
+    return CubeReader(path, array, axes=ROWS_FIRST, metadata=metadata)
 
 
 def is_zarr_store(folder: Path) -> bool:
@@ -113,7 +111,7 @@ def _open(path: Path, groups: Mapping[str, Any], key: str | None, size: int) -> 
             for name, variable in dataset.variables.items()
         }
         axes: dict[str, Axes] = {
-            name: rows_columns_bands(variable.dims) or ROWS_COLUMNS_BANDS
+            name: rows_columns_bands(variable.dims) or ROWS_FIRST
             for name, variable in variables.items()
             if variable.ndim == 3
         }
@@ -197,9 +195,10 @@ def _steps(path: Path, cube: Any, name: str) -> tuple[float, float] | None:
     return (float(values[0]), float(step)) if even else None
 
 
-def _skeleton(shape: Sequence[int], m: Metadata) -> Any:
+def _skeleton(new: NewCube) -> Any:
     """A dataset with everything but the cube."""
     xarray, _ = geo("xarray"), geo("rioxarray")
+    m = new.metadata
     tags = {name: tag for name, tag in m.tags.items() if name not in _OF_THE_CUBE}
     dataset = xarray.Dataset(attrs={"Conventions": "CF-1.8", **tags})
     if m.crs:
@@ -208,15 +207,11 @@ def _skeleton(shape: Sequence[int], m: Metadata) -> Any:
         a, b, c, d, e, f = m.transform
         dataset = dataset.rio.write_transform(geo("affine").Affine(*m.transform))
         if b == d == 0:
-            dataset = dataset.assign_coords(
-                x=c + a * (np.arange(shape[1]) + 0.5), y=f + e * (np.arange(shape[0]) + 0.5)
-            )
+            x, y = (np.arange(n) + 0.5 for n in (new.shape[1], new.shape[0]))
+            dataset = dataset.assign_coords(x=c + a * x, y=f + e * y)
     variables = to_variables(m)
     names = {"wavelength": "wavelength", "fwhm": "fwhm", "bbl": "good_wavelengths"}
-    if not _uniform(m.scale):
-        names["scale"] = "scale"
-    if not _uniform(m.offset):
-        names["offset"] = "offset"
+    names |= {name: name for name in ("scale", "offset") if not _uniform(getattr(m, name))}
     for name, written in names.items():
         if name in variables:
             dataset = dataset.assign_coords({written: ("band", variables[name])})
@@ -251,59 +246,57 @@ def _attributes(m: Metadata, skeleton: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def create_netcdf(
-    path: Path, shape: Sequence[int], dtype: np.dtype, metadata: Metadata
-) -> Iterator[CubeWriter]:
+def create_netcdf(new: NewCube) -> Iterator[CubeWriter]:
     """Writes a NetCDF-4 file, not packed, straight to its place.
 
     Raises:
         ValueError: if a tag is longer than an attribute can be, or `metadata.crs` cannot be parsed.
     """
     h5netcdf = geo("h5netcdf")
-    lengths = (shape[2], shape[0], shape[1])
-    for name, tag in metadata.tags.items():
+    for name, tag in new.metadata.tags.items():
         if len(tag.encode()) > _MOST_ATTRIBUTE_BYTES:
             raise ValueError(
                 f"NetCDF cannot hold the tag {name!r} of {len(tag.encode())} bytes: write another "
                 "format, such as Zarr"
             )
-    skeleton = _skeleton(shape, metadata)
-    fill = metadata.nodata if representable(metadata.nodata, dtype) else None
-    with replacing(path) as partial:
+    skeleton = _skeleton(new)
+    with replacing(new.path) as partial:
         skeleton.to_netcdf(partial, engine="h5netcdf")
         with h5netcdf.File(partial, "a") as file:
-            for name, length in zip(_DIMENSIONS, lengths, strict=True):
+            for name, length in zip(_DIMENSIONS, _lengths(new), strict=True):
                 if name not in file.dimensions:
                     file.dimensions[name] = length
-            cube = file.create_variable("cube", _DIMENSIONS, dtype, fillvalue=fill)
-            cube.attrs.update(_attributes(metadata, skeleton))
-            yield CubeWriter(cube, axes=_AXES, shape=shape, dtype=dtype)
+            cube = file.create_variable("cube", _DIMENSIONS, new.dtype, fillvalue=_fill(new))
+            cube.attrs.update(_attributes(new.metadata, skeleton))
+            yield CubeWriter(cube, BANDS_FIRST)
 
 
 @contextlib.contextmanager
-def create_zarr(
-    path: Path, shape: Sequence[int], dtype: np.dtype, metadata: Metadata
-) -> Iterator[CubeWriter]:
-    """Writes a Zarr store of version 2, packed by chunk, which GDAL reads too.
-
-    Raises:
-        ValueError: if `metadata.crs` cannot be parsed.
-    """
+def create_zarr(new: NewCube) -> Iterator[CubeWriter]:
+    """Writes a Zarr store of version 2, packed by chunk, which GDAL reads too."""
     zarr, zlib = geo("zarr"), geo("numcodecs").Zlib(level=4)
-    lengths = (shape[2], shape[0], shape[1])
-    skeleton = _skeleton(shape, metadata)
-    attributes = {"_ARRAY_DIMENSIONS": list(_DIMENSIONS), **_attributes(metadata, skeleton)}
-    with replacing(path) as partial:
+    skeleton = _skeleton(new)
+    attributes = {"_ARRAY_DIMENSIONS": list(_DIMENSIONS), **_attributes(new.metadata, skeleton)}
+    with replacing(new.path) as partial:
         skeleton.to_zarr(partial, mode="w", zarr_format=2, consolidated=False)
-        group = zarr.open_group(partial, mode="a", zarr_format=2)
-        cube = group.create_array(
+        cube = zarr.open_group(partial, mode="a", zarr_format=2).create_array(
             "cube",
-            shape=lengths,
-            chunks=tuple(min(c, n) for c, n in zip(_CHUNK, lengths, strict=True)),
-            dtype=dtype,
-            fill_value=metadata.nodata if representable(metadata.nodata, dtype) else None,
+            shape=_lengths(new),
+            chunks=tuple(min(c, n) for c, n in zip(_CHUNK, _lengths(new), strict=True)),
+            dtype=new.dtype,
+            fill_value=_fill(new),
             compressors=zlib,
             attributes=attributes,
         )
-        yield CubeWriter(cube, axes=_AXES, shape=shape, dtype=dtype)
+        yield CubeWriter(cube, BANDS_FIRST)
         zarr.consolidate_metadata(partial, zarr_format=2)
+
+
+def _lengths(new: NewCube) -> tuple[int, int, int]:
+    height, width, num_bands = new.shape
+    return num_bands, height, width
+
+
+def _fill(new: NewCube) -> float | None:
+    nodata = new.metadata.nodata
+    return nodata if representable(nodata, new.dtype) else None

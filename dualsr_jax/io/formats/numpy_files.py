@@ -4,26 +4,16 @@ import contextlib
 import io
 import json
 import math
-import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from dualsr_jax.disk import replacing
-from dualsr_jax.io.base import (
-    OWN_ERRORS,
-    ROWS_COLUMNS_BANDS,
-    BadFileError,
-    CubeReader,
-    CubeWriter,
-    DamageError,
-    check_size,
-    choose,
-    reported_as_damage,
-)
+from dualsr_jax.io.base import ROWS_FIRST, CubeReader, CubeWriter, NewCube, choose
+from dualsr_jax.io.damage import BadFileError, check_size, reported_as_damage
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.raw import RawArray, staged
 from dualsr_jax.io.variables import from_variables, to_variables, variable_name
@@ -47,7 +37,7 @@ def open_npy(path: Path, key: str | None = None) -> CubeReader:
             )
         metadata = read_json(path, shape[2])
         close = opened.pop_all().close
-    axes = (2, 1, 0) if fortran else ROWS_COLUMNS_BANDS
+    axes = (2, 1, 0) if fortran else ROWS_FIRST
     return CubeReader(path, array, axes=axes, metadata=metadata, close=close)
 
 
@@ -59,17 +49,16 @@ def _npy_header(
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }
-    with reported_as_damage(path, OWN_ERRORS):
-        with reported_as_damage(path):
-            version = np.lib.format.read_magic(file)
-        if version not in read:
-            raise DamageError(f"version {version} of the format is not known")
-        with reported_as_damage(path):
-            shape, fortran, dtype = read[version](file)
-        if dtype.kind not in "biufcSU":
-            raise DamageError(f"it holds {dtype}, which is not read")
-        if any(n < 0 for n in shape):
-            raise DamageError(f"the shape {shape} is impossible")
+    with reported_as_damage(path):
+        version = np.lib.format.read_magic(file)
+    if version not in read:
+        raise BadFileError(f"{path} cannot be read: NumPy's format has no version {version}")
+    with reported_as_damage(path):
+        shape, fortran, dtype = read[version](file)
+    if dtype.kind not in "biufcSU":
+        raise BadFileError(f"{path} cannot be read: it holds {dtype}, expected numbers or text")
+    if any(n < 0 for n in shape):
+        raise BadFileError(f"{path} is damaged: its header declares the shape {shape}")
     return shape, fortran, dtype
 
 
@@ -79,11 +68,7 @@ def sidecar(path: Path) -> Path:
 
 
 def read_json(path: Path, num_bands: int) -> Metadata:
-    """Reads the sidecar of a cube; the metadata is empty if it has none.
-
-    Raises:
-        ValueError: if the file is damaged.
-    """
+    """Reads the sidecar of a cube; without one, the metadata is empty."""
     described = sidecar(path)
     if not described.is_file():
         return Metadata()
@@ -94,41 +79,22 @@ def read_json(path: Path, num_bands: int) -> Metadata:
     return from_variables(content, num_bands)
 
 
-def write_json(path: Path, metadata: Metadata) -> None:
-    """Writes metadata to a file, unless it is empty."""
-    variables = {
-        name: value if isinstance(value, str) else value.tolist()
-        for name, value in to_variables(metadata).items()
-    }
-    if variables:
-        path.write_text(json.dumps(variables, indent=1) + "\n", encoding="utf-8")
-
-
 @contextlib.contextmanager
-def create_npy(
-    path: Path, shape: Sequence[int], dtype: np.dtype, metadata: Metadata
-) -> Iterator[CubeWriter]:
+def create_npy(new: NewCube) -> Iterator[CubeWriter]:
     """Writes an array, straight to its place."""
-    with (
-        replacing_with_json(path, metadata) as partial,
-        partial.open("w+b", buffering=0) as file,
-    ):
-        file.write(_npy_bytes(shape, dtype))
-        array = RawArray(file, shape, dtype, offset=file.tell())
+    partly = replacing_with_json(new.path, new.metadata)
+    with partly as partial, partial.open("w+b", buffering=0) as file:
+        file.write(_npy_bytes(new))
+        array = RawArray(file, new.shape, new.dtype, offset=file.tell())
         array.allocate()
-        yield CubeWriter(array, axes=ROWS_COLUMNS_BANDS, shape=shape, dtype=dtype)
+        yield CubeWriter(array, ROWS_FIRST)
 
 
-def _npy_bytes(shape: Sequence[int], dtype: np.dtype) -> bytes:
+def _npy_bytes(new: NewCube) -> bytes:
+    """The header of an array."""
+    array = np.broadcast_to(np.zeros((), new.dtype), new.shape)  # takes no memory
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header,
-        {
-            "descr": np.lib.format.dtype_to_descr(dtype),
-            "fortran_order": False,
-            "shape": tuple(int(n) for n in shape),
-        },
-    )
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
     return header.getvalue()
 
 
@@ -136,14 +102,18 @@ def _npy_bytes(shape: Sequence[int], dtype: np.dtype) -> bytes:
 def replacing_with_json(path: Path, metadata: Metadata) -> Iterator[Path]:
     """Like `replacing`, and writes the JSON sidecar last; a stale sidecar is removed."""
     described = sidecar(path)
-    if not to_variables(metadata):
+    variables = {
+        name: value if isinstance(value, str) else value.tolist()
+        for name, value in to_variables(metadata).items()
+    }
+    if not variables:
         with replacing(path) as partial:
             yield partial
         described.unlink(missing_ok=True)
         return
-    with replacing(described) as new, replacing(path) as partial:
+    with replacing(described) as partial_json, replacing(path) as partial:
         yield partial
-        write_json(new, metadata)
+        partial_json.write_text(json.dumps(variables, indent=1) + "\n", encoding="utf-8")
 
 
 def open_npz(path: Path, key: str | None = None) -> CubeReader:
@@ -166,7 +136,7 @@ def open_npz(path: Path, key: str | None = None) -> CubeReader:
             if variable_name(name) and name != chosen
         }
     metadata = from_variables(others, cube.shape[2])
-    return CubeReader(path, cube, axes=ROWS_COLUMNS_BANDS, metadata=metadata)
+    return CubeReader(path, cube, axes=ROWS_FIRST, metadata=metadata)
 
 
 def _checked_shape(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[int, ...]:
@@ -195,23 +165,19 @@ def _plain(array: np.ndarray) -> np.ndarray | str:
 
 
 @contextlib.contextmanager
-def create_npz(
-    path: Path, shape: Sequence[int], dtype: np.dtype, metadata: Metadata
-) -> Iterator[CubeWriter]:
+def create_npz(new: NewCube) -> Iterator[CubeWriter]:
     """Writes an archive with the array `cube` and the metadata, packed in the end."""
-    with staged(path.parent) as file:
-        array = RawArray(file, shape, dtype)
-        array.allocate()
-        yield CubeWriter(array, axes=ROWS_COLUMNS_BANDS, shape=shape, dtype=dtype)
-        with replacing(path) as partial, zipfile.ZipFile(partial, "w") as archive:
-            for name, value in to_variables(metadata).items():
+    with staged(new.path.parent, new.shape, new.dtype) as array:
+        yield CubeWriter(array, ROWS_FIRST)
+        with replacing(new.path) as partial, zipfile.ZipFile(partial, "w") as archive:
+            for name, value in to_variables(new.metadata).items():
                 content = io.BytesIO()
                 np.lib.format.write_array(content, np.asarray(value), allow_pickle=False)
                 archive.writestr(_new_member(name), content.getvalue())
             with archive.open(_new_member("cube"), "w", force_zip64=True) as member:
-                member.write(_npy_bytes(shape, dtype))
-                file.seek(0)
-                shutil.copyfileobj(file, member, 1 << 20)
+                member.write(_npy_bytes(new))
+                for row in range(new.shape[0]):
+                    member.write(array[row : row + 1, :, :].data)
 
 
 def _new_member(name: str) -> zipfile.ZipInfo:

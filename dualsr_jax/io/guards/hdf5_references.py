@@ -20,7 +20,7 @@ from typing import Any
 
 import h5py
 
-from dualsr_jax.io.base import OWN_ERRORS, DamageError, reported_as_damage
+from dualsr_jax.io.damage import OWN_ERRORS, DamageError, reported_as_damage
 
 MOST_SMALL = 2**20  # numbers of a dataset other than the cube
 _LARGE = 2**16  # bytes of a dataset in which no attributes are looked for

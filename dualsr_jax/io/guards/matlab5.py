@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from dualsr_jax.io.base import DamageError
+from dualsr_jax.io.damage import DamageError
 
 _NUMBERS = frozenset({1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 16, 17, 18})
 _MATRIX, _PACKED = 14, 15
