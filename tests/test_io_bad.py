@@ -114,6 +114,17 @@ def test_truncated_and_foreign_files(tmp_path, suffix):
         read(path)
 
 
+def test_a_tiff_with_a_tag_of_no_known_type(tmp_path):
+    """GDAL's error has no public name in rasterio, and comes only when a property is read."""
+    write(tmp_path / "a.tif", CUBE, everything(7))
+    content = (tmp_path / "a.tif").read_bytes()
+    entry = struct.pack("<HHI", 258, 3, 7)  # bits per sample: seven numbers
+    assert content.count(entry) == 1
+    (tmp_path / "a.tif").write_bytes(content.replace(entry, struct.pack("<HHI", 1, 0, 7)))
+    with pytest.raises(ValueError, match=r"a\.tif cannot be read, it may be damaged"):
+        read(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("code", [14, 32772])
 def test_type_codes_at_which_scipy_crashes(tmp_path, packed, code):
@@ -376,9 +387,9 @@ def test_the_files_of_others_stay(tmp_path):
             write(folder, CUBE, overwrite=True)
     with (
         pytest.raises(IsADirectoryError, match="a file cannot take its place"),
-        replacing(tmp_path / "a.npy") as beside,
+        replacing(tmp_path / "a.npy") as partial,
     ):
-        beside.touch()
+        partial.touch()
     assert {p.name for p in tmp_path.iterdir()} == {"git", ".git", "a.zarr", "a.npy"}
 
 

@@ -292,8 +292,8 @@ def test_band_tiffs_are_as_stored_and_say_their_scales(tmp_path, dtype):
         assert_same(reader.metadata, m)
     other = dataclasses.replace(m.select([4]), scale=None, bad_bands=None)
     write(tmp_path / "4.tif", cube[..., 4:], other, overwrite=True)
-    beside = tmp_path.with_name(tmp_path.name + ".json")
-    beside.write_text('{"nodata": [3], "bbl": [1, 1, 0, 0, 1]}')
+    sidecar = tmp_path.with_name(tmp_path.name + ".json")
+    sidecar.write_text('{"nodata": [3], "bbl": [1, 1, 0, 0, 1]}')
     with open_cube(tmp_path) as reader:
         assert reader.metadata.scale.tolist() == [1e-4] * 4 + [1]
         assert reader.metadata.nodata == 3

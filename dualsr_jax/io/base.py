@@ -29,9 +29,9 @@ def choose(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None) -
 
     Args:
         path: for the error.
-        shapes: of all arrays, by name; the last axis is that of the bands.
-        key: its name; None: the only three-dimensional array. If there are several, those of fewer
-            than five bands, such as colour previews, do not count.
+        shapes: of all arrays, by name; bands are the last axis.
+        key: name of the cube; None: the only three-dimensional array. If there are several, those
+            of fewer than five bands, such as colour previews, do not count.
     """
     cubes = [name for name, shape in shapes.items() if len(shape) == 3]
     held = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no array"
@@ -121,11 +121,8 @@ class CubeReader:
         return np.concatenate(blocks, -1) if len(blocks) > 1 else blocks[0]
 
     def _window(self, place: tuple[slice, slice, slice]) -> np.ndarray:
-        index = [slice(None)] * 3
-        for axis, selection in zip(self._axes, place, strict=True):
-            index[axis] = selection
-        window = self._source[tuple(index)].transpose(self._axes)
-        return np.ascontiguousarray(window, self.dtype)
+        index = tuple(place[k] for k in np.argsort(self._axes))
+        return np.ascontiguousarray(self._source[index].transpose(self._axes), self.dtype)
 
     def close(self) -> None:
         """Frees the file."""
@@ -171,16 +168,12 @@ class CubeWriter:
         self._lock = threading.Lock()
 
     def write(self, block: Block, row: int, column: int, band: int = 0) -> None:
-        """Writes a block. Blocks come in any order; what is never written is zero.
+        """Writes a block `[h, w, l]` whose first pixel is at `row`, `column` and `band`.
 
-        Args:
-            block: `[h, w, l]` in `dtype`.
-            row: of its first pixel.
-            column: of its first pixel.
-            band: the first one in it.
+        Blocks come in any order; what is never written is zero.
 
         Raises:
-            ValueError: if it is of another type, or does not lie inside the cube.
+            ValueError: if the block is of another type, or does not lie inside the cube.
         """
         starts = (row, column, band)
         ends = tuple(start + n for start, n in zip(starts, block.shape, strict=True))
@@ -190,9 +183,7 @@ class CubeWriter:
             raise ValueError(
                 f"a block of {block.shape} at {starts} is not inside the cube {self.shape}"
             )
-        index = [slice(None)] * 3
-        for axis, start, end in zip(self._axes, starts, ends, strict=True):
-            index[axis] = slice(start, end)
-        order = sorted(range(3), key=lambda k: self._axes[k])
+        order = np.argsort(self._axes)
+        index = tuple(slice(starts[k], ends[k]) for k in order)
         with self._lock:
-            self._target[tuple(index)] = np.ascontiguousarray(block.transpose(order))
+            self._target[index] = np.ascontiguousarray(block.transpose(order))

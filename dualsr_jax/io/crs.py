@@ -6,13 +6,7 @@ from dualsr_jax.extras import geo
 
 
 def parse_crs(text: str) -> Any:
-    """Reads a coordinate reference system.
-
-    Args:
-        text: WKT, a code such as EPSG:32633, PROJJSON or a PROJ string.
-
-    Returns:
-        A `rasterio.crs.CRS`.
+    """Reads WKT, a code such as EPSG:32633, PROJJSON or a PROJ string to a `rasterio.crs.CRS`.
 
     Raises:
         ValueError: If the text is not a valid CRS.

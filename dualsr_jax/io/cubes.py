@@ -32,14 +32,16 @@ from dualsr_jax.io.formats.netcdf_zarr import (
     open_netcdf,
     open_zarr,
 )
-from dualsr_jax.io.formats.numpy_files import create_npy, create_npz, open_npy, open_npz, sidecar
+from dualsr_jax.io.formats.numpy_files import (
+    create_npy,
+    create_npz,
+    open_npy,
+    open_npz,
+    with_sidecar,
+)
 from dualsr_jax.io.metadata import Metadata, check_bands
 
 Cube = Shaped[np.ndarray, "H W L"]
-
-
-def _with_sidecar(path: Path) -> tuple[Path, ...]:
-    return path, sidecar(path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +76,9 @@ FORMATS: dict[str, Format] = {  # by suffix
     ".h5": _HDF5,
     ".hdf5": _HDF5,
     ".mat": Format(open_mat, create_mat),
-    ".npy": Format(open_npy, create_npy, files=_with_sidecar),
+    ".npy": Format(open_npy, create_npy, files=with_sidecar),
     ".npz": Format(open_npz, create_npz),
-    "": Format(open_band_images, create_band_images, files=_with_sidecar, is_cube=is_band_images),
+    "": Format(open_band_images, create_band_images, files=with_sidecar, is_cube=is_band_images),
 }
 _FILE_SUFFIXES = tuple(s for s in FORMATS if s and s not in RAW_SUFFIXES)  # ENVI by its header
 _KNOWN_SUFFIXES = ", ".join(filter(None, FORMATS))

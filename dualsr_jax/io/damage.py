@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from scipy.io.matlab import MatReadError
 
+from dualsr_jax.extras import geo
+
 
 class BadFileError(ValueError):
     """Names a file and says what is wrong with it."""
@@ -43,18 +45,18 @@ _HARMLESS_BYTES = 2**28
 def reported_as_damage(
     path: Path, errors: tuple[type[Exception], ...] = LIBRARY_ERRORS
 ) -> Iterator[None]:
-    """Turns errors at a damaged file into one that names the file.
-
-    Args:
-        path: the file.
-        errors: which; around our own code `OWN_ERRORS`.
-    """
+    """Turns errors at a damaged file into one that names it; around our own code `OWN_ERRORS`."""
     try:
         yield
     except (FileNotFoundError, BadFileError):
         raise
     except errors as error:
         raise BadFileError(f"{path} cannot be read, it may be damaged: {error}") from error
+
+
+def reported_as_gdal_damage(path: Path) -> contextlib.AbstractContextManager[None]:
+    """Like `reported_as_damage`, and for errors of GDAL that rasterio has no public name for."""
+    return reported_as_damage(path, (*LIBRARY_ERRORS, geo("rasterio._err").CPLE_BaseError))
 
 
 class LibraryArray:
@@ -71,15 +73,9 @@ class LibraryArray:
 
 
 def check_size(path: Path, shape: Sequence[int], dtype: np.dtype, stored_bytes: int) -> None:
-    """Raises ValueError if a packed file declares a larger cube than any packing explains.
+    """Raises ValueError if a file declares a larger cube than any packing explains.
 
-    To be called before anything of the declared size is held.
-
-    Args:
-        path: for the error.
-        shape: as declared.
-        dtype: as declared.
-        stored_bytes: size of the packed data.
+    To be called before anything of the declared size is held; `stored_bytes` are those packed.
     """
     declared = dtype.itemsize
     for length in shape:

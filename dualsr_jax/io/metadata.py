@@ -102,12 +102,9 @@ def representable(nodata: float | None, dtype: np.dtype) -> bool:
 
 
 def _nanometres(unit: str | None, values: np.ndarray | None = None) -> float | None:
-    """How many nm the unit is; None if it is not a length.
+    """How many nm the unit of a file is; None if it is not a length.
 
-    Args:
-        unit: as in a file, any case, singular or plural; None or "Unknown" if the file does not
-            say: then values below 100 are micrometres.
-        values: the wavelengths in that unit.
+    If the file does not say (None or "Unknown"), values below 100 are micrometres.
     """
     name = (unit or "").strip().lower()
     if name in ("", "unknown", "none"):
@@ -123,13 +120,9 @@ def in_unit(values: np.ndarray, unit: str | None) -> np.ndarray:
 def spectral(
     wavelengths: np.ndarray | None, fwhm: np.ndarray | None, unit: str | None, num_bands: int
 ) -> dict[str, Any]:
-    """Makes the fields of `Metadata` for wavelengths in a file's unit.
+    """Makes the fields of `Metadata` for wavelengths and FWHM in a file's unit.
 
-    Args:
-        wavelengths: in `unit`, one per band; any other number of them is left out.
-        fwhm: in `unit`, one per band; any other number of them is left out.
-        unit: as in the file.
-        num_bands: L.
+    Arrays of another length than `num_bands`, and all of a unit that is not a length, are left out.
     """
     factor = _nanometres(unit, wavelengths)
     if factor is None:

@@ -25,14 +25,7 @@ class RawArray:
     def __init__(
         self, file: IO[bytes], shape: Sequence[int], dtype: np.dtype, *, offset: int = 0
     ) -> None:
-        """Lays an array over a file.
-
-        Args:
-            file: unbuffered; stays open as long as the array is used.
-            shape: slowest axis first.
-            dtype: with the file's byte order.
-            offset: byte at which the array begins.
-        """
+        """Lays an array over an unbuffered file, from the byte `offset` on; the file stays open."""
         self.shape, self.dtype = tuple(int(n) for n in shape), dtype
         self._file, self._offset = file, offset
 

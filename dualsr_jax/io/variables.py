@@ -90,13 +90,8 @@ def from_attributes(attributes: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Reads the attributes of a cube, by their names in CF, rioxarray and NEON's files.
 
     Of several values without data a finite one counts, as NaN never is data. CF's `scale_factor`
-    multiplies; NEON's `Scale_Factor`, known by the `Data_Ignore_Value` next to it, divides.
-
-    Args:
-        attributes: by name; only those named in `ATTRIBUTES` are looked at.
-
-    Returns:
-        Variables for `from_variables`.
+    multiplies; NEON's `Scale_Factor`, known by the `Data_Ignore_Value` next to it, divides. Only
+    `ATTRIBUTES` are looked at; the result is for `from_variables`.
     """
     read = {name: numbers(attributes[name]) for name in ATTRIBUTES if name in attributes}
     values = {k: v for k, v in read.items() if v is not None and v.dtype.kind != "b"}
@@ -147,11 +142,9 @@ def _tags(text: str) -> dict[str, str]:
 
 
 def rows_columns_bands(dims: Sequence[Hashable]) -> tuple[int, int, int] | None:
-    """Finds the axes of a cube by the names of its dimensions.
+    """Finds the axes of rows, columns and bands by the names of a cube's dimensions.
 
-    Returns:
-        The axes of rows, columns and bands; None unless there are three names, and exactly one is
-        of rows and one of columns.
+    Returns None unless there are three, and exactly one is of rows and one of columns.
     """
     names = [str(name).lower() for name in dims]
     rows = [axis for axis, name in enumerate(names) if name in _ROWS]

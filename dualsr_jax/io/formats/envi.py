@@ -123,8 +123,7 @@ def _layout(
 
 
 def _in_file(shape: Sequence[int], interleave: str) -> tuple[int, ...]:
-    order = sorted(range(3), key=lambda k: _AXES[interleave][k])
-    return tuple(int(shape[k]) for k in order)
+    return tuple(int(shape[k]) for k in np.argsort(_AXES[interleave]))
 
 
 def _integer(

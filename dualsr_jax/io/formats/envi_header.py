@@ -18,12 +18,12 @@ import numpy as np
 
 from dualsr_jax.extras import geo
 from dualsr_jax.io.crs import parse_crs
-from dualsr_jax.io.damage import reported_as_damage
+from dualsr_jax.io.damage import reported_as_gdal_damage
 from dualsr_jax.io.metadata import Metadata, in_unit, spectral
 
 # How the pixels lie in the file: not metadata.
 _LAYOUT = ("samples", "lines", "bands", "header offset", "file compression", "file type",
-          "data type", "interleave", "byte order")  # fmt: skip
+           "data type", "interleave", "byte order")  # fmt: skip
 _FIELDS = {  # of Metadata, by key
     "map info": "transform",
     "projection info": "crs",
@@ -45,11 +45,7 @@ _ENTRY = re.compile(r"^([^={}\n]*)=[ \t]*(?:\n[ \t]*(?=\{))?(\{[^}]*\}?|[^\n]*)"
 
 
 def parse(text: str) -> dict[str, str]:
-    """Reads the entries of a whole header, without comments (`;`).
-
-    Returns:
-        Keys, in lower case if they are known, to values.
-    """
+    """Reads the entries of a whole header by key, in lower case if known, without comments."""
     text = re.sub(r"^[ \t]*;[^\n]*", "", text.replace("\r\n", "\n").replace("\r", "\n"), flags=re.M)
     entries = {}
     for key, value in _ENTRY.findall(text):
@@ -80,15 +76,10 @@ def _number(text: str | None) -> float | None:
 
 
 def to_metadata(path: Path, entries: Mapping[str, str], num_bands: int) -> Metadata:
-    """Reads the metadata of a cube from the entries of its header.
+    """Reads the metadata of a cube from the entries of its header; `path` is for errors.
 
     Lists of another length than `num_bands`, and wavelengths in units that are not lengths (such as
     `Index`), stay in the tags, verbatim.
-
-    Args:
-        path: of the header, for errors.
-        entries: as `parse` returns them.
-        num_bands: L.
     """
     rest = {key: value for key, value in entries.items() if key not in _LAYOUT}
 
@@ -117,9 +108,8 @@ def to_metadata(path: Path, entries: Mapping[str, str], num_bands: int) -> Metad
 def _map_transform(info: Sequence[str]) -> tuple[float, ...] | None:
     """The transform of a map info, as in `Metadata`; None if its items are not numbers.
 
-    Args:
-        info: name of the projection, column and row (from 1) of the tie point, its easting and
-            northing, the two pixel sizes, and perhaps more, with `rotation=` in degrees.
+    A map info is the name of the projection, column and row (from 1) of the tie point, its easting
+    and northing, the two pixel sizes, and perhaps more, with `rotation=` in degrees.
     """
     try:
         column, row, east, north, width, height = (float(item) for item in info[1:7])
@@ -142,11 +132,11 @@ def _crs(path: Path, entries: Mapping[str, str]) -> str | None:
         return None
     rasterio, memory = geo("rasterio"), geo("rasterio.io").MemoryFile
     lines = [f"{key} = {' '.join(entries[key].split())}" for key in keys if key in entries]
-    header = "\n".join(["ENVI", "samples = 1", "lines = 1", "bands = 1", "data type = 1",
-                        "interleave = bsq", "byte order = 0", *lines, ""]).encode()  # fmt: skip
+    one = "ENVI\nsamples = 1\nlines = 1\nbands = 1\ndata type = 1\ninterleave = bsq\nbyte order = 0"
+    header = "\n".join([one, *lines, ""]).encode(errors="replace")
     folder = uuid.uuid4().hex
     with (
-        reported_as_damage(path),
+        reported_as_gdal_damage(path),
         warnings.catch_warnings(),
         memory(header, dirname=folder, filename="one.hdr"),
         memory(bytes(64), dirname=folder, filename="one.img") as pixels,

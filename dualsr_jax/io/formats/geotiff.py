@@ -22,7 +22,7 @@ from dualsr_jax.disk import replacing
 from dualsr_jax.extras import geo
 from dualsr_jax.io.base import BANDS_FIRST, CubeReader, CubeWriter, NewCube
 from dualsr_jax.io.crs import parse_crs
-from dualsr_jax.io.damage import BadFileError, check_size, reported_as_damage
+from dualsr_jax.io.damage import BadFileError, check_size, reported_as_gdal_damage
 from dualsr_jax.io.metadata import Metadata, in_unit, representable, spectral
 from dualsr_jax.io.raw import staged
 
@@ -41,7 +41,7 @@ class _Bands:
     """A dataset as a source `[L, H, W]`; GDAL's handles are for one thread at a time."""
 
     def __init__(self, path: Path, dataset: Any) -> None:
-        with reported_as_damage(path):
+        with reported_as_gdal_damage(path):
             self.shape = (dataset.count, dataset.height, dataset.width)
             self.dtype = np.dtype(dataset.dtypes[0])
         self._path, self._dataset, self._lock = path, dataset, threading.Lock()
@@ -52,22 +52,18 @@ class _Bands:
         window = ((rows.start, rows.stop), (columns.start, columns.stop))
         numbers = [band + 1 for band in bands]
         limited = self._environment(GDAL_CACHEMAX=_CACHE_BYTES)
-        with reported_as_damage(self._path), self._lock, limited:
+        with reported_as_gdal_damage(self._path), self._lock, limited:
             return self._dataset.read(numbers, window=window)
 
 
 def open_geotiff(path: Path, key: str | None = None) -> CubeReader:
-    """Opens a GeoTIFF.
-
-    Raises:
-        ValueError: also if it holds a palette or several pages.
-    """
+    """Opens a GeoTIFF; palettes and several pages are refused."""
     rasterio = geo("rasterio")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     with contextlib.ExitStack() as opened, warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with reported_as_damage(path):
+        with reported_as_gdal_damage(path):
             dataset = rasterio.open(path, driver="GTiff", sharing=False)
             opened.callback(dataset.close)
             pages, type_name, meaning = dataset.subdatasets, dataset.dtypes[0], dataset.colorinterp
@@ -92,7 +88,7 @@ def _number(text: str | None) -> float:
 
 
 def _metadata(path: Path, dataset: Any) -> Metadata:
-    with reported_as_damage(path):
+    with reported_as_gdal_damage(path):
         bands = [dataset.tags(k) for k in dataset.indexes]
         imagery = [dataset.tags(k, ns="IMAGERY") for k in dataset.indexes]
         tags, descriptions, nodata = dataset.tags(), dataset.descriptions, dataset.nodata

@@ -44,7 +44,7 @@ def open_dataset(
 
     Args:
         path: the file.
-        key: the name of the cube; None: the only three-dimensional dataset.
+        key: name of the cube; None: the only three-dimensional dataset.
         metadata: reads it, from the path, all datasets, the cube's name and its number of bands.
         columns_first: whether all axes are stored in reverse order, as by MATLAB.
     """

@@ -28,7 +28,13 @@ from dualsr_jax.io.base import (
     choose,
 )
 from dualsr_jax.io.crs import parse_crs
-from dualsr_jax.io.damage import BadFileError, LibraryArray, check_size, reported_as_damage
+from dualsr_jax.io.damage import (
+    BadFileError,
+    LibraryArray,
+    check_size,
+    reported_as_damage,
+    reported_as_gdal_damage,
+)
 from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, check_texts
 from dualsr_jax.io.metadata import Metadata, representable
 from dualsr_jax.io.variables import (
@@ -164,7 +170,7 @@ def _values(path: Path, variable: Any) -> np.ndarray:
 def _georeference(path: Path, cube: Any, axes: Axes) -> tuple[str | None, tuple[float, ...] | None]:
     """The coordinate system, by rioxarray, and the transform, which it does not give exactly."""
     geo("rioxarray")
-    with reported_as_damage(path):
+    with reported_as_gdal_damage(path):
         named = cube.rio.crs
         crs = named.to_wkt() if named else None
         mapping = cube.coords.get(cube.rio.grid_mapping)

@@ -62,14 +62,14 @@ def _npy_header(
     return shape, fortran, dtype
 
 
-def sidecar(path: Path) -> Path:
-    """The JSON file next to a cube, of a format without room for metadata."""
-    return path.with_name(path.name + ".json")
+def with_sidecar(path: Path) -> tuple[Path, Path]:
+    """A cube of a format without room for metadata, and the JSON file next to it."""
+    return path, path.with_name(path.name + ".json")
 
 
 def read_json(path: Path, num_bands: int) -> Metadata:
     """Reads the sidecar of a cube; without one, the metadata is empty."""
-    described = sidecar(path)
+    _, described = with_sidecar(path)
     if not described.is_file():
         return Metadata()
     with reported_as_damage(described), described.open("rb") as file:
@@ -101,7 +101,7 @@ def _npy_bytes(new: NewCube) -> bytes:
 @contextlib.contextmanager
 def replacing_with_json(path: Path, metadata: Metadata) -> Iterator[Path]:
     """Like `replacing`, and writes the JSON sidecar last; a stale sidecar is removed."""
-    described = sidecar(path)
+    _, described = with_sidecar(path)
     variables = {
         name: value if isinstance(value, str) else value.tolist()
         for name, value in to_variables(metadata).items()
