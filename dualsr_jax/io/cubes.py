@@ -123,7 +123,7 @@ def read_cube(path: str | Path, key: str | None = None) -> Cube:
         return cube.read(slice(None), slice(None))
 
 
-def list_cubes(folder: Path) -> dict[str, Path]:
+def list_cubes(folder: str | Path) -> dict[str, Path]:
     """Finds the cubes in a folder.
 
     Args:
@@ -136,6 +136,7 @@ def list_cubes(folder: Path) -> dict[str, Path]:
         FileNotFoundError: if the folder does not exist.
         ValueError: if it holds no cube, or two of the same name.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(
             f"there is no folder {str(folder)!r}: set config.data.path to the folder of cubes"
