@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from dualsr_jax.io.metadata import (
-    Metadata,
+from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.io.variables import (
     from_attributes,
     from_variables,
     rows_columns_bands,
