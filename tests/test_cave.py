@@ -13,7 +13,7 @@ from support.files import ROOT
 from dualsr_jax.data.sources import normalise
 from dualsr_jax.metrics import psnr_db, ssim
 from dualsr_jax.ops.resize import imresize
-from dualsr_jax.protocols import score
+from dualsr_jax.protocols import PROTOCOLS
 
 DATA = ROOT.parent / "shared" / "data"
 SCENES = ["balloons", "cloth", "face", "fake_and_real_lemons", "flowers", "hairs", "oil_painting"]
@@ -41,7 +41,8 @@ def bicubic(hr, scale):
 def optimised_score(scale):
     """`score` as users compile it: in other tests compiling takes the time, here running does."""
     options = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
-    return jax.jit(functools.partial(score, scale=scale), compiler_options=options)
+    score = functools.partial(PROTOCOLS["dualsr"].score, scale=scale)
+    return jax.jit(score, compiler_options=options)
 
 
 @pytest.mark.parametrize("scene", SCENES)

@@ -101,7 +101,7 @@ def test_bad_input(rng, networks):
     cube = smooth(rng, 12, 11, 6)
     for wrong, message in (
         (cube[0], r"a cube \[H, W, L\] is expected, got an array of shape \(11, 6\)"),
-        (cube.astype(complex), "values of type complex128 are no intensities"),
+        (cube.astype(complex), "values of type complex128 are not intensities"),
         (cube[..., :4], "the cube has 4 bands, at least 5 are needed"),
         ([1], "a NumPy array or an xarray.DataArray is expected, got list"),
         (xarray.DataArray(cube, dims=("a", "x", "b")), "expected three, one of them named 'y'"),

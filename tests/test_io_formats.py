@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dualsr_jax.io.cubes import FORMATS, create_cube, open_cube
-from dualsr_jax.io.metadata import Metadata, from_variables, to_variables
+from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.raw import RawArray
+from dualsr_jax.io.variables import from_variables, to_variables
 
 INTEGERS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
 FLOATS = ["float32", "float64"]
@@ -291,8 +292,8 @@ def test_band_tiffs_are_as_stored_and_say_their_scales(tmp_path, dtype):
         assert_same(reader.metadata, m)
     other = dataclasses.replace(m.select([4]), scale=None, bad_bands=None)
     write(tmp_path / "4.tif", cube[..., 4:], other, overwrite=True)
-    beside = tmp_path.with_name(tmp_path.name + ".json")
-    beside.write_text('{"nodata": [3], "bbl": [1, 1, 0, 0, 1]}')
+    sidecar = tmp_path.with_name(tmp_path.name + ".json")
+    sidecar.write_text('{"nodata": [3], "bbl": [1, 1, 0, 0, 1]}')
     with open_cube(tmp_path) as reader:
         assert reader.metadata.scale.tolist() == [1e-4] * 4 + [1]
         assert reader.metadata.nodata == 3

@@ -199,7 +199,9 @@ def test_fcf_gradient_through_time(rng, through_time):
     first = jnp.arange(3) == 0
     state = jnp.zeros((1, 2, 2, 4))
     variables = FCF().init(jax.random.key(0), state, d, first)
-    gradient = jax.grad(lambda d: FCF().apply(variables, state, d, first, through_time)[0].sum())(d)
+    gradient = jax.grad(
+        lambda d: FCF().apply(variables, state, d, first, through_time=through_time)[0].sum()
+    )(d)
     reaches = np.abs(gradient).max((1, 2, 3, 4)) > 0
     np.testing.assert_array_equal(reaches, [through_time, through_time, True])
 

@@ -4,6 +4,8 @@ import ast
 import importlib.util
 import itertools
 import re
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -11,8 +13,10 @@ import pytest
 from ml_collections import ConfigDict
 from support.files import ROOT
 
+import dualsr_jax
 from dualsr_jax import recipe
 from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.models.network import METHODS
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.protocols import PROTOCOLS
 from dualsr_jax.training.optimizer import adam, learning_rate_schedule
@@ -34,7 +38,7 @@ LAYERS = [
     ["training.parallel", "training.checkpoint"],
     ["training.restore"],
     ["training.loop"],
-    ["evaluation"],
+    ["evaluation", "stablehlo"],
     ["prediction", "pages"],
     ["train", "evaluate", "prepare", "predict", "export", "convert", "report"],
 ]
@@ -112,6 +116,36 @@ def test_packages_stay_where_they_belong(package, allowed):
         p.name for p in MODULES if any(i.split(".")[0] == package for i in imports(p.read_text()))
     }
     assert users == allowed
+
+
+def names(source):
+    """The names that Python source uses or imports."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name | ast.Attribute | ast.alias):
+            yield getattr(node, "id", None) or getattr(node, "attr", None) or node.name
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in MODULES if p.parent.name != "dualsr_jax" or p.name != "__init__.py"],
+    ids=lambda p: p.relative_to(ROOT).as_posix(),
+)
+def test_methods_are_named_behind_their_seam_alone(path):
+    if not {"models", "weights"} & set(path.relative_to(ROOT).parts):
+        assert {kind.__name__ for kind in METHODS.values()}.isdisjoint(names(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from dualsr_jax.models.coarsr.coarse import CoarSR",
+        "from dualsr_jax.models.network import CoarSR as Other",
+        "model = coarse.CoarSR(4)",
+        "def build(model: CoarSR): ...",
+    ],
+)
+def test_a_named_method_is_seen(line):
+    assert "CoarSR" in set(names(line))
 
 
 def test_few_files_know_devices():
@@ -237,3 +271,18 @@ def test_every_field_of_the_recipe_has_a_comment():
     ]
     assert len(settings) == len(list(fields(recipe.defaults())))
     assert not [line for before, line in settings if "  # " not in line and "    # " not in before]
+
+
+def test_the_public_interface():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", dualsr_jax.__version__)
+    for name in dualsr_jax.__all__:
+        assert getattr(dualsr_jax, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'restore'"):
+        dualsr_jax.restore  # noqa: B018
+
+
+def test_importing_the_package_is_quick():
+    late = ("orbax", "h5py", "scipy.io", "grain", "tensorflow_datasets", "matplotlib", "optax")
+    code = f"import dualsr_jax, sys; print([name for name in {late} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

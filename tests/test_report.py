@@ -13,12 +13,14 @@ from absl import flags
 from PIL import Image
 
 from dualsr_jax import report
-from dualsr_jax.evaluation.results import METHODS, read_cubes, read_evaluation, write_cubes
+from dualsr_jax.evaluation.cubes import read_cubes, write_cubes
+from dualsr_jax.evaluation.results import read_evaluation
 from dualsr_jax.ops.resize import imresize
-from dualsr_jax.pages.embedding import ANGLE_LEVELS, LEVELS, ORDER, embed
-from dualsr_jax.pages.page import Options
-from dualsr_jax.report import write_report
+from dualsr_jax.pages.embedding import ANGLE_LEVELS, LEVELS, embed
+from dualsr_jax.pages.page import PageOptions, write_pages
 
+METHODS = ("Bicubic", "CoarSR", "DualSR")
+ORDER = (*METHODS, "Reference")
 HALF = 0.5 / LEVELS + 1e-6  # largest error of a value in a page
 ODD = "b <i>&#[:, 4:]"  # a scene's name with all that HTML and files could stumble over
 HEIGHT, WIDTH, BANDS = 12, 16, 6
@@ -159,7 +161,7 @@ def assert_shown(page, view, expected, low, high, palette, atol=2 * HALF):
 
 
 def test_the_page_in_chromium(chromium, evaluation):
-    write_report(evaluation, options=Options(wavelengths_nm=(400, 500)))
+    write_pages(evaluation, options=PageOptions(wavelengths_nm=(400, 500)))
     page = Page(chromium, evaluation / "report" / "a.html")
     cubes = read_cubes(read_evaluation(evaluation), "a")
     check_slider_and_images(page, cubes)
@@ -313,9 +315,9 @@ def test_the_text_of_cubes_can_be_read_again(rng):
 
 
 def test_a_part_and_one_page(evaluation, tmp_path, capsys):
-    options = Options("A title", (slice(2, 10), slice(None, 8)))
+    options = PageOptions(title="A title", crop=(slice(2, 10), slice(None, 8)))
     path = tmp_path / "new" / "page.html"
-    assert write_report(tmp_path, scenes=["a"], output=path, options=options) == [path]
+    assert write_pages(tmp_path, scenes=["a"], output=path, options=options) == [path]
     page = path.read_text()
     assert "<title>A title</title>" in page
     assert "rows 2 to 9, columns 0 to 7 of 12 × 16 × 6" in page
@@ -350,43 +352,47 @@ def test_bad_cubes(evaluation, tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"no evaluation in .*run python -m dualsr_jax\.eva"
     ):
-        write_report(tmp_path / "nothing")
+        write_pages(tmp_path / "nothing")
     with np.load(evaluation / "a.npz") as archive:
         cubes = dict(archive)
     for name, cube, message in (
         ("lr", cubes["lr"][1:], r"expected lr to be finite float32 of shape \(6, 8, 6\), got"),
         ("DualSR", cubes["DualSR"] * np.nan, "expected DualSR to be finite"),
-        ("CoarSR", cubes["CoarSR"] + 0.1, "not of the evaluation in results.json: psnr_db of Coa"),
+        (
+            "CoarSR",
+            cubes["CoarSR"] + 0.1,
+            "does not belong to the evaluation in results.json: psnr_db of Coa",
+        ),
     ):
         np.savez(evaluation / "a.npz", **(cubes | {name: cube}))
         with pytest.raises(ValueError, match=message):
-            write_report(evaluation, scenes=["a"])
+            write_pages(evaluation, scenes=["a"])
     (evaluation / "a.npz").write_bytes((evaluation / "a.npz").read_bytes()[:2000])
     with pytest.raises(ValueError, match=r"a\.npz.* damaged"):
-        write_report(evaluation, scenes=["a"])
+        write_pages(evaluation, scenes=["a"])
     (evaluation / "a.npz").unlink()
     with pytest.raises(FileNotFoundError, match=r"no cubes of 'a' .*without --nosave_cubes"):
-        write_report(evaluation)
+        write_pages(evaluation)
     assert not list((evaluation / "report").iterdir())
 
 
 def test_bad_settings(evaluation, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="the evaluation has no 'c', but a, b"):
-        write_report(evaluation, scenes=["a", "c"])
+        write_pages(evaluation, scenes=["a", "c"])
     with pytest.raises(ValueError, match="is one page, the evaluation has 2 scenes"):
-        write_report(evaluation, output=tmp_path / "page.html")
+        write_pages(evaluation, output=tmp_path / "page.html")
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"the output '.*file/x' cannot be written"):
-        write_report(evaluation, output=tmp_path / "file" / "x")
+        write_pages(evaluation, output=tmp_path / "file" / "x")
     with pytest.raises(ValueError, match="--part holds no pixels of 'a', which has 12x16"):
-        write_report(evaluation, options=Options(part=(slice(20, 30), slice(None))))
+        write_pages(evaluation, options=PageOptions(crop=(slice(20, 30), slice(None))))
     with pytest.raises(
         ValueError, match=r"would have \d.\d MB, more than 1: .*--part=0:\d+,0:\d+,"
     ):
-        write_report(evaluation, options=Options(max_mb=1))
+        write_pages(evaluation, options=PageOptions(max_mb=1))
     monkeypatch.setitem(sys.modules, "bokeh.embed", None)
     with pytest.raises(ValueError, match=r"needs the package 'bokeh': pip install .*\[report\]"):
-        write_report(evaluation)
+        write_pages(evaluation)
 
 
 @pytest.mark.parametrize(

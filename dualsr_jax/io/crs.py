@@ -6,20 +6,17 @@ from dualsr_jax.extras import geo
 
 
 def parse_crs(text: str) -> Any:
-    """The coordinate reference system, as rasterio has it, that a text names.
-
-    Args:
-        text: WKT, a code such as EPSG:32633, PROJJSON or a PROJ string.
+    """Reads WKT, a code such as EPSG:32633, PROJJSON or a PROJ string to a `rasterio.crs.CRS`.
 
     Raises:
-        ValueError: if it names none.
+        ValueError: If the text is not a valid CRS.
     """
     rasterio = geo("rasterio")
     try:
-        with rasterio.Env():  # else GDAL prints what comes here as an error too
+        with rasterio.Env():  # else GDAL also prints what is raised here
             return rasterio.crs.CRS.from_user_input(text)
     except ValueError as error:
         raise ValueError(
-            f"the metadata's crs is no coordinate reference system: expected WKT, or a code such "
+            "the metadata's crs is not a coordinate reference system: expected WKT, or a code such "
             f"as EPSG:32633, got {text[:80]!r} ({error})"
         ) from error

@@ -5,70 +5,66 @@ of band images. Cubes are `[H, W, L]` in their stored data type, not scaled.
 """
 
 import contextlib
-import re
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
 from numpy.typing import DTypeLike
 
-from dualsr_jax.io.base import CubeReader, CubeWriter
+from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
 from dualsr_jax.io.formats.band_images import (
     IMAGE_SUFFIXES,
     band_images,
     create_band_images,
+    is_band_images,
     open_band_images,
 )
 from dualsr_jax.io.formats.envi import RAW_SUFFIXES, create_envi, envi_pair, open_envi
 from dualsr_jax.io.formats.geotiff import create_geotiff, open_geotiff
 from dualsr_jax.io.formats.hdf5 import create_hdf5, open_hdf5
 from dualsr_jax.io.formats.matlab import create_mat, open_mat
-from dualsr_jax.io.formats.netcdf_zarr import create_netcdf, create_zarr, open_netcdf, open_zarr
+from dualsr_jax.io.formats.netcdf_zarr import (
+    create_netcdf,
+    create_zarr,
+    is_zarr_store,
+    open_netcdf,
+    open_zarr,
+)
 from dualsr_jax.io.formats.numpy_files import (
     create_npy,
     create_npz,
-    json_beside,
     open_npy,
     open_npz,
+    with_sidecar,
 )
 from dualsr_jax.io.metadata import Metadata, check_bands
 
 Cube = Shaped[np.ndarray, "H W L"]
-_Create = Callable[
-    [Path, Sequence[int], np.dtype, Metadata], contextlib.AbstractContextManager[CubeWriter]
-]
 
 
-def _alone(path: Path) -> tuple[Path, ...]:
-    return (path,)
-
-
-def _with_json(path: Path) -> tuple[Path, ...]:
-    return path, json_beside(path)
-
-
-class Format(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Format:
     """How cubes of one format are read and written.
 
     Attributes:
         open: opens a path; the second argument names the variable.
         create: writes a cube; a context manager.
         files: the files or folders that `create` makes of a path.
-        is_folder: whether a cube is a folder.
+        is_cube: if cubes are folders, whether a folder holds one and nothing else.
     """
 
     open: Callable[[Path, str | None], CubeReader]
-    create: _Create
-    files: Callable[[Path], tuple[Path, ...]] = _alone
-    is_folder: bool = False
+    create: Callable[[NewCube], contextlib.AbstractContextManager[CubeWriter]]
+    _: dataclasses.KW_ONLY
+    files: Callable[[Path], tuple[Path, ...]] = lambda path: (path,)
+    is_cube: Callable[[Path], bool] | None = None
 
 
-_ENVI = Format(open_envi, create_envi, envi_pair)
+_ENVI = Format(open_envi, create_envi, files=envi_pair)
 _GEOTIFF = Format(open_geotiff, create_geotiff)
 _HDF5 = Format(open_hdf5, create_hdf5)
-_BAND_IMAGES = Format(open_band_images, create_band_images, _with_json, is_folder=True)
 
 FORMATS: dict[str, Format] = {  # by suffix
     ".hdr": _ENVI,
@@ -76,16 +72,16 @@ FORMATS: dict[str, Format] = {  # by suffix
     ".tif": _GEOTIFF,
     ".tiff": _GEOTIFF,
     ".nc": Format(open_netcdf, create_netcdf),
-    ".zarr": Format(open_zarr, create_zarr, is_folder=True),
+    ".zarr": Format(open_zarr, create_zarr, is_cube=is_zarr_store),
     ".h5": _HDF5,
     ".hdf5": _HDF5,
     ".mat": Format(open_mat, create_mat),
-    ".npy": Format(open_npy, create_npy, _with_json),
+    ".npy": Format(open_npy, create_npy, files=with_sidecar),
     ".npz": Format(open_npz, create_npz),
-    "": _BAND_IMAGES,
+    "": Format(open_band_images, create_band_images, files=with_sidecar, is_cube=is_band_images),
 }
-FILE_SUFFIXES = tuple(s for s in FORMATS if s and s not in RAW_SUFFIXES)  # ENVI by its header
-KNOWN_SUFFIXES = tuple(filter(None, FORMATS))
+_FILE_SUFFIXES = tuple(s for s in FORMATS if s and s not in RAW_SUFFIXES)  # ENVI by its header
+_KNOWN_SUFFIXES = ", ".join(filter(None, FORMATS))
 
 
 def open_cube(path: str | Path, key: str | None = None) -> CubeReader:
@@ -108,41 +104,30 @@ def open_cube(path: str | Path, key: str | None = None) -> CubeReader:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {path}")
-    found = FORMATS.get(path.suffix.lower())
-    if found is None and path.is_dir():
-        found = _BAND_IMAGES
-    if found is None or (found is _BAND_IMAGES and not path.is_dir()):
+    # The name of a folder of band images may have a dot.
+    found = FORMATS.get(path.suffix.lower(), FORMATS[""] if path.is_dir() else None)
+    if found is None:
         raise ValueError(
             f"{path} is not of a known format: expected a folder of band images or one of "
-            f"{', '.join(KNOWN_SUFFIXES)}"
+            f"{_KNOWN_SUFFIXES}"
         )
     return found.open(path, key)
 
 
 def read_cube(path: str | Path, key: str | None = None) -> Cube:
-    """Reads one cube whole.
+    """Reads a cube whole, as `[H, W, L]` in the stored data type.
 
-    Args:
-        path: see `open_cube`.
-        key: name of the variable in formats that hold several; None: the only three-dimensional
-            one.
-
-    Returns:
-        `[H, W, L]` in the stored data type.
-
-    Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: as `open_cube`.
+    Arguments and errors are those of `open_cube`.
     """
     with open_cube(path, key) as cube:
         return cube.read(slice(None), slice(None))
 
 
-def list_cubes(folder: Path) -> dict[str, Path]:
+def list_cubes(folder: str | Path) -> dict[str, Path]:
     """Finds the cubes in a folder.
 
     Args:
-        folder: holds cube files, or folders of band images (also nested once, `x_ms/x_ms/*.png`).
+        folder: of cube files or folders of band images (also nested once, `x_ms/x_ms/*.png`).
 
     Returns:
         Scene names (without suffix and without CAVE's `_ms`) to paths, in order of names.
@@ -151,13 +136,14 @@ def list_cubes(folder: Path) -> dict[str, Path]:
         FileNotFoundError: if the folder does not exist.
         ValueError: if it holds no cube, or two of the same name.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(
             f"there is no folder {str(folder)!r}: set config.data.path to the folder of cubes"
         )
     found: dict[str, Path] = {}
     for entry in sorted(folder.iterdir()):
-        if entry.suffix.lower() in FILE_SUFFIXES:
+        if entry.suffix.lower() in _FILE_SUFFIXES:
             cubes = [entry]
         elif entry.is_dir():
             inner = [entry, *sorted(path for path in entry.iterdir() if path.is_dir())]
@@ -171,7 +157,7 @@ def list_cubes(folder: Path) -> dict[str, Path]:
             found[name] = path
     if not found:
         raise ValueError(
-            f"no cubes in {str(folder)!r}: expected files ({', '.join(FILE_SUFFIXES)}) or folders "
+            f"no cubes in {str(folder)!r}: expected files ({', '.join(_FILE_SUFFIXES)}) or folders "
             f"of band images ({', '.join(IMAGE_SUFFIXES)})"
         )
     return found
@@ -194,18 +180,16 @@ def create_cube(
     """Writes a cube. It appears, whole, when the block ends well; otherwise nothing is left.
 
     Args:
-        path: its suffix chooses the format; the folder exists. ENVI: header or raw file, both are
+        path: its suffix chooses the format; its folder exists. ENVI: header or raw file, both are
             written.
         shape: (H, W, L).
-        dtype: integers or floating-point numbers, of the kinds that the format has.
+        dtype: integers or floating-point numbers, of a type that the format has.
         metadata: of L bands.
         overwrite: whether a cube of this name may be replaced.
 
     Raises:
         ValueError: if the format is not known or its packages are missing; if it cannot hold the
-            type or the metadata; if the path exists and must not be replaced, or cannot be (a
-            folder in place of a file, a file in place of a folder, a folder that holds more than
-            a cube).
+            type or the metadata; if the path exists and must not be replaced, or cannot be.
         FileNotFoundError: if its folder does not exist.
     """
     path = Path(path)
@@ -218,16 +202,10 @@ def create_cube(
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"the shape is {tuple(shape)}: expected (H, W, L), all positive")
     check_bands(metadata, shape[2])
-    with FORMATS[path.suffix.lower()].create(path, shape, dtype, metadata) as writer:
+    lengths = (int(shape[0]), int(shape[1]), int(shape[2]))
+    new = NewCube(path=path, shape=lengths, dtype=dtype, metadata=metadata)
+    with FORMATS[path.suffix.lower()].create(new) as writer:
         yield writer
-
-
-def _is_cube(folder: Path) -> bool:
-    """Whether a folder is a Zarr store, or holds only band images of its own name."""
-    names = {path.name for path in folder.iterdir()}
-    if folder.suffix.lower() == ".zarr":
-        return not names or not names.isdisjoint({".zgroup", "zarr.json"})
-    return all(re.fullmatch(re.escape(folder.name) + r"_\d+\.png", name) for name in names)
 
 
 def check_output(path: Path, *, overwrite: bool = False) -> None:
@@ -235,19 +213,20 @@ def check_output(path: Path, *, overwrite: bool = False) -> None:
     found = FORMATS.get(path.suffix.lower())
     if found is None:
         raise ValueError(
-            f"{path} is not of a known format: expected one of {', '.join(KNOWN_SUFFIXES)}, or no "
+            f"{path} is not of a known format: expected one of {_KNOWN_SUFFIXES}, or no "
             "suffix for a folder of band images"
         )
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent}")
-    for target in written_files(path):
+    for target in found.files(path):
         into = f", or write into it (--output={target}/)" if target.is_dir() else ""
-        if target.exists() and target.is_dir() != (target == path and found.is_folder):
+        is_cube = found.is_cube if target == path else None
+        if target.exists() and target.is_dir() != (is_cube is not None):
             is_, writes = ("folder", "file") if target.is_dir() else ("file", "folder")
             raise ValueError(
                 f"{target} is a {is_}, and a {writes} is written: choose another name{into}"
             )
-        if target.is_dir() and not _is_cube(target):
+        if target.is_dir() and is_cube is not None and not is_cube(target):
             raise ValueError(
                 f"{target} holds more than a cube of its name: choose another name{into}"
             )

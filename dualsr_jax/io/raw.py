@@ -1,8 +1,10 @@
 """A plain array in a file: the pixels of ENVI and NumPy files."""
 
+import contextlib
+import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -21,27 +23,19 @@ class RawArray:
     """
 
     def __init__(
-        self, file: IO[bytes], shape: Sequence[int], dtype: np.dtype, offset: int = 0
+        self, file: IO[bytes], shape: Sequence[int], dtype: np.dtype, *, offset: int = 0
     ) -> None:
-        """Lays an array over a file.
-
-        Args:
-            file: stays open as long as the array is used; unbuffered use by its number only.
-            shape: slowest axis first.
-            dtype: with the file's byte order.
-            offset: byte at which it begins.
-        """
+        """Lays an array over an unbuffered file, from the byte `offset` on; the file stays open."""
         self.shape, self.dtype = tuple(int(n) for n in shape), dtype
         self._file, self._offset = file, offset
 
     @property
     def nbytes(self) -> int:
         """Bytes of the whole array."""
-        first, second, third = self.shape
-        return self.dtype.itemsize * first * second * third
+        return self.dtype.itemsize * math.prod(self.shape)
 
     def _place(self, first: int, second: int) -> int:
-        """Byte at which a line along the last axis begins."""
+        """The byte at which a line along the last axis begins."""
         line = first * self.shape[1] + second
         return self._offset + line * self.shape[2] * self.dtype.itemsize
 
@@ -88,6 +82,10 @@ class RawArray:
         os.ftruncate(self._file.fileno(), self._offset + self.nbytes)
 
 
-def staged(folder: Path) -> IO[bytes]:
-    """A file without a name in the folder; it is gone when it is closed or the process ends."""
-    return tempfile.TemporaryFile(dir=folder)
+@contextlib.contextmanager
+def staged(folder: Path, shape: Sequence[int], dtype: np.dtype) -> Iterator[RawArray]:
+    """Gives an array of zeros in a nameless file in the folder, which disappears in the end."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        array = RawArray(file, shape, dtype)
+        array.allocate()
+        yield array

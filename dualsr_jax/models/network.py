@@ -4,7 +4,8 @@ Contract: a method is a Flax module with an entry in `METHODS`. It has the attri
 `scales` (the scale factors of its results, its own first), `min_bands`, `precision`, `band_chunk`
 and `joint`; the properties `reach` and `feature_maps`; the methods `apply(variables, lr, bicubic)`
 and, for all its scales, `apply(variables, lr, method="at_scales")`. Cubes of `apply` are
-`[B, h, w, L]`. Everything outside `models` and `weights` works with `Network` and `CoarseStage`.
+`[B, h, w, L]`. Outside `models` and `weights`, code works with `Network` and `CoarseStage` and does
+not name the module of a method.
 """
 
 import dataclasses
@@ -28,31 +29,33 @@ Model: TypeAlias = CoarSR
 METHODS: dict[str, type[Model]] = {"CoarSR": CoarSR}
 # Attributes that weights do not depend on.
 _FREE_SETTINGS = ("band_chunk", "precision", "parent", "name")
-# Settings that networks of older versions could have, with the value at which they did nothing.
+# Settings of networks of older versions, with the value at which they had no effect.
 _FORMER_SETTINGS = {"bidirectional": False}
 
 
-def make_model(settings: Mapping[str, Any]) -> Model:
+def make_model(settings: Mapping[str, Any], method: str = "CoarSR") -> Model:
     """Builds the model that settings describe.
 
     Args:
         settings: attributes by name, such as those of `settings_of`, also of older versions.
+        method: a key of `METHODS`.
 
     Raises:
         ValueError: if they describe a network that this version does not have.
     """
-    known = {field.name for field in dataclasses.fields(CoarSR)}
+    kind = METHODS[method]
+    known = {field.name for field in dataclasses.fields(kind)}
     for name in set(settings) - known:
         if name not in _FORMER_SETTINGS or settings[name] != _FORMER_SETTINGS[name]:
             raise ValueError(
                 f"these weights belong to a network with {name}={settings[name]!r}, which this "
                 "version of dualsr_jax does not have: use the version that wrote them"
             )
-    return CoarSR(**{name: value for name, value in settings.items() if name in known})
+    return kind(**{name: value for name, value in settings.items() if name in known})
 
 
 def settings_of(model: Model) -> dict[str, Any]:
-    """The attributes of a model that its weights depend on, by name."""
+    """Returns the attributes of a model that its weights depend on, by name."""
     return {
         field.name: getattr(model, field.name)
         for field in dataclasses.fields(model)
@@ -67,12 +70,7 @@ def _at_scales(model: Model, variables: Any, lr: jax.Array) -> tuple[jax.Array, 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A model and its weights.
-
-    Attributes:
-        model: the Flax module.
-        variables: its variables, `{"params": ..., "batch_stats": ...}`.
-    """
+    """A Flax module and its variables, `{"params": ..., "batch_stats": ...}`."""
 
     model: Model
     variables: Mapping[str, Any] = dataclasses.field(repr=False)
@@ -83,19 +81,18 @@ class Network:
         return self.model.scale
 
     def __call__(self, lr: Cube) -> tuple[Enlarged, ...]:
-        """Enlarges one cube by each of the model's `scales`; compiled once per shape.
+        """Enlarges a cube, float32 in [0, 1], by each of the model's `scales`.
 
-        Args:
-            lr: `[H, W, L]`, float32, in [0, 1].
+        The results are not clipped. The network is compiled once per shape.
 
-        Returns:
-            A cube `[s H, s W, L]` for each scale s, not clipped.
+        Raises:
+            ValueError: if the cube has fewer than `model.min_bands` bands.
         """
         cubes = _at_scales(self.model, self.variables, lr[None])
         return tuple(np.asarray(cube[0]) for cube in cubes)
 
     def with_settings(self, **settings: Any) -> "Network":
-        """The same network with another `band_chunk` or `precision`."""
+        """Returns the same network with another `band_chunk` or `precision`."""
         return Network(self.model.clone(**settings), self.variables)
 
 
@@ -103,8 +100,8 @@ class Network:
 class CoarseStage:
     """The networks that make the coarse result and the guide of the fine stage.
 
-    The guide is a cube between the LR cube and the result in size: the half-scale result of the
-    network itself if it is joint, the result of `half` if there is one, else the LR cube.
+    The guide is the half-scale result of the network itself if it is joint, the result of `half` if
+    there is one, and the LR cube otherwise.
 
     Attributes:
         coarse: makes the coarse result.
@@ -112,7 +109,8 @@ class CoarseStage:
         ensemble: members of the self-ensemble: 1 (no ensemble), 8 or 16, see `ensemble.views`.
 
     Raises:
-        ValueError: if `half` does not fit to `coarse`, or the ensemble is unknown.
+        ValueError: if `half` does not have half the scale of `coarse`, `coarse` is joint and needs
+            no `half`, or the ensemble is unknown.
     """
 
     coarse: Network
@@ -120,19 +118,18 @@ class CoarseStage:
     ensemble: int = 1
 
     def __post_init__(self) -> None:
-        """Checks that the parts fit together."""
+        """Checks that the networks fit together."""
         views(self.ensemble)
         if self.half is None:
             return
         if self.coarse.model.joint:
             raise ValueError(
-                "the network is joint: it restores the half scale itself, so that half-scale "
-                "weights do not go with it"
+                "this network is joint and restores the half scale itself: leave out --half_weights"
             )
         if 2 * self.half.scale != self.coarse.scale:
             raise ValueError(
                 f"the half-scale network has scale {self.half.scale}, but the network has scale "
-                f"{self.coarse.scale}: half of it is needed"
+                f"{self.coarse.scale}: give weights of half that scale"
             )
 
     @property
@@ -147,21 +144,18 @@ class CoarseStage:
 
     @property
     def ratio(self) -> int:
-        """Pixels of the result per pixel of the guide, along a side."""
+        """Grid factor of the guide: pixels of the result per pixel of the guide, along a side."""
         return 2 if self.half is not None or self.coarse.model.joint else self.scale
 
     def coarse_and_guide(self, lr: Cube) -> tuple[Enlarged, Enlarged]:
-        """The coarse result of one cube, and the guide; without self-ensemble."""
+        """Returns the coarse result of one cube, and the guide, without self-ensemble."""
         coarse, *guide = self.coarse(lr)
         if self.half is not None:
             guide = [self.half(lr)[0]]
         return coarse, guide[0] if guide else lr
 
     def __call__(self, lr: Cube) -> tuple[Enlarged, Enlarged, Enlarged | None]:
-        """Runs the networks on one cube, with self-ensemble.
-
-        Args:
-            lr: `[H, W, L]`, float32, in [0, 1].
+        """Runs the networks on one cube, float32 in [0, 1], with self-ensemble.
 
         Returns:
             The coarse result `[s H, s W, L]`; the guide, `ratio` times smaller; and the standard
