@@ -24,7 +24,7 @@ install_import_hook("dualsr_jax", "typecheck.check")
 import jax
 import numpy as np
 import pytest
-from support.files import ROOT
+from support.files import ROOT, load
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -61,8 +61,6 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def make_config(folder):
-    from test_project import load  # not before the hook above
-
     def make(scale="2", epochs=0.4, **changes):
         c = load(ROOT / "configs" / "cave.py").get_config(scale)
         c.model.features, c.model.num_asfm, c.model.num_blocks = 4, 1, 1

@@ -1,14 +1,13 @@
 """Properties of the code base itself: layers, configs, packaging."""
 
 import ast
-import importlib.util
 import re
 
 import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from support.files import ROOT
+from support.files import ROOT, load
 
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.ops.degrade import Degradation
@@ -116,13 +115,6 @@ def test_few_files_know_devices():
     words = ("pmap(", "local_device", "jax.devices(")
     users = {p.name for p in MODULES if any(word in p.read_text() for word in words)}
     assert users == {"parallel.py", "windows.py"}
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # One scale of each is traced; the networks of others are made and counted in test_models.
