@@ -15,7 +15,7 @@ def prepared(cube, peak=None, **metadata):
 def test_statistics_are_those_of_the_valid_pixels(rng, monkeypatch):
     cube = smooth(rng, 9, 7, 6, np.int16, 900.0)
     cube[0, :3, 1] = -1
-    monkeypatch.setattr(normalisation, "_STRIP_BYTES", 200)
+    monkeypatch.setattr(normalisation, "_BLOCK_BYTES", 200)
     source = Memory(cube, nodata=-1.0)
     found = normalisation.scan(source)
     assert source.largest < cube[..., 0].size
