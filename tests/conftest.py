@@ -1,12 +1,14 @@
-"""Strictness for the whole suite: two CPU devices, no implicit rank promotion, checked shapes."""
+"""Strictness for the whole suite: two CPU devices, no implicit promotion, checked shapes."""
 
 import os
 import tempfile
 
 os.environ["XLA_FLAGS"] = (
     "--xla_force_host_platform_device_count=2"
-    # Compiling takes most of the time of these tests, running next to none.
+    # Compiling takes most of the time of these tests, running next to none. The last two flags
+    # reduce the compile time of a training step from 6.8 s to 2.2 s.
     " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
 
@@ -27,6 +29,7 @@ import pytest
 from support.files import ROOT
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import struct
 import h5py
 import numpy as np
 import pytest
-from test_io_formats import everything, random_cube, write
+from support.cubes import everything, random_cube, write
 
 from dualsr_jax.io.cubes import open_cube
 

@@ -13,7 +13,7 @@ import rasterio
 import scipy.io
 import zarr
 from PIL import Image
-from test_io_formats import TYPES, everything, random_cube, write
+from support.cubes import TYPES, everything, random_cube, write
 
 from dualsr_jax import extras
 from dualsr_jax.disk import replacing

@@ -10,8 +10,8 @@ import rasterio
 import scipy.io
 import spectral.io.envi
 import xarray
+from support.cubes import UTM, assert_same, everything, random_cube, write
 from support.files import ROOT
-from test_io_formats import UTM, assert_same, everything, random_cube, write
 
 from dualsr_jax.io.cubes import open_cube
 

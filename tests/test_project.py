@@ -1,7 +1,6 @@
 """Properties of the code base itself: layers, configs, packaging."""
 
 import ast
-import importlib.util
 import itertools
 import re
 import subprocess
@@ -11,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from support.files import ROOT
+from support.files import ROOT, load
 
 import dualsr_jax
 from dualsr_jax import recipe
@@ -152,13 +151,6 @@ def test_few_files_know_devices():
     words = ("pmap(", "local_device", "jax.devices(")
     users = {p.name for p in MODULES if any(word in p.read_text() for word in words)}
     assert users == {"parallel.py", "windows.py"}
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # One scale of each is traced; the networks of others are made and counted in test_models.

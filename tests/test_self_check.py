@@ -4,9 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from support.files import ROOT
-from test_cave import DATA, SCENES, read
-from test_project import load
+from support.cave import DATA, SCENES, read
+from support.files import ROOT, load
 
 from dualsr_jax.evaluation import self_check
 from dualsr_jax.evaluation.self_check import check_protocol, compare
