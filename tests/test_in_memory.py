@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 from support.scenes import small_networks, smooth
@@ -20,6 +21,19 @@ def test_floats_are_what_the_networks_give(rng, networks):
     doubled = networks.upscale(8 * cube.astype(np.float64), peak=8.0)
     assert doubled.dtype == np.float64
     np.testing.assert_allclose(doubled / 8, networks(cube).fine, atol=1e-5)
+
+
+def test_a_second_cube_of_the_same_shape_is_not_compiled_again(rng, networks):
+    networks.upscale(smooth(rng, 21, 18, 6))
+    compiled = []
+
+    def note(event, seconds, **_):
+        compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    networks.upscale(smooth(rng, 21, 18, 6))
+    jax.monitoring.unregister_event_duration_listener(note)
+    assert not [event for event in compiled if "backend_compile" in event]
 
 
 def test_labelled_arrays_come_back_as_they_were(rng, networks):

@@ -6,6 +6,7 @@ bands (FCF), never a whole cube. The result of a band is that of the network on 
 This is the only file of `large_scene` that knows devices.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
@@ -58,7 +59,8 @@ def _restore(
     return state, tuple(a + b[:, 0] for a, b in zip(bicubics, residuals, strict=True))
 
 
-def _step(models: list[Model], ratio: int) -> Callable[..., Any]:
+@functools.lru_cache(maxsize=8)  # so that a second scene of the same shape is not compiled again
+def _step(models: tuple[Model, ...], ratio: int) -> Callable[..., Any]:
     def step(variables: Any, states: Any, images: Any, first: jax.Array) -> Any:
         found = [
             _restore(*arguments, first)
@@ -79,7 +81,7 @@ class CoarseWindows:
         self, stage: CoarseStage, *, num_bands: int, band_chunk: int, spread: bool
     ) -> None:
         """Puts the weights on all devices; the windows will have `num_bands` bands."""
-        self._models = [network.model for network in stage.networks]
+        self._models = tuple(network.model for network in stage.networks)
         # Other devices than the first get the weights once, not at each call.
         mesh = jax.sharding.Mesh(np.array(jax.local_devices()), ("device",))
         everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
