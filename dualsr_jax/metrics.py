@@ -156,7 +156,7 @@ def sam_deg_nonzero(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
     sr, hr = _same_shape(sr, hr)
     counted = jnp.any(sr != 0, -1) & jnp.any(hr != 0, -1)
     total = spectral_angle_rad(sr, hr).sum((-2, -1))
-    return jnp.rad2deg(total / jnp.maximum(counted.sum((-2, -1)), 1))
+    return jnp.rad2deg(total / jnp.maximum(counted.sum((-2, -1)).astype(total.dtype), 1))
 
 
 def cc(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:

@@ -1,6 +1,7 @@
 """Strictness for the whole suite: two CPU devices, no implicit promotion, checked shapes."""
 
 import os
+import signal
 import tempfile
 
 os.environ["XLA_FLAGS"] = (
@@ -25,11 +26,43 @@ install_import_hook("dualsr_jax", "typecheck.check")
 
 import jax
 import numpy as np
+import optax
 import pytest
 from support.files import ROOT
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def with_promotion(make):
+    """The same optimiser of optax, which raises floats to integer powers."""
+
+    def made(*args, **settings):
+        init, update = make(*args, **settings)
+
+        def promoting(*args, **more):
+            with jax.numpy_dtype_promotion("standard"):
+                return update(*args, **more)
+
+        return optax.GradientTransformation(init, promoting)
+
+    return made
+
+
+optax.adam = with_promotion(optax.adam)
+
+
+@pytest.fixture(autouse=True)
+def time_limit():
+    """Raises in a test that waits for what does not come, again if its clean-up waits too."""
+
+    def expire(number, frame):
+        raise TimeoutError("this test has taken longer than 15 minutes")
+
+    signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, 900, 60)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @pytest.fixture

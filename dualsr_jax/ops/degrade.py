@@ -85,7 +85,7 @@ def gaussian_kernel(
         sigma_x: standard deviation in pixels along x, across the columns, at angle 0.
         angle_rad: the angle by which both axes are turned.
     """
-    offset = jnp.arange(size) - (size - 1) / 2
+    offset = jnp.arange(size, dtype=jnp.float32) - (size - 1) / 2
     y, x = offset.reshape(size, 1), offset.reshape(1, size)
     cos, sin = jnp.cos(angle_rad), jnp.sin(angle_rad)
     along_x, along_y = cos * x + sin * y, cos * y - sin * x
