@@ -105,12 +105,25 @@ def compute_tile(job: Job, index: int) -> int:
     return index
 
 
-def compute(
+def compute_in_threads(
+    scene: FirstPass, store: FileTileStore, indices: Sequence[int], done: Callable[[int], object]
+) -> None:
+    """Computes some of the tiles of a scene in threads of this process, as `FirstPass.compute`."""
+    dask = geo("dask")
+
+    def compute_one(index: int) -> None:
+        scene.compute([index], store, done)
+
+    tiles = [dask.delayed(compute_one, pure=False)(int(index)) for index in indices]
+    dask.compute(*tiles, scheduler="threads", num_workers=_THREADS)
+
+
+def compute_on_cluster(
     job: Job, indices: Sequence[int], scheduler: str, done: Callable[[int], object]
 ) -> None:
-    """Computes some of the tiles of a scene on Dask and calls `done` with the index of each.
+    """Computes some of the tiles of a scene on workers and calls `done` with the index of each.
 
-    The scheduler is "threads", or the address tcp://host:port of a `dask.distributed` scheduler.
+    The scheduler is the address of a `dask.distributed` scheduler, tcp://host:port.
 
     Raises:
         ValueError: if no scheduler answers, workers keep dying, or Dask is not installed.
@@ -118,10 +131,6 @@ def compute(
     dask = geo("dask")
     shared = dask.delayed(job, pure=False)
     graph = [dask.delayed(compute_tile, pure=False)(shared, int(index)) for index in indices]
-    if scheduler == THREADS:
-        reported = [dask.delayed(done, pure=False)(tile) for tile in graph]
-        dask.compute(*reported, scheduler="threads", num_workers=_THREADS)
-        return
     distributed = geo("distributed")
     try:
         client = distributed.Client(scheduler, timeout=_TIMEOUT_S)

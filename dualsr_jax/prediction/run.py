@@ -59,8 +59,15 @@ def _first_pass(
     if finished and missing:
         print(f"resuming an interrupted run: {len(finished)} of {total} tiles are finished")
     with tqdm(total=total, initial=len(finished), unit="tile", desc="tiles") as bar:
+
+        def done(_: int) -> None:
+            bar.update()
+
         if options.scheduler is None:
-            scene.compute(missing, store, lambda _: bar.update())
+            scene.compute(missing, store, done)
+            return
+        if options.scheduler == cluster.THREADS:
+            cluster.compute_in_threads(scene, store, missing, done)
             return
         job = Job(
             path=path.absolute(),
@@ -72,7 +79,7 @@ def _first_pass(
             spread=scene.spread,
             folder=store.folder.absolute(),
         )
-        cluster.compute(job, missing, options.scheduler, lambda _: bar.update())
+        cluster.compute_on_cluster(job, missing, options.scheduler, done)
     lost = set(missing) - set(store.finished())
     if lost:
         raise ValueError(
