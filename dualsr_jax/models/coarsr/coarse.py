@@ -64,7 +64,7 @@ class CoarSR(nn.Module):
     band_chunk: int | None = None
     precision: str = "float32"
 
-    min_bands: ClassVar[int] = nbp.MIN_BANDS  # of the cubes it takes
+    min_bands: ClassVar[int] = nbp.MIN_BANDS  # fewest bands of a cube
 
     def setup(self) -> None:
         """Checks the attributes and names the layers."""
@@ -105,7 +105,7 @@ class CoarSR(nn.Module):
 
     @property
     def reach(self) -> int:
-        """How many LR pixels far, on every side, a pixel of the results depends on the LR cube."""
+        """LR pixels on every side of a result pixel on which it depends."""
         body = 2 * self.num_blocks  # two convolutions per block
         asfm = 2 * body + 2  # intra- and inter-group bodies, mixed unit
         reach = 1  # of the last convolution, in pixels of the result
