@@ -132,16 +132,13 @@ class PatchSampler:
 
     def _draw(self, sample: int, _: Any) -> Batch:
         image, patch, variant = self._place(sample)
-        height, width, bands = self._images.shapes[image]
         drawn_for = (image, patch) if self._fixed_patches else (sample,)
         rng = np.random.default_rng([self._seed, *drawn_for])
+        lengths = self._images.shapes[image]
+        extents = (self._patch_size, self._patch_size, self.num_bands)
         row, column, band = (
             int(rng.integers(length - extent + 1))
-            for length, extent in (
-                (height, self._patch_size),
-                (width, self._patch_size),
-                (bands, self.num_bands),
-            )
+            for length, extent in zip(lengths, extents, strict=True)
         )
         hr = self._images.patch(image, row, column, self._patch_size)
         return {
