@@ -119,7 +119,7 @@ def test_bad_input(rng, networks):
         (cube[..., :4], "the cube has 4 bands, at least 5 are needed"),
         ([1], "a NumPy array or an xarray.DataArray is expected, got list"),
         (xarray.DataArray(cube, dims=("a", "x", "b")), "expected three, one of them named 'y'"),
-        (np.ma.masked_less(cube, 0.1), r"got a masked one: give upscale\(cube.filled\(x\), nodata"),
+        (np.ma.masked_less(cube, 0.1), r"got a masked one: call upscale\(cube.filled\(x\), nodata"),
         (-cube, "no value is positive .*: set the peak"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -243,7 +243,7 @@ def test_errors_on_the_command_line(scene, weights, joint, tmp_path):
         ([f"--weights={weights.weights}", "--scale=4"], "error: --scale=4, but '"),
         (
             [f"--weights={joint.weights}", f"--half_weights={weights.weights}"],
-            "error: the network is joint: it restores the half scale itself",
+            "error: this network is joint and restores the half scale itself",
         ),
     ):
         done = subprocess.run(
@@ -304,7 +304,7 @@ def test_what_would_stop_a_later_scene(scene, weights, tmp_path):
     (tmp_path / "made.npy").touch()
     refused(r"made\.npy exists: --skip_existing leaves this scene out")
     scene.with_suffix(".img").write_bytes(b"short")
-    refused("bytes of pixels beside it, there are 5", overwrite=True)
+    refused("bytes of pixels next to it, there are 5", overwrite=True)
 
 
 @pytest.mark.parametrize("suffix", ["", ".hdr", ".tif", ".nc", ".zarr", ".h5", ".mat", ".npz"])
