@@ -1,7 +1,7 @@
 """Indian Pines: the demo. Real AVIRIS data, 145x145x200, 400-2500 nm, packaged by tensorly.
 
     python -m dualsr_jax.train --config configs/indian_pines.py --workdir runs/indian_pines
-    python -m dualsr_jax.evaluate --config configs/indian_pines.py --workdir runs/indian_pines
+    python -m dualsr_jax.evaluate --config configs/indian_pines.py --weights runs/indian_pines
 
 Trains at x2 on the upper two thirds of the scene, on windows of neighbouring bands, and tests on
 the lower third, which shares no pixel with them. Expected: about a minute on two cores;

@@ -1,7 +1,7 @@
 """Smoke test: every part of the demo on very little of it, to see that an installation works.
 
     python -m dualsr_jax.train --config configs/smoke.py --workdir runs/smoke
-    python -m dualsr_jax.evaluate --config configs/smoke.py --workdir runs/smoke
+    python -m dualsr_jax.evaluate --config configs/smoke.py --weights runs/smoke
 
 Expected: half a minute on two cores, and figures that mean nothing.
 """

@@ -5,7 +5,11 @@ import pytest
 from PIL import Image
 
 from dualsr_jax.evaluation.consistency import lr_consistency
-from dualsr_jax.evaluation.consistency_report import describe, rgb_bands, write_consistency
+from dualsr_jax.evaluation.consistency_report import (
+    describe_consistency,
+    rgb_bands,
+    write_consistency,
+)
 from dualsr_jax.ops.resize import imresize
 
 
@@ -155,10 +159,12 @@ def test_what_is_good_can_be_read():
         "DualSR": {"psnr_db": np.inf, "sam_deg": 0.0},
         "other": {"psnr_db": 39.0, "sam_deg": 1.5},
     }
-    lines = describe(scores)
-    assert lines[0].endswith("size of the input: 40.00 dB, 1.000°")
-    assert lines[1].endswith("41.00 dB, 1.500° (in one of both better than Bicubic)")
-    assert lines[2].endswith("inf dB, 0.000° (better than Bicubic)")
+    lines = describe_consistency(scores)
+    assert lines[0].endswith("agrees with the scene to 40.00 dB PSNR and 1.000 degrees")
+    assert lines[1].endswith("41.00 dB PSNR and 1.500 degrees (in one of both better than Bicubic)")
+    assert lines[2].endswith("inf dB PSNR and 0.000 degrees (better than Bicubic)")
     assert lines[3].endswith("(worse than Bicubic)")
-    masked = {"Bicubic": {"psnr_db": np.nan, "sam_deg": np.nan}}
-    assert describe(masked) == ["Bicubic: not compared, all pixels are masked"]
+    assert describe_consistency(scores | {"DualSR": {"psnr_db": None, "sam_deg": 0.0}}) == lines
+    for value in (np.nan, None):
+        masked = {"Bicubic": {"psnr_db": value, "sam_deg": value}}
+        assert describe_consistency(masked) == ["Bicubic: not compared, all pixels are masked"]

@@ -128,21 +128,34 @@ def _for_json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def describe(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Says how consistent each method of `lr_consistency` is, and whether more than bicubic."""
+def describe_consistency(scores: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """Says how consistent each method is, and whether more than bicubic.
+
+    Takes the scores of `lr_consistency`, or those of `report.json`, where None stands for an
+    infinite PSNR and for NaN.
+    """
     lines = []
     for name, found in scores.items():
-        if math.isnan(found["psnr_db"]):
+        if found["sam_deg"] is None or math.isnan(found["sam_deg"]):
             lines.append(f"{name}: not compared, all pixels are masked")
             continue
-        psnr_db, sam_deg, bicubic = found["psnr_db"], found["sam_deg"], scores[BICUBIC]
-        line = f"{name}, reduced to the size of the input: {psnr_db:.2f} dB, {sam_deg:.3f}°"
+        psnr_db, sam_deg = _numbers(found)
+        line = (
+            f"{name}: reduced to the scene's size it agrees with the scene to {psnr_db:.2f} dB "
+            f"PSNR and {sam_deg:.3f} degrees"
+        )
         if name != BICUBIC:
-            better = (psnr_db >= bicubic["psnr_db"]) + (sam_deg <= bicubic["sam_deg"])
+            bicubic_db, bicubic_deg = _numbers(scores[BICUBIC])
+            better = (psnr_db >= bicubic_db) + (sam_deg <= bicubic_deg)
             verdict = ("worse than", "in one of both better than", "better than")[better]
-            line += f" ({verdict} Bicubic)"
+            line += f" ({verdict} {BICUBIC})"
         lines.append(line)
     return lines
+
+
+def _numbers(found: Mapping[str, float | None]) -> tuple[float, float]:
+    psnr_db, sam_deg = found["psnr_db"], found["sam_deg"]
+    return math.inf if psnr_db is None else psnr_db, math.nan if sam_deg is None else sam_deg
 
 
 def _check(
@@ -228,7 +241,7 @@ def write_consistency(
     spectra = [_spectra(cubes, scale, row, column, bands) for row, column in shown]
     report = _content(scale, consistency, rgb, bands, wavelengths, spectra)
     label, key = ("band", "bands") if wavelengths is None else ("wavelength (nm)", "wavelengths_nm")
-    heading = "\n".join([*filter(None, [title]), *describe(consistency["methods"])])
+    heading = "\n".join([*filter(None, [title]), *describe_consistency(consistency["methods"])])
     folder.mkdir(parents=True, exist_ok=True)
     looks, places = _looks(cubes, scale, rgb), np.array(report[key], float)
     report_figure(folder / "report.png", looks, spectra, places, label, heading)

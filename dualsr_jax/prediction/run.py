@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from dualsr_jax.disk import check_disk_space, make_writable
 from dualsr_jax.dualsr import DualSR, tags
-from dualsr_jax.evaluation.consistency_report import write_consistency
+from dualsr_jax.evaluation.consistency_report import describe_consistency, write_consistency
 from dualsr_jax.io.cubes import CubeReader, create_cube, open_cube, written_files
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.large_scene.first_pass import FirstPass
@@ -117,13 +117,7 @@ def _report(
             bad_bands=np.isin(np.arange(source.shape[2]), normalisation.bands, invert=True),
             title=f"{output.name}, x{scene.stage.scale}",
         )
-    for name, scores in report["lr_consistency"].items() if report["pixels"] else ():
-        psnr = "infinite" if scores["psnr_db"] is None else f"{scores['psnr_db']:.2f} dB"
-        print(
-            f"{name}: reduced to the scene's size it agrees with the scene to {psnr} PSNR and "
-            f"{scores['sam_deg']:.3f} degrees"
-        )
-    print(f"report: {folder}")
+    print(*describe_consistency(report["lr_consistency"]), f"report: {folder}", sep="\n")
 
 
 def result_of(
