@@ -8,8 +8,7 @@ from dualsr_jax.extras import geo
 def parse_crs(text: str) -> Any:
     """Reads WKT, a code such as EPSG:32633, PROJJSON or a PROJ string to a `rasterio.crs.CRS`.
 
-    Raises:
-        ValueError: If the text is not a valid CRS.
+    Raises ValueError if the text is not a valid CRS.
     """
     rasterio = geo("rasterio")
     try:

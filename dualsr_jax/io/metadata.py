@@ -37,8 +37,7 @@ class Metadata:
         band_names: L names.
         bad_bands: bool `[L]`, True: bad.
         nodata: stored value of pixels without data.
-        scale: float64 `[L]`; physical value = stored value * scale + offset.
-        offset: float64 `[L]`.
+        scale: float64 `[L]`, as offset; physical value = stored value * scale + offset.
         reflectance_scale: stored value of reflectance 1.
         tags: everything else, verbatim.
     """
@@ -91,14 +90,12 @@ def check_bands(metadata: Metadata, num_bands: int) -> None:
             )
 
 
-def representable(nodata: float | None, dtype: np.dtype) -> bool:
-    """Whether pixels of this type can have the value; where not, every pixel has data."""
-    if nodata is None:
-        return False
-    if dtype.kind == "f":
-        return bool(not np.isfinite(nodata) or abs(nodata) <= np.finfo(dtype).max)
-    limits = np.iinfo(dtype)
-    return bool(np.isfinite(nodata)) and limits.min <= nodata <= limits.max
+def storable(nodata: float | None, dtype: np.dtype) -> float | None:
+    """The nodata value if pixels of this type can have it, else None: every pixel has data."""
+    if nodata is None or (dtype.kind == "f" and not np.isfinite(nodata)):
+        return nodata
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    return nodata if limits.min <= nodata <= limits.max else None
 
 
 def _nanometres(unit: str | None, values: np.ndarray | None = None) -> float | None:

@@ -78,7 +78,7 @@ def variable_name(name: str) -> str | None:
 
 
 def numbers(value: Any) -> np.ndarray | None:
-    """The real numbers, or truth values, that somebody stored; None if it is anything else."""
+    """An array of the real numbers or truth values in a stored value; None if it is not such."""
     try:
         found = np.asarray(value)
     except ValueError:  # a list of lists of several lengths

@@ -126,8 +126,5 @@ class FirstPass:
                 for found in self._coarse(cubes):
                     call(keep, found)
             for tile, writer, angles, mask in zip(tiles, writers, sums, valid, strict=True):
-                writer.angles = angles.finish(_enlarged(mask[tile.core(1)], grid))
-
-
-def _enlarged(mask: Bool[np.ndarray, "h w"], factor: int) -> Bool[np.ndarray, "_ _"]:
-    return mask.repeat(factor, 0).repeat(factor, 1)
+                valid_core = mask[tile.core(1)].repeat(grid, 0).repeat(grid, 1)
+                writer.angles = angles.finish(valid_core)

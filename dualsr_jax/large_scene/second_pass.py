@@ -52,13 +52,9 @@ def check_dtype(normalisation: Normalisation, nodata: float | None, dtype: np.dt
 
 
 class SecondPass:
-    """Results of a scene whose tiles are all finished.
+    """Results of a scene whose tiles are all finished; a `WindowReader` of the coarse result.
 
-    As a `WindowReader` it gives the result of the coarse stage.
-
-    Attributes:
-        gain: gain of the fine stage, in [0, 1]; 0 if no pixel counts.
-        shape: `(s H, s W, L)`.
+    `gain` is the gain of the fine stage, in [0, 1], 0 if no pixel counts; `shape` is (s H, s W, L).
     """
 
     def __init__(self, scene: FirstPass, store: TileStore) -> None:

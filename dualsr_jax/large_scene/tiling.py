@@ -20,13 +20,9 @@ _MAX_BAND_CHUNK = 16
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tile:
-    """A window of a scene and its core, the part of the result that is kept.
+    """A window of a scene, from `row` and `column` on, and its core, whose result is kept.
 
-    Attributes:
-        row: first row of the window.
-        column: first column of the window.
-        rows: of the core, in the scene.
-        columns: of the core, in the scene.
+    `rows` and `columns` are those of the core, in the scene.
     """
 
     row: int
@@ -65,11 +61,7 @@ def _cut(length: int, window: int, margin: int) -> list[tuple[int, slice]]:
 
 
 def check_window(window: tuple[int, int], height: int, width: int, margin: int) -> tuple[int, int]:
-    """Cuts a window shape to the scene.
-
-    Raises:
-        ValueError: if the window has no room for a core.
-    """
+    """Cuts a window shape to the scene; raises ValueError if it has no room for a core."""
     cut = min(window[0], height), min(window[1], width)
     for side, length in zip(cut, (height, width), strict=True):
         if side < length and side <= 2 * margin:
@@ -93,13 +85,11 @@ def tiles(height: int, width: int, window: tuple[int, int], margin: int) -> list
 def choose_window(
     height: int, width: int, margin: int, max_pixels: int, devices: int = 1
 ) -> tuple[int, int]:
-    """The window shape, of at most `max_pixels`, with which the fewest pixels are computed.
+    """Chooses the shape of windows that computes a scene with the least work.
 
-    Halos of `margin` pixels count too, and each device computes one tile at a time. Among equally
-    good shapes it is the widest, so that whole rows are read.
-
-    Raises:
-        ValueError: if a window of `max_pixels` has no room for a core.
+    A window has at most `max_pixels`, halos of `margin` pixels included, and each device computes
+    one tile at a time. Among equally good shapes the widest is chosen, so that whole rows are read.
+    Raises ValueError if a window of `max_pixels` has no room for a core.
     """
     best: tuple[int, tuple[int, int]] | None = None
     for across in range(1, max(2, width - 2 * margin + 1)):
@@ -128,9 +118,7 @@ def choose_window(
 class Tiling:
     """How the work on a scene is divided; only the last bits of the result depend on it.
 
-    Attributes:
-        window: height and width of the tiles with their halo, LR pixels.
-        band_chunk: bands computed at a time.
+    `window` is height and width of the tiles with their halo; `band_chunk` bands run at a time.
     """
 
     window: tuple[int, int]
@@ -168,10 +156,8 @@ def choose_tiling(
     """The tiling that computes the fewest pixels twice within a memory budget per device.
 
     `shape` is `(H, W, K)` of the scene with its usable bands, `itemsize` the bytes per stored
-    value. `window` fixes height and width of the tiles with their halo.
-
-    Raises:
-        ValueError: if the memory is too small for a tile, or the window for its halo.
+    value. `window` fixes height and width of the tiles with their halo. Raises ValueError if the
+    memory is too small for a tile, or the window for its halo.
     """
     height, width, num_bands = shape
     margin = halo(stage)

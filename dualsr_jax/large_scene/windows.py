@@ -21,14 +21,10 @@ from dualsr_jax.ops import resize
 
 
 class Bands(NamedTuple):
-    """Results of some bands of a batch of D windows.
+    """Results of k bands of a batch of D windows.
 
-    Attributes:
-        bands: the k bands.
-        coarse: the coarse result, `[D, k, s h, s w]`.
-        low: `coarse` reduced to the guide's size, `[D, k, s h / ratio, s w / ratio]`.
-        guide: the guide of the fine stage, of that size.
-        spread: the ensemble's standard deviation, of the size of `coarse`, or None.
+    `coarse` and `spread`, the ensemble's standard deviation if wanted, are `[D, k, s h, s w]`.
+    `low`, which is `coarse` reduced, and `guide`, of the fine stage, are smaller by the ratio.
     """
 
     bands: slice
@@ -46,11 +42,7 @@ def device_count() -> int:
 def _restore(
     model: Model, variables: Any, state: jax.Array, images: jax.Array, first: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    """Restores bands of one window, `[k, 5, h, w]` with their neighbours.
-
-    Returns:
-        The new state, and `[k, s h, s w]` for each of the model's scales.
-    """
+    """The new state, and k bands for each scale, of the `[k, 5, h, w]` bands with neighbours."""
     partitioned = jnp.moveaxis(images, 1, -1)[:, None]
     found = model.apply(variables, state, partitioned, first, method="bands")
     state, residuals = cast(tuple[jax.Array, tuple[jax.Array, ...]], found)

@@ -52,14 +52,10 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """All that a worker needs to compute tiles of a scene.
+    """All that a worker needs to compute tiles of the scene at a path into a folder.
 
-    Attributes:
-        path: the scene.
-        key: name of the variable in the file, or None.
-        made_by: `tags` of the networks, which those of a worker must equal.
-        folder: where the tiles are kept.
-        token: identifies the run.
+    `made_by` are the `tags` of the networks, which those of a worker must equal; `token` identifies
+    the run.
     """
 
     path: Path
@@ -111,9 +107,7 @@ def compute(
     """Computes some of the tiles of a scene on Dask and calls `done` with the index of each.
 
     The scheduler is "threads", or the address tcp://host:port of a `dask.distributed` scheduler.
-
-    Raises:
-        ValueError: if no scheduler answers, workers keep dying, or Dask is not installed.
+    Raises ValueError if no scheduler answers, workers keep dying, or Dask is not installed.
     """
     dask = geo("dask")
     shared = dask.delayed(job, pure=False)

@@ -53,7 +53,7 @@ def _counted(count: int, noun: str) -> str:
 def _first_pass(
     scene: FirstPass, store: FileTileStore, path: Path, weights: Weights, options: PredictOptions
 ) -> None:
-    """Computes the missing tiles."""
+    """Computes the tiles that the store does not hold yet."""
     finished, total = store.finished(), len(scene.layout.tiles)
     missing = [index for index in range(total) if index not in finished]
     if finished and missing:

@@ -23,7 +23,7 @@ from dualsr_jax.extras import geo
 from dualsr_jax.io.base import BANDS_FIRST, CubeReader, CubeWriter, NewCube
 from dualsr_jax.io.crs import parse_crs
 from dualsr_jax.io.damage import BadFileError, check_size, reported_as_gdal_damage
-from dualsr_jax.io.metadata import Metadata, in_unit, representable, spectral
+from dualsr_jax.io.metadata import Metadata, in_unit, spectral, storable
 from dualsr_jax.io.raw import staged
 
 _TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
@@ -132,13 +132,12 @@ def _metadata(path: Path, dataset: Any) -> Metadata:
 def create_geotiff(new: NewCube) -> Iterator[CubeWriter]:
     """Writes a tiled, packed GeoTIFF, a BigTIFF where that is safer.
 
-    Raises:
-        ValueError: if GeoTIFF has no such data type, or `metadata.crs` cannot be parsed.
+    Raises ValueError if GeoTIFF has no such data type, or `metadata.crs` cannot be parsed.
     """
     rasterio = geo("rasterio")
     if new.dtype.name not in _TYPES:
         raise ValueError(f"GeoTIFF has no data type for {new.dtype}, only for {', '.join(_TYPES)}")
-    metadata = dataclasses.replace(new.metadata, tags=_storable(new.metadata.tags))
+    metadata = dataclasses.replace(new.metadata, tags=_valid_tags(new.metadata.tags))
     height, width, num_bands = new.shape
     profile = {
         "driver": "GTiff",
@@ -148,7 +147,7 @@ def create_geotiff(new: NewCube) -> Iterator[CubeWriter]:
         "dtype": new.dtype.name,
         "crs": parse_crs(metadata.crs) if metadata.crs else None,
         "transform": rasterio.Affine(*(metadata.transform or _IDENTITY)),
-        "nodata": metadata.nodata if representable(metadata.nodata, new.dtype) else None,
+        "nodata": storable(metadata.nodata, new.dtype),
         "tiled": True,
         "blockxsize": _TILE,
         "blockysize": _TILE,
@@ -172,7 +171,7 @@ def create_geotiff(new: NewCube) -> Iterator[CubeWriter]:
                         dataset.write(lines[0], k + 1, window=((row, end), (0, width)))
 
 
-def _storable(tags: Mapping[str, str]) -> dict[str, str]:
+def _valid_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags under names that GDAL gives back unchanged, with text that is valid in XML."""
     found = {}
     for name, text in tags.items():

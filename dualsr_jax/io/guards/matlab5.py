@@ -53,10 +53,8 @@ _Stream = IO[bytes] | _Unpacked
 def check_mat5(path: Path) -> None:
     """Checks a file of version 5; files of version 4 have no such codes and pass.
 
-    Raises:
-        DamageError: if an element is of an unknown type, in a wrong place, or longer than what
-            holds it.
-        EOFError: if the file is cut short.
+    Raises DamageError if an element is of an unknown type, in a wrong place, or longer than what
+    holds it, EOFError if the file is cut short.
     """
     with path.open("rb") as file:
         header = file.read(128)
