@@ -71,7 +71,7 @@ def make_writable(folder: Path, flag: str) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path, flag: str) -> Iterator[None]:
-    """Holds a lock on `<folder>/.lock`; the system frees it when the process ends, however it ends.
+    """Holds a lock on a folder; the system frees it when the process ends, however it ends.
 
     Raises ValueError, which names the command-line `flag` of the folder, if another run holds it.
     """

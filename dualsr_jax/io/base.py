@@ -55,8 +55,8 @@ def in_order(items: Sequence[Item], axes: Axes) -> tuple[Item, ...]:
 class CubeReader:
     """A cube in a file, read by window. A context manager; threads may share it.
 
-    `shape` is (H, W, L), `dtype` as stored, in this machine's byte order; the cube is read from
-    `files`, `path` among them.
+    `shape` is (H, W, L), `dtype` as stored, in this machine's byte order; `files` are all files
+    that the cube is read from, `path` among them.
     """
 
     def __init__(
@@ -69,10 +69,7 @@ class CubeReader:
         close: Callable[[], object] = lambda: None,
         files: Sequence[Path] = (),
     ) -> None:
-        """Wraps a source that threads may share; `close` frees it, `files` are others than `path`.
-
-        Raises ValueError if the cube is empty or its values are not real numbers.
-        """
+        """Wraps a source that `close` frees; raises ValueError if it is empty or not of reals."""
         self.path, self.metadata, self.files = path, metadata, (path, *files)
         self._source, self._axes, self._close = source, axes, close
         rows, columns, bands = (int(source.shape[axis]) for axis in axes)

@@ -72,8 +72,7 @@ def open_cube(path: str | Path, key: str | None = None) -> CubeReader:
     Args:
         path: a file (ENVI: its header or its raw file), a Zarr store, or a folder of band images.
             `.npz`, MATLAB v5 and band images are unpacked whole when they are opened.
-        key: name of the variable in formats that hold several (`group/name` in a group); None: the
-            only three-dimensional one.
+        key: name of the variable if there are several, or `group/name`; None: the only 3-D one.
 
     Raises:
         FileNotFoundError: if there is no such file, or a file that belongs to it is missing.

@@ -77,10 +77,7 @@ class LibraryArray:
 
 
 def check_size(path: Path, shape: Sequence[int], dtype: np.dtype, stored_bytes: int) -> None:
-    """Raises ValueError if a file declares a larger cube than any packing explains.
-
-    To be called before anything of the declared size is held; `stored_bytes` are those packed.
-    """
+    """Raises ValueError if a file declares a larger cube than any packing explains."""
     declared = math.prod(map(int, shape), start=dtype.itemsize)
     if declared > max(_HARMLESS_BYTES, _MOST_PACKED * stored_bytes):
         raise BadFileError(

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from dualsr_jax.extras import geo
+
 _PER_BAND = ("wavelengths", "fwhm", "bad_bands", "scale", "offset")
 # Tags about the pixel grid, no longer true of an enlarged one: names as ENVI and GDAL have them.
 _OF_THE_GRID = ("x start", "y start", "pixel size", "geo points", "rpc info")
@@ -56,11 +58,7 @@ class Metadata:
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def enlarged(self, factor: int) -> "Metadata":
-        """The metadata of the cube with pixels `factor` times smaller; its corner stays in place.
-
-        Tags that describe the old pixel grid (`x start`, `pixel size`, `rpc info` and the like) are
-        left out.
-        """
+        """The metadata with pixels `factor` times smaller; tags about the old grid are left out."""
         transform = self.transform
         if transform is not None:
             a, b, c, d, e, f = transform
@@ -78,6 +76,19 @@ class Metadata:
         if self.band_names is not None:
             changes["band_names"] = tuple(np.array(self.band_names, object)[index])
         return dataclasses.replace(self, **changes)
+
+
+def parse_crs(text: str) -> Any:
+    """Reads WKT, a code, PROJJSON or a PROJ string to a rasterio CRS, or raises ValueError."""
+    rasterio = geo("rasterio")
+    try:
+        with rasterio.Env():  # else GDAL also prints what is raised here
+            return rasterio.crs.CRS.from_user_input(text)
+    except ValueError as error:
+        raise ValueError(
+            "the metadata's crs is not a coordinate reference system: expected WKT, or a code such "
+            f"as EPSG:32633, got {text[:80]!r} ({error})"
+        ) from error
 
 
 def check_bands(metadata: Metadata, num_bands: int) -> None:

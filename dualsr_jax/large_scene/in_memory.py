@@ -103,8 +103,9 @@ def _enlarged_attributes(attributes: Any, factor: int) -> dict[str, Any]:
         smaller = (c, a / factor, b / factor, f, d / factor, e / factor)
         found["GeoTransform"] = " ".join(repr(x) for x in smaller)
     if np.shape(found.get("transform", ())) == (6,):
-        transform = Metadata(transform=tuple(found["transform"])).enlarged(factor).transform
-        found["transform"] = transform
+        found["transform"] = (
+            Metadata(transform=tuple(found["transform"])).enlarged(factor).transform
+        )
     if "res" in found:
         found["res"] = tuple(np.asarray(found["res"], float) / factor)
     return found

@@ -71,11 +71,7 @@ def blocks_of_rows(height: int, row_bytes: int, max_bytes: int) -> list[slice]:
 
 
 def scan(source: SceneReader) -> Statistics:
-    """Reads a whole scene once and computes its statistics.
-
-    Raises:
-        ValueError: if the values are neither integers nor floating-point numbers.
-    """
+    """Computes the statistics of a scene, read once; raises ValueError if it is not of reals."""
     height, width, bands = source.shape
     if source.dtype.kind not in "iuf":
         raise ValueError(

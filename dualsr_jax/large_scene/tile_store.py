@@ -2,10 +2,9 @@
 
 Contract: a tile has a few layers, each a cube of its core, bands first, float32, on its own grid.
 `with store.tile(index)` gives its writer, which appends chunk by chunk; the tile is finished when
-the block ends without an error.
-Every tile has its own files, so that tiles can be written in any order, by several processes, even
-twice; its record is written last, by renaming, so that a tile with a record is whole. Layers are
-read by window, across tiles; no file is memory-mapped, because mapped pages count as memory.
+the block ends without an error. In files, tiles can be written in any order, by several processes,
+even twice; the record of a tile comes last, by renaming, so that a tile with a record is whole.
+Layers are read by window, across tiles, without memory maps, whose pages count as memory.
 """
 
 import abc

@@ -8,6 +8,7 @@ is what is computed for the whole scene. Windows start at LR pixels, where all g
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 
@@ -126,7 +127,7 @@ class Tiling:
 
 
 def _bytes_per_pixel(
-    stage: CoarseStage, num_bands: int, itemsize: int, band_chunk: int, spread: bool
+    stage: CoarseStage, num_bands: int, itemsize: int, spread: bool, band_chunk: int
 ) -> int:
     """Memory of a tile per LR pixel of its window, on the host and the device together."""
     scale, floats = stage.scale, 4
@@ -162,10 +163,7 @@ def choose_tiling(
     height, width, num_bands = shape
     margin = halo(stage)
     memory = int(memory_gb * 1e9)
-
-    def per_pixel(band_chunk: int) -> int:
-        return _bytes_per_pixel(stage, num_bands, itemsize, band_chunk, spread)
-
+    per_pixel = functools.partial(_bytes_per_pixel, stage, num_bands, itemsize, spread)
     if window is None:
         window = choose_window(height, width, margin, memory // per_pixel(1), devices)
     window = check_window(window, height, width, margin)

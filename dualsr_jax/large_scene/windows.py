@@ -1,8 +1,7 @@
 """The coarse networks on windows of a scene, some bands at a time, on all local devices.
 
-Contract: a batch of windows, one per device, goes in some bands at a time, and results come out as
-soon as they are made: the devices hold the features of `band_chunk` bands and the state between
-bands (FCF), never a whole cube. The result of a band is that of the network on the whole window.
+Contract: the devices hold one window each, the features of `band_chunk` bands and the state between
+bands (FCF), never a whole cube; the result of a band is that of the network on the whole window.
 This is the only file of `large_scene` that knows devices.
 """
 

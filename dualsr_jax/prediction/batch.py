@@ -69,10 +69,7 @@ def finished(path: Path, output: Path, dualsr: DualSR, options: PredictOptions) 
 
 
 def check_before_run(path: Path, output: Path, dualsr: DualSR, options: PredictOptions) -> None:
-    """Finds what would stop a scene only after others are computed; reads the scene once.
-
-    Raises ValueError if the scene is bad or missing, or its result cannot be written.
-    """
+    """Reads a scene once; raises ValueError if it is bad, or its result could not be written."""
     try:
         if output.exists() and not options.overwrite:
             raise ValueError(

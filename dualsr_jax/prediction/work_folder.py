@@ -40,8 +40,7 @@ def describe(
 def work_folder(output: Path) -> Iterator[Path]:
     """Gives the folder of the run that writes an output, for this process alone.
 
-    Raises FileNotFoundError if the output's own folder does not exist, ValueError if another
-    process uses the folder of the run.
+    Raises FileNotFoundError if the output's folder does not exist, ValueError if the run's is used.
     """
     if not output.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {output.parent}")

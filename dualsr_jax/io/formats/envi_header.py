@@ -1,10 +1,9 @@
 """ENVI headers: the text, and what of it is metadata.
 
 Contract: keys are case-insensitive and keep their spaces (`map info`); values are text, with their
-braces. The text is read here and not by GDAL or Spectral Python: GDAL opens a header only together
-with its raw file, which it unpacks whole, without a limit, and leaves a file of its own next to it;
-Spectral Python refuses headers without `byte order`. Coordinate systems are read and written by
-GDAL, which is given, in memory, the keys that name one.
+braces. GDAL reads and writes the keys that name a coordinate system, in memory. It does not read
+the header itself, because it would unpack the raw file whole, without a limit, and leave a file of
+its own next to it; Spectral Python refuses headers without `byte order`.
 """
 
 import math
@@ -17,9 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from dualsr_jax.extras import geo
-from dualsr_jax.io.crs import parse_crs
 from dualsr_jax.io.damage import reported_as_gdal_damage
-from dualsr_jax.io.metadata import Metadata, in_unit, spectral
+from dualsr_jax.io.metadata import Metadata, in_unit, parse_crs, spectral
 
 # How the pixels lie in the file: not metadata.
 _LAYOUT = ("samples", "lines", "bands", "header offset", "file compression", "file type",
@@ -149,8 +147,7 @@ def _crs(path: Path, entries: Mapping[str, str]) -> str | None:
 def from_metadata(metadata: Metadata) -> dict[str, str]:
     """Makes the entries that say the same.
 
-    Raises ValueError if `metadata.crs` cannot be parsed, or a map info cannot hold the transform
-    because it is sheared.
+    Raises ValueError if `metadata.crs` cannot be parsed, or the transform is sheared.
     """
     m = metadata
     entries = {

@@ -1,10 +1,8 @@
 """GeoTIFF and COG, by GDAL (rasterio).
 
-Contract: what GeoTIFF has no field for stands in tags of the bands, in the names of ENVI
-(`wavelength`, `wavelength_units`, `fwhm`, `bbl`) and in GDAL's domain IMAGERY
-(`CENTRAL_WAVELENGTH_UM`, `FWHM_UM`). Other tags keep their names, with `_` for characters that mean
-something to GDAL. The file is made from a plain one in the end, so that its bytes do not depend on
-the order in which the blocks came.
+Contract: what GeoTIFF has no field for stands in tags of the bands, in the names of ENVI and in
+GDAL's domain IMAGERY. Other tags keep their names, with `_` for characters that mean something to
+GDAL. The bytes of a file do not depend on the order in which the blocks came.
 """
 
 import contextlib
@@ -21,9 +19,8 @@ import numpy as np
 from dualsr_jax.disk import replacing
 from dualsr_jax.extras import geo
 from dualsr_jax.io.base import BANDS_FIRST, CubeReader, CubeWriter, NewCube
-from dualsr_jax.io.crs import parse_crs
 from dualsr_jax.io.damage import BadFileError, check_size, reported_as_gdal_damage
-from dualsr_jax.io.metadata import Metadata, in_unit, spectral, storable
+from dualsr_jax.io.metadata import Metadata, in_unit, parse_crs, spectral, storable
 from dualsr_jax.io.raw import staged
 
 _TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
@@ -130,10 +127,7 @@ def _metadata(path: Path, dataset: Any) -> Metadata:
 
 @contextlib.contextmanager
 def create_geotiff(new: NewCube) -> Iterator[CubeWriter]:
-    """Writes a tiled, packed GeoTIFF, a BigTIFF where that is safer.
-
-    Raises ValueError if GeoTIFF has no such data type, or `metadata.crs` cannot be parsed.
-    """
+    """Writes a tiled, packed GeoTIFF; raises ValueError if it cannot hold the type or the CRS."""
     rasterio = geo("rasterio")
     if new.dtype.name not in _TYPES:
         raise ValueError(f"GeoTIFF has no data type for {new.dtype}, only for {', '.join(_TYPES)}")

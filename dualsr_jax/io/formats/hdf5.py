@@ -55,7 +55,12 @@ def open_dataset(
             step = -1 if columns_first else 1
             shapes = {name: tuple(dataset.shape)[::step] for name, dataset in found.items()}
         chosen = choose(path, shapes, key)
-        cube = _checked(path, found[chosen])
+        with reported_as_damage(path):
+            dataset = found[chosen]
+            elsewhere, chunk = dataset.external or dataset.is_virtual, dataset.chunks or ()
+        if elsewhere:
+            raise BadFileError(f"{path}: {dataset.name} only points to other files: read those")
+        cube = LibraryArray(path, dataset, chunk, path.stat().st_size)
         said = metadata(path, found, chosen, shapes[chosen][2])
         close = opened.pop_all().close
     return CubeReader(path, cube, axes=axes, metadata=said, close=close)
@@ -71,15 +76,6 @@ def _datasets(file: h5py.File) -> Datasets:
 
     file.visititems(visit)
     return found
-
-
-def _checked(path: Path, cube: h5py.Dataset) -> LibraryArray:
-    """The dataset, if it lies in this file and the file can hold what it declares."""
-    with reported_as_damage(path):
-        elsewhere, chunk = cube.external or cube.is_virtual, cube.chunks or ()
-    if elsewhere:
-        raise BadFileError(f"{path}: {cube.name} only points to other files: read those")
-    return LibraryArray(path, cube, chunk, path.stat().st_size)
 
 
 def small(path: Path, dataset: h5py.Dataset) -> np.ndarray | str | None:

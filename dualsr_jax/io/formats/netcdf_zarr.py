@@ -28,7 +28,6 @@ from dualsr_jax.io.base import (
     choose,
     in_order,
 )
-from dualsr_jax.io.crs import parse_crs
 from dualsr_jax.io.damage import (
     BadFileError,
     LibraryArray,
@@ -36,7 +35,7 @@ from dualsr_jax.io.damage import (
     reported_as_gdal_damage,
 )
 from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, check_texts
-from dualsr_jax.io.metadata import Metadata, storable
+from dualsr_jax.io.metadata import Metadata, parse_crs, storable
 from dualsr_jax.io.variables import (
     from_attributes,
     from_variables,
@@ -249,10 +248,7 @@ def _attributes(m: Metadata, skeleton: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def create_netcdf(new: NewCube) -> Iterator[CubeWriter]:
-    """Writes a NetCDF-4 file, not packed, straight to its place.
-
-    Raises ValueError if a tag is longer than an attribute can be, or `metadata.crs` is not valid.
-    """
+    """Writes a NetCDF-4 file, not packed; raises ValueError if it cannot hold a tag or the CRS."""
     h5netcdf = geo("h5netcdf")
     for name, tag in new.metadata.tags.items():
         if len(tag.encode()) > _MOST_ATTRIBUTE_BYTES:

@@ -1,10 +1,9 @@
 """Checks the references to texts in an HDF5 file before the HDF5 library follows them.
 
-Texts and lists of any length lie in heaps of their own; where they belong, in a dataset or in an
-attribute, is a reference: length, address of a heap, number in it. Here every reference in a
-dataset other than the cube, and in an attribute, must be to a text that is there and as long.
-Layout: "HDF5 File Format Specification", version 3.0, III.E (global heap), IV.A.2.m (attribute
-message).
+Texts and lists of any length lie in heaps; datasets and attributes refer to them by length, address
+of a heap, and number in it. Here every reference in a dataset other than the cube, and in an
+attribute, must be to a text that is there and as long. Layout: "HDF5 File Format Specification",
+version 3.0, III.E (global heap), IV.A.2.m (attribute message).
 
 The checks that HDF5 2.0 lacks: it makes room for the length that a reference declares, up to 4 GB
 for a text, before it compares that with the object in the global heap; and reading a global heap,
