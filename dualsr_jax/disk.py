@@ -21,13 +21,10 @@ _SPARE_BYTES = 2**20
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary path to write to, which takes the place of `path` when the block succeeds.
 
-    What is written there may be a file or a folder. A folder cannot replace another in one step:
-    the old one is moved aside first, and moved back if the replacement fails. A file never replaces
-    a folder. Only one process at a time may write to `path`: a temporary path that exists already
-    is a leftover of a killed run and is removed.
-
-    Raises:
-        IsADirectoryError: if a file was written and `path` is a folder.
+    The block may write a file or a folder. A folder cannot replace another in one step: the old one
+    is moved aside first, and moved back if the replacement fails. A file never replaces a folder:
+    IsADirectoryError is raised. Only one process at a time may write to `path`: a temporary path
+    that exists already is a leftover of a killed run and is removed.
     """
     partial = path.with_name(f".partial.{path.name}")
     remove(partial)
@@ -60,11 +57,7 @@ def remove(path: Path) -> None:
 
 
 def make_writable(folder: Path, flag: str) -> None:
-    """Creates a folder unless it exists, and proves that files can be written to it.
-
-    Raises:
-        ValueError: if they cannot; the error names the command-line `flag` of the folder.
-    """
+    """Creates a folder if needed; raises ValueError, which names its `flag`, if it is read-only."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -78,11 +71,9 @@ def make_writable(folder: Path, flag: str) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path, flag: str) -> Iterator[None]:
-    """Holds a lock on `<folder>/.lock`; the system frees it when the process ends, however it ends.
+    """Holds a lock on a folder; the system frees it when the process ends, however it ends.
 
-    Raises:
-        ValueError: if another process holds it; the error names the command-line `flag` of the
-            folder.
+    Raises ValueError, which names the command-line `flag` of the folder, if another run holds it.
     """
     with (folder / ".lock").open("a") as file:
         try:

@@ -5,11 +5,7 @@ from typing import Any
 
 
 def optional(module: str, extra: str) -> Any:
-    """Imports a module of a package that only an extra of this one installs.
-
-    Raises:
-        ValueError: if it is not installed.
-    """
+    """Imports a module that only an extra installs; raises ValueError if it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

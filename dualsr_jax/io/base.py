@@ -10,7 +10,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Shaped
@@ -18,6 +18,7 @@ from jaxtyping import Shaped
 from dualsr_jax.io.damage import OWN_ERRORS, BadFileError, reported_as_damage
 from dualsr_jax.io.metadata import Metadata
 
+Item = TypeVar("Item")
 Block = Shaped[np.ndarray, "h w l"]
 Axes = tuple[int, int, int]  # of rows, columns and bands
 ROWS_FIRST: Axes = (0, 1, 2)
@@ -25,13 +26,10 @@ BANDS_FIRST: Axes = (1, 2, 0)
 
 
 def choose(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None) -> str:
-    """Chooses the cube among the arrays of a file.
+    """Chooses the cube among the arrays of a file, of which the shapes are given, bands last.
 
-    Args:
-        path: for the error.
-        shapes: of all arrays, by name; bands are the last axis.
-        key: name of the cube; None: the only three-dimensional array. If there are several, those
-            of fewer than five bands, such as colour previews, do not count.
+    `key` is the name of the cube; None: the only three-dimensional array. If there are several,
+    those of fewer than five bands, such as colour previews, do not count.
     """
     cubes = [name for name, shape in shapes.items() if len(shape) == 3]
     held = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no array"
@@ -49,15 +47,16 @@ def choose(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None) -
     return cubes[0]
 
 
+def in_order(items: Sequence[Item], axes: Axes) -> tuple[Item, ...]:
+    """Puts what belongs to rows, columns and bands in the order of a format's axes."""
+    return tuple(items[k] for k in np.argsort(axes))
+
+
 class CubeReader:
     """A cube in a file, read by window. A context manager; threads may share it.
 
-    Attributes:
-        path: the file.
-        shape: (H, W, L).
-        dtype: as stored, in this machine's byte order.
-        metadata: what the file says besides the pixels.
-        files: all files that the cube is read from, `path` among them.
+    `shape` is (H, W, L), `dtype` as stored, in this machine's byte order; `files` are all files
+    that the cube is read from, `path` among them.
     """
 
     def __init__(
@@ -70,11 +69,7 @@ class CubeReader:
         close: Callable[[], object] = lambda: None,
         files: Sequence[Path] = (),
     ) -> None:
-        """Wraps a source that threads may share; `close` frees it, `files` are others than `path`.
-
-        Raises:
-            ValueError: if the cube is empty or its values are not real numbers.
-        """
+        """Wraps a source that `close` frees; raises ValueError if it is empty or not of reals."""
         self.path, self.metadata, self.files = path, metadata, (path, *files)
         self._source, self._axes, self._close = source, axes, close
         rows, columns, bands = (int(source.shape[axis]) for axis in axes)
@@ -92,18 +87,11 @@ class CubeReader:
     def read(
         self, rows: slice, columns: slice, bands: Sequence[int] | slice | None = None
     ) -> Block:
-        """Reads a window.
+        """Reads a window `[h, w, l]`; possibly a view, if the format is unpacked whole.
 
-        Args:
-            rows: within 0..H, without a step.
-            columns: within 0..W, without a step.
-            bands: within 0..L, a slice or numbers in any order; None: all.
-
-        Returns:
-            `[h, w, l]` in `dtype`; possibly a view, if the format is unpacked whole.
-
-        Raises:
-            ValueError: if the window is not inside the cube, or the file is damaged there.
+        Rows are within 0..H, columns within 0..W, without a step; bands within 0..L are a slice or
+        numbers in any order; None: all. Raises ValueError if the window is not inside the cube, or
+        the file is damaged there.
         """
         height, width, num_bands = self.shape
         place = (_inside(rows, height, "rows"), _inside(columns, width, "columns"))
@@ -121,7 +109,7 @@ class CubeReader:
         return np.concatenate(blocks, -1) if len(blocks) > 1 else blocks[0]
 
     def _window(self, place: tuple[slice, slice, slice]) -> np.ndarray:
-        index = tuple(place[k] for k in np.argsort(self._axes))
+        index = in_order(place, self._axes)
         return np.ascontiguousarray(self._source[index].transpose(self._axes), self.dtype)
 
     def close(self) -> None:
@@ -153,15 +141,9 @@ class NewCube:
 
 
 class CubeWriter:
-    """A cube that is being written; threads may share it.
-
-    Attributes:
-        shape: (H, W, L).
-        dtype: of the blocks.
-    """
+    """A cube of `shape` (H, W, L) that is being written in blocks of `dtype`, by any thread."""
 
     def __init__(self, target: Any, axes: Axes) -> None:
-        """Wraps a target."""
         rows, columns, bands = (int(target.shape[axis]) for axis in axes)
         self.shape, self.dtype = (rows, columns, bands), np.dtype(target.dtype).newbyteorder("=")
         self._target, self._axes = target, axes
@@ -170,10 +152,8 @@ class CubeWriter:
     def write(self, block: Block, row: int, column: int, band: int = 0) -> None:
         """Writes a block `[h, w, l]` whose first pixel is at `row`, `column` and `band`.
 
-        Blocks come in any order; what is never written is zero.
-
-        Raises:
-            ValueError: if the block is of another type, or does not lie inside the cube.
+        Blocks come in any order; what is never written is zero. Raises ValueError if the block is
+        of another type, or does not lie inside the cube.
         """
         starts = (row, column, band)
         ends = tuple(start + n for start, n in zip(starts, block.shape, strict=True))
@@ -183,7 +163,6 @@ class CubeWriter:
             raise ValueError(
                 f"a block of {block.shape} at {starts} is not inside the cube {self.shape}"
             )
-        order = np.argsort(self._axes)
-        index = tuple(slice(starts[k], ends[k]) for k in order)
+        index = in_order(tuple(map(slice, starts, ends)), self._axes)
         with self._lock:
-            self._target[index] = np.ascontiguousarray(block.transpose(order))
+            self._target[index] = np.ascontiguousarray(block.transpose(np.argsort(self._axes)))

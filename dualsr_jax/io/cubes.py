@@ -14,31 +14,8 @@ from jaxtyping import Shaped
 from numpy.typing import DTypeLike
 
 from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
-from dualsr_jax.io.formats.band_images import (
-    IMAGE_SUFFIXES,
-    band_images,
-    create_band_images,
-    is_band_images,
-    open_band_images,
-)
-from dualsr_jax.io.formats.envi import RAW_SUFFIXES, create_envi, envi_pair, open_envi
-from dualsr_jax.io.formats.geotiff import create_geotiff, open_geotiff
-from dualsr_jax.io.formats.hdf5 import create_hdf5, open_hdf5
-from dualsr_jax.io.formats.matlab import create_mat, open_mat
-from dualsr_jax.io.formats.netcdf_zarr import (
-    create_netcdf,
-    create_zarr,
-    is_zarr_store,
-    open_netcdf,
-    open_zarr,
-)
-from dualsr_jax.io.formats.numpy_files import (
-    create_npy,
-    create_npz,
-    open_npy,
-    open_npz,
-    with_sidecar,
-)
+from dualsr_jax.io.formats import band_images as images
+from dualsr_jax.io.formats import envi, geotiff, hdf5, matlab, netcdf_zarr, numpy_files
 from dualsr_jax.io.metadata import Metadata, check_bands
 
 Cube = Shaped[np.ndarray, "H W L"]
@@ -46,13 +23,10 @@ Cube = Shaped[np.ndarray, "H W L"]
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """How cubes of one format are read and written.
+    """How cubes of one format are read and written; the second argument of `open` is the key.
 
-    Attributes:
-        open: opens a path; the second argument names the variable.
-        create: writes a cube; a context manager.
-        files: the files or folders that `create` makes of a path.
-        is_cube: if cubes are folders, whether a folder holds one and nothing else.
+    `files` names the files or folders that `create` makes of a path. If they are folders, `is_cube`
+    says whether a folder holds a cube and nothing else.
     """
 
     open: Callable[[Path, str | None], CubeReader]
@@ -62,25 +36,33 @@ class Format:
     is_cube: Callable[[Path], bool] | None = None
 
 
-_ENVI = Format(open_envi, create_envi, files=envi_pair)
-_GEOTIFF = Format(open_geotiff, create_geotiff)
-_HDF5 = Format(open_hdf5, create_hdf5)
+_ENVI = Format(envi.open_envi, envi.create_envi, files=envi.envi_pair)
+_GEOTIFF = Format(geotiff.open_geotiff, geotiff.create_geotiff)
+_HDF5 = Format(hdf5.open_hdf5, hdf5.create_hdf5)
+_ZARR = Format(netcdf_zarr.open_zarr, netcdf_zarr.create_zarr, is_cube=netcdf_zarr.is_zarr_store)
+_NPY = Format(numpy_files.open_npy, numpy_files.create_npy, files=numpy_files.with_sidecar)
+_FOLDER = Format(
+    images.open_band_images,
+    images.create_band_images,
+    files=numpy_files.with_sidecar,
+    is_cube=images.is_band_images,
+)
 
 FORMATS: dict[str, Format] = {  # by suffix
     ".hdr": _ENVI,
-    **dict.fromkeys(RAW_SUFFIXES, _ENVI),
+    **dict.fromkeys(envi.RAW_SUFFIXES, _ENVI),
     ".tif": _GEOTIFF,
     ".tiff": _GEOTIFF,
-    ".nc": Format(open_netcdf, create_netcdf),
-    ".zarr": Format(open_zarr, create_zarr, is_cube=is_zarr_store),
+    ".nc": Format(netcdf_zarr.open_netcdf, netcdf_zarr.create_netcdf),
+    ".zarr": _ZARR,
     ".h5": _HDF5,
     ".hdf5": _HDF5,
-    ".mat": Format(open_mat, create_mat),
-    ".npy": Format(open_npy, create_npy, files=with_sidecar),
-    ".npz": Format(open_npz, create_npz),
-    "": Format(open_band_images, create_band_images, files=with_sidecar, is_cube=is_band_images),
+    ".mat": Format(matlab.open_mat, matlab.create_mat),
+    ".npy": _NPY,
+    ".npz": Format(numpy_files.open_npz, numpy_files.create_npz),
+    "": _FOLDER,
 }
-_FILE_SUFFIXES = tuple(s for s in FORMATS if s and s not in RAW_SUFFIXES)  # ENVI by its header
+_FILE_SUFFIXES = tuple(s for s in FORMATS if s and s not in envi.RAW_SUFFIXES)  # ENVI by its header
 _KNOWN_SUFFIXES = ", ".join(filter(None, FORMATS))
 
 
@@ -89,12 +71,8 @@ def open_cube(path: str | Path, key: str | None = None) -> CubeReader:
 
     Args:
         path: a file (ENVI: its header or its raw file), a Zarr store, or a folder of band images.
-        key: name of the variable in formats that hold several (`group/name` in a group); None: the
-            only three-dimensional one.
-
-    Returns:
-        A context manager. Pixels are read by its `read`, except for `.npz`, MATLAB v5 and band
-        images, which are unpacked whole when they are opened.
+            `.npz`, MATLAB v5 and band images are unpacked whole when they are opened.
+        key: name of the variable if there are several, or `group/name`; None: the only 3-D one.
 
     Raises:
         FileNotFoundError: if there is no such file, or a file that belongs to it is missing.
@@ -115,26 +93,17 @@ def open_cube(path: str | Path, key: str | None = None) -> CubeReader:
 
 
 def read_cube(path: str | Path, key: str | None = None) -> Cube:
-    """Reads a cube whole, as `[H, W, L]` in the stored data type.
-
-    Arguments and errors are those of `open_cube`.
-    """
+    """Reads a cube whole, `[H, W, L]`, in the stored data type; raises what `open_cube` raises."""
     with open_cube(path, key) as cube:
         return cube.read(slice(None), slice(None))
 
 
 def list_cubes(folder: str | Path) -> dict[str, Path]:
-    """Finds the cubes in a folder.
+    """Finds cube files, and folders of band images (also nested once, `x_ms/x_ms/*.png`).
 
-    Args:
-        folder: of cube files or folders of band images (also nested once, `x_ms/x_ms/*.png`).
-
-    Returns:
-        Scene names (without suffix and without CAVE's `_ms`) to paths, in order of names.
-
-    Raises:
-        FileNotFoundError: if the folder does not exist.
-        ValueError: if it holds no cube, or two of the same name.
+    Gives their paths by name, without suffix and without CAVE's `_ms`, in order of names. Raises
+    FileNotFoundError if the folder does not exist, ValueError if it holds no cube, or two of the
+    same name.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -147,7 +116,7 @@ def list_cubes(folder: str | Path) -> dict[str, Path]:
             cubes = [entry]
         elif entry.is_dir():
             inner = [entry, *sorted(path for path in entry.iterdir() if path.is_dir())]
-            cubes = [path for path in inner if band_images(path)]
+            cubes = [path for path in inner if images.band_images(path)]
         else:
             cubes = []
         for path in cubes[:1]:
@@ -158,7 +127,7 @@ def list_cubes(folder: str | Path) -> dict[str, Path]:
     if not found:
         raise ValueError(
             f"no cubes in {str(folder)!r}: expected files ({', '.join(_FILE_SUFFIXES)}) or folders "
-            f"of band images ({', '.join(IMAGE_SUFFIXES)})"
+            f"of band images ({', '.join(images.IMAGE_SUFFIXES)})"
         )
     return found
 
@@ -180,8 +149,7 @@ def create_cube(
     """Writes a cube. It appears, whole, when the block ends well; otherwise nothing is left.
 
     Args:
-        path: its suffix chooses the format; its folder exists. ENVI: header or raw file, both are
-            written.
+        path: the suffix chooses the format; ENVI: of the header or the raw file, both are written.
         shape: (H, W, L).
         dtype: integers or floating-point numbers, of a type that the format has.
         metadata: of L bands.

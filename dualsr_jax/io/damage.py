@@ -5,6 +5,7 @@ Contract: a slip of our own code is never reported as a damaged file. `reported_
 """
 
 import contextlib
+import math
 import struct
 import tokenize
 import zipfile
@@ -24,7 +25,7 @@ class BadFileError(ValueError):
 
 
 class DamageError(ValueError):
-    """Says what is wrong with a file; `reported_as_damage` adds which file."""
+    """Says what is wrong with a file; `reported_as_damage` adds the name of the file."""
 
 
 # What libraries raise at damaged files, as scripts/fuzz_readers.py finds. Among it are MemoryError
@@ -62,9 +63,12 @@ def reported_as_gdal_damage(path: Path) -> contextlib.AbstractContextManager[Non
 class LibraryArray:
     """A source that is an array of a library: whatever it raises is reported as damage."""
 
-    def __init__(self, path: Path, array: Any) -> None:
+    def __init__(self, path: Path, array: Any, chunk: Sequence[int], stored_bytes: int) -> None:
+        """Raises ValueError if array or chunk are larger than the stored bytes can explain."""
         with reported_as_damage(path):
             self.shape, self.dtype = tuple(array.shape), np.dtype(array.dtype)
+        for shape in (self.shape, chunk):
+            check_size(path, shape, self.dtype, stored_bytes)
         self._path, self._array = path, array
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
@@ -73,13 +77,8 @@ class LibraryArray:
 
 
 def check_size(path: Path, shape: Sequence[int], dtype: np.dtype, stored_bytes: int) -> None:
-    """Raises ValueError if a file declares a larger cube than any packing explains.
-
-    To be called before anything of the declared size is held; `stored_bytes` are those packed.
-    """
-    declared = dtype.itemsize
-    for length in shape:
-        declared *= int(length)
+    """Raises ValueError if a file declares a larger cube than any packing explains."""
+    declared = math.prod(map(int, shape), start=dtype.itemsize)
     if declared > max(_HARMLESS_BYTES, _MOST_PACKED * stored_bytes):
         raise BadFileError(
             f"{path} declares a cube of {tuple(shape)} {dtype}, {declared} bytes, but holds only "

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from dualsr_jax.extras import geo
+
 _PER_BAND = ("wavelengths", "fwhm", "bad_bands", "scale", "offset")
 # Tags about the pixel grid, no longer true of an enlarged one: names as ENVI and GDAL have them.
 _OF_THE_GRID = ("x start", "y start", "pixel size", "geo points", "rpc info")
@@ -37,8 +39,7 @@ class Metadata:
         band_names: L names.
         bad_bands: bool `[L]`, True: bad.
         nodata: stored value of pixels without data.
-        scale: float64 `[L]`; physical value = stored value * scale + offset.
-        offset: float64 `[L]`.
+        scale: float64 `[L]`, as offset; physical value = stored value * scale + offset.
         reflectance_scale: stored value of reflectance 1.
         tags: everything else, verbatim.
     """
@@ -57,11 +58,7 @@ class Metadata:
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def enlarged(self, factor: int) -> "Metadata":
-        """The metadata of the cube with pixels `factor` times smaller; its corner stays in place.
-
-        Tags that describe the old pixel grid (`x start`, `pixel size`, `rpc info` and the like) are
-        left out.
-        """
+        """The metadata with pixels `factor` times smaller; tags about the old grid are left out."""
         transform = self.transform
         if transform is not None:
             a, b, c, d, e, f = transform
@@ -81,6 +78,19 @@ class Metadata:
         return dataclasses.replace(self, **changes)
 
 
+def parse_crs(text: str) -> Any:
+    """Reads WKT, a code, PROJJSON or a PROJ string to a rasterio CRS, or raises ValueError."""
+    rasterio = geo("rasterio")
+    try:
+        with rasterio.Env():  # else GDAL also prints what is raised here
+            return rasterio.crs.CRS.from_user_input(text)
+    except ValueError as error:
+        raise ValueError(
+            "the metadata's crs is not a coordinate reference system: expected WKT, or a code such "
+            f"as EPSG:32633, got {text[:80]!r} ({error})"
+        ) from error
+
+
 def check_bands(metadata: Metadata, num_bands: int) -> None:
     """Raises ValueError unless everything that is per band has an entry for every band."""
     for name in (*_PER_BAND, "band_names"):
@@ -91,14 +101,12 @@ def check_bands(metadata: Metadata, num_bands: int) -> None:
             )
 
 
-def representable(nodata: float | None, dtype: np.dtype) -> bool:
-    """Whether pixels of this type can have the value; where not, every pixel has data."""
-    if nodata is None:
-        return False
-    if dtype.kind == "f":
-        return bool(not np.isfinite(nodata) or abs(nodata) <= np.finfo(dtype).max)
-    limits = np.iinfo(dtype)
-    return bool(np.isfinite(nodata)) and limits.min <= nodata <= limits.max
+def storable(nodata: float | None, dtype: np.dtype) -> float | None:
+    """The nodata value if pixels of this type can have it, else None: every pixel has data."""
+    if nodata is None or (dtype.kind == "f" and not np.isfinite(nodata)):
+        return nodata
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    return nodata if limits.min <= nodata <= limits.max else None
 
 
 def _nanometres(unit: str | None, values: np.ndarray | None = None) -> float | None:

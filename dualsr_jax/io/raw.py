@@ -4,7 +4,7 @@ import contextlib
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -12,14 +12,10 @@ import numpy as np
 
 
 class RawArray:
-    """Three axes of numbers in a file, read and written by window; threads may share it.
+    """Three axes of numbers in a file, slowest first, read and written by window, by any thread.
 
     Not a memory map: its pages would count as this process's memory, and a file that shrinks
-    meanwhile would end the process.
-
-    Attributes:
-        shape: of the array, slowest axis first.
-        dtype: with the file's byte order.
+    meanwhile would end the process. `dtype` has the file's byte order.
     """
 
     def __init__(
@@ -31,7 +27,7 @@ class RawArray:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole array."""
+        """Bytes that the whole array takes in the file."""
         return self.dtype.itemsize * math.prod(self.shape)
 
     def _place(self, first: int, second: int) -> int:
@@ -46,15 +42,16 @@ class RawArray:
         whole = len(inner) == self.shape[2]
         for k, first in enumerate(outer):
             into = block[k] if whole else lines
-            self._fill(into, self._place(first, middle.start))
+            self._move(os.preadv, into, self._place(first, middle.start))
             if not whole:
                 block[k] = lines[:, inner.start : inner.stop]
         return block
 
-    def _fill(self, into: np.ndarray, place: int) -> None:
-        view = into.view(np.uint8).data.cast("B")
+    def _move(self, call: Callable[..., int], values: np.ndarray, place: int) -> None:
+        """Reads or writes contiguous values, by as many calls as the system needs."""
+        view = values.view(np.uint8).data.cast("B")
         while view:
-            count = os.preadv(self._file.fileno(), [view], place)
+            count = call(self._file.fileno(), [view], place)
             if not count:
                 raise EOFError("the file is shorter than its header says")
             view, place = view[count:], place + count
@@ -65,17 +62,11 @@ class RawArray:
         whole = len(inner) == self.shape[2]
         for k, first in enumerate(outer):
             if whole:
-                self._store(block[k], self._place(first, middle.start))
+                self._move(os.pwritev, block[k], self._place(first, middle.start))
                 continue
             for m, second in enumerate(middle):
                 place = self._place(first, second) + inner.start * self.dtype.itemsize
-                self._store(block[k, m], place)
-
-    def _store(self, values: np.ndarray, place: int) -> None:
-        view = values.view(np.uint8).data.cast("B")
-        while view:
-            count = os.pwrite(self._file.fileno(), view, place)
-            view, place = view[count:], place + count
+                self._move(os.pwritev, block[k, m], place)
 
     def allocate(self) -> None:
         """Makes the file as long as the array is, with zeros."""

@@ -1,8 +1,7 @@
 """Metadata as named variables, in formats without names of their own for it, and axes by name.
 
-Contract: HDF5, MATLAB, NumPy and JSON files hold `to_variables`. Variables and attributes that
-others commonly use for the same things are recognised; what is of another kind or length than the
-cube needs is somebody else's, and left out.
+Contract: HDF5, MATLAB, NumPy and JSON files hold `to_variables`. Common other names are recognised;
+what is of another kind or length than the cube needs is left out.
 """
 
 import json
@@ -49,13 +48,15 @@ def to_variables(metadata: Metadata) -> dict[str, np.ndarray | str]:
         "wavelength_units": m.wavelength_unit,
         "fwhm": m.fwhm,
         "bbl": None if m.bad_bands is None else (~m.bad_bands).astype(np.uint8),
-        "band_names": None if m.band_names is None else _lines(m.band_names),
+        "band_names": m.band_names,
         "nodata": m.nodata,
         "scale": m.scale,
         "offset": m.offset,
         "reflectance_scale": m.reflectance_scale,
         "tags": json.dumps(dict(m.tags)) if m.tags else None,
     }
+    if m.band_names is not None:
+        found["band_names"] = "\n".join(" ".join(name.splitlines()) for name in m.band_names)
     for name in ("wavelength", "fwhm"):
         if found[name] is not None:
             found[name] = in_unit(found[name], m.wavelength_unit)
@@ -66,10 +67,6 @@ def to_variables(metadata: Metadata) -> dict[str, np.ndarray | str]:
     }
 
 
-def _lines(names: tuple[str, ...]) -> str:
-    return "\n".join(" ".join(name.splitlines()) for name in names)
-
-
 def variable_name(name: str) -> str | None:
     """The name that `to_variables` has for a variable, or None if it has no such variable."""
     name = name.lower().replace(" ", "_")
@@ -78,7 +75,7 @@ def variable_name(name: str) -> str | None:
 
 
 def numbers(value: Any) -> np.ndarray | None:
-    """The real numbers, or truth values, that somebody stored; None if it is anything else."""
+    """An array of the real numbers or truth values in a stored value; None if it is not such."""
     try:
         found = np.asarray(value)
     except ValueError:  # a list of lists of several lengths
@@ -142,10 +139,7 @@ def _tags(text: str) -> dict[str, str]:
 
 
 def rows_columns_bands(dims: Sequence[Hashable]) -> tuple[int, int, int] | None:
-    """Finds the axes of rows, columns and bands by the names of a cube's dimensions.
-
-    Returns None unless there are three, and exactly one is of rows and one of columns.
-    """
+    """Axes of rows, columns and bands of three named dimensions; None if their names differ."""
     names = [str(name).lower() for name in dims]
     rows = [axis for axis, name in enumerate(names) if name in _ROWS]
     columns = [axis for axis, name in enumerate(names) if name in _COLUMNS]

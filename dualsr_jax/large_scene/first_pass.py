@@ -1,12 +1,10 @@
 """The first pass over a scene: coarse results and residuals, tile by tile.
 
-Contract: for every tile the first pass computes the coarse result U, the fine stage's residual
-R = V - down(U) with V the guide (`fine_stage`), and the spectral angles between V and down(U). The
-gain of the fine stage is one number per scene, the mean angle in degrees, at most 1, so that it is
-known only after all tiles; the second pass (`second_pass`) then makes U + gain up(R) and writes it.
-Memory is bounded by `choose_tiling`, whatever the size of the scene, and the result is that of
-`DualSR.__call__` on the whole scene up to rounding. Pixels that are invalid in any usable band do
-not count in the gain.
+Contract: every tile gets the coarse result U, the fine stage's residual R = V - down(U) with V the
+guide (`fine_stage`), and the sum of the spectral angles between V and down(U). The gain of the fine
+stage is their mean over all tiles, in degrees, at most 1; pixels that are invalid in any usable
+band do not count. Memory is bounded by `choose_tiling`, whatever the size of the scene. Up to
+rounding, the result of both passes is that of `DualSR.__call__` on the whole scene.
 """
 
 import contextlib
@@ -126,8 +124,5 @@ class FirstPass:
                 for found in self._coarse(cubes):
                     call(keep, found)
             for tile, writer, angles, mask in zip(tiles, writers, sums, valid, strict=True):
-                writer.angles = angles.finish(_enlarged(mask[tile.core(1)], grid))
-
-
-def _enlarged(mask: Bool[np.ndarray, "h w"], factor: int) -> Bool[np.ndarray, "_ _"]:
-    return mask.repeat(factor, 0).repeat(factor, 1)
+                valid_core = mask[tile.core(1)].repeat(grid, 0).repeat(grid, 1)
+                writer.angles = angles.finish(valid_core)

@@ -58,10 +58,8 @@ def upscale_array(
     """Super-resolves an array `[H, W, L]` of stored values, which the metadata describe.
 
     `peak`, `dtype` and `memory_gb` are those of `DualSR.upscale`. The result is `[s H, s W, L]`.
-
-    Raises:
-        ValueError: if `cube` does not have three axes or is empty, fewer than 5 bands are usable,
-            `peak` cannot be found, or `dtype` has no value for pixels without data.
+    Raises ValueError if `cube` does not have three axes or is empty, fewer than 5 bands are usable,
+    `peak` cannot be found, or `dtype` has no value for pixels without data.
     """
     if cube.ndim != 3 or 0 in cube.shape:
         raise ValueError(f"a cube [H, W, L] is expected, got an array of shape {cube.shape}")
@@ -105,19 +103,17 @@ def _enlarged_attributes(attributes: Any, factor: int) -> dict[str, Any]:
         smaller = (c, a / factor, b / factor, f, d / factor, e / factor)
         found["GeoTransform"] = " ".join(repr(x) for x in smaller)
     if np.shape(found.get("transform", ())) == (6,):
-        transform = Metadata(transform=tuple(found["transform"])).enlarged(factor).transform
-        found["transform"] = transform
+        found["transform"] = (
+            Metadata(transform=tuple(found["transform"])).enlarged(factor).transform
+        )
     if "res" in found:
         found["res"] = tuple(np.asarray(found["res"], float) / factor)
     return found
 
 
 def _metadata(cube: Any, bands: str, nodata: float | None) -> Metadata:
-    """The metadata of a DataArray, under the names that files use.
-
-    Floats may be decoded integers: their scale, offset and encoding describe those integers and are
-    left out.
-    """
+    """The metadata of a DataArray, under the names that files use."""
+    # Floats may be decoded integers, which their scale, offset and encoding describe.
     stored = cube.dtype.kind != "f"
     said = from_attributes({**cube.encoding, **cube.attrs} if stored else cube.attrs)
     names = ("bbl", "scale", "offset") if stored else ("bbl",)
@@ -143,14 +139,9 @@ def upscale_labelled(
 
     `scale_factor`, `add_offset` and, unless `nodata` is given, `_FillValue` are taken from its
     attributes, bad bands from a coordinate `bbl` or `good_wavelengths`. The settings are those of
-    `upscale_array`.
-
-    Returns:
-        A DataArray with the same dimensions, name and attributes; its coordinates along y and x,
-        and its geotransform, are those of the smaller pixels.
-
-    Raises:
-        ValueError: if `cube` does not have these dimensions, or as `upscale_array`.
+    `upscale_array`. The result has the same dimensions, name and attributes; its coordinates along
+    y and x, and its geotransform, are those of the smaller pixels. Raises ValueError if `cube` does
+    not have these dimensions, or as `upscale_array`.
     """
     axes = rows_columns_bands(cube.dims)
     if axes is None:

@@ -1,9 +1,8 @@
 """No-data pixels: finding them, filling them, writing them back.
 
-Contract: a pixel that is nodata, NaN or infinite holds no measurement: it is invalid. Invalid
-pixels are filled from the valid ones within `RADIUS`; those further away from all valid ones get
-one constant. A filled value depends only on pixels within `RADIUS`, so that tiles agree. In results
-the invalid pixels become nodata again.
+Contract: a pixel that is nodata, NaN or infinite holds no measurement: it is invalid. A filled
+value depends only on pixels within `RADIUS`, so that tiles agree. In results the invalid pixels
+become nodata again.
 """
 
 from typing import Any
@@ -43,11 +42,10 @@ def _around(x: np.ndarray) -> np.ndarray:
 def fill(
     values: Float[np.ndarray, "h w"], invalid: Bool[np.ndarray, "h w"], otherwise: float
 ) -> Float[np.ndarray, "h w"]:
-    """Fills the invalid pixels of an image from the valid ones around them, step by step.
+    """Gives an image whose invalid pixels are filled from the valid ones around, step by step.
 
-    Returns:
-        A new image. A filled pixel is an average of valid ones at most `RADIUS` rows and columns
-        away, or `otherwise` if there is no such pixel.
+    A filled pixel is an average of valid ones at most `RADIUS` rows and columns away, or
+    `otherwise` if there is no such pixel.
     """
     known = ~invalid
     filled = np.where(invalid, values.dtype.type(0), values)
@@ -69,12 +67,8 @@ def to_stored(
 ) -> Shaped[np.ndarray, "*shape"]:
     """Converts values in stored units to the data type of a file; integers saturate.
 
-    Args:
-        values: floating point.
-        invalid: True at pixels without measurement, or None.
-        dtype: of the result.
-        nodata: what invalid pixels become; None: NaN, if `dtype` is floating point. A valid pixel
-            whose value would happen to be nodata becomes the next number.
+    Invalid pixels become nodata; None: NaN, if `dtype` is floating point. A valid pixel whose value
+    would happen to be nodata becomes the next number.
     """
     if dtype.kind == "f":
         with np.errstate(over="ignore"):

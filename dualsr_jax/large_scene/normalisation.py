@@ -30,11 +30,9 @@ _BLOCK_BYTES = 64 * 2**20
 
 @runtime_checkable
 class WindowReader(Protocol):
-    """A cube of any size, of which windows can be read."""
+    """A cube of any size, `shape` is (H, W, L), of which windows can be read."""
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """`(H, W, L)`."""
+    shape: tuple[int, int, int]
 
     def read(
         self, rows: slice, columns: slice, bands: Sequence[int] | slice | None = None
@@ -44,15 +42,10 @@ class WindowReader(Protocol):
 
 @runtime_checkable
 class SceneReader(WindowReader, Protocol):
-    """A scene in a file or in memory."""
+    """A cube of stored values of which the data type and the metadata are known."""
 
-    @property
-    def dtype(self) -> np.dtype:
-        """Data type of the stored values."""
-
-    @property
-    def metadata(self) -> Metadata:
-        """What is known about the stored values."""
+    dtype: np.dtype
+    metadata: Metadata
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,11 +53,7 @@ class Statistics:
     """Statistics of a scene over the valid pixels of each band.
 
     `minimum`, `maximum` and `mean` are float64 `[L]` in stored units, NaN if no pixel is valid.
-
-    Attributes:
-        valid: `[L]`, number of valid pixels.
-        pixels: number of pixels per band.
-        content: SHA-256 of the stored values, which identifies the scene.
+    `valid` `[L]` of the `pixels` of each band are valid. `content` is the SHA-256 of the values.
     """
 
     minimum: np.ndarray
@@ -82,11 +71,7 @@ def blocks_of_rows(height: int, row_bytes: int, max_bytes: int) -> list[slice]:
 
 
 def scan(source: SceneReader) -> Statistics:
-    """Reads a whole scene once and computes its statistics.
-
-    Raises:
-        ValueError: if the values are neither integers nor floating-point numbers.
-    """
+    """Computes the statistics of a scene, read once; raises ValueError if it is not of reals."""
     height, width, bands = source.shape
     if source.dtype.kind not in "iuf":
         raise ValueError(
@@ -139,14 +124,12 @@ class Normalisation:
     """How a scene is normalised: normalised = stored * gain + bias.
 
     Attributes:
-        bands: int64 `[K]`, the usable bands.
+        bands: int64 `[K]`, the usable bands; `gain` and `bias`, float64 `[K]`, are theirs.
         bad: the other bands, each with the reason.
-        gain: float64 `[K]`.
-        bias: float64 `[K]`.
         rule: how full intensity was chosen, in words.
         mean: float64 `[L]`, mean of each band in stored units.
         masked: bool `[L]`, whether any pixel of a band is invalid.
-        nodata: the nodata value in the stored data type, see `nodata_of`.
+        nodata: what `nodata_of` makes of the nodata value.
     """
 
     bands: np.ndarray
@@ -211,9 +194,7 @@ def plan(
     """Decides how a scene of a stored data type is normalised.
 
     `peak` is the stored value of full intensity; None: by the rules of the module's contract.
-
-    Raises:
-        ValueError: if fewer than 5 bands are usable, `peak` is not positive, or no value is.
+    Raises ValueError if fewer than 5 bands are usable, `peak` is not positive, or no value is.
     """
     bad = bad_bands(statistics, metadata)
     bands = np.array([b for b in range(len(statistics.valid)) if b not in bad], np.int64)
@@ -246,10 +227,7 @@ def _read_with_margin(
     normalisation: Normalisation,
     bands: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[slice, slice]]:
-    """Reads a window of stored values, with a margin of `RADIUS` if there are pixels to fill.
-
-    Also gives the mask of invalid pixels, if there are any, and where the window lies in both.
-    """
+    """Reads a window, grown by `RADIUS` if pixels are invalid, and gives its mask and its place."""
     height, width, _ = source.shape
     here = slice(0, rows.stop - rows.start), slice(0, columns.stop - columns.start)
     stored = source.read(rows, columns, bands.tolist())
@@ -267,11 +245,7 @@ def _read_with_margin(
 def read_normalised(
     source: SceneReader, rows: slice, columns: slice, normalisation: Normalisation
 ) -> tuple[Float[np.ndarray, "K h w"], Bool[np.ndarray, "h w"]]:
-    """Reads a window for the network.
-
-    Returns:
-        The usable bands, bands first, float32, filled; and which pixels are valid in all of them.
-    """
+    """Reads the usable bands of a window, filled, and which pixels are valid in all of them."""
     bands = normalisation.bands
     stored, invalid, here = _read_with_margin(source, rows, columns, normalisation, bands)
     shape = rows.stop - rows.start, columns.stop - columns.start

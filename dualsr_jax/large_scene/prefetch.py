@@ -31,8 +31,7 @@ def prefetched(
 def background_calls() -> Iterator[Callable[..., None]]:
     """Gives `call(function, *arguments)`, which makes calls in a thread, in order.
 
-    A call waits until the one before it is done and raises what that one raised; so does the end of
-    the block.
+    A call, and the end of the block, wait for the call before and raise what that one raised.
     """
     last: Future[Any] | None = None
 

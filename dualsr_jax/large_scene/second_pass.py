@@ -2,14 +2,12 @@
 
 Contract: `SecondPass` reads the results of `first_pass` by whole rows and writes the super-resolved
 scene block by block, in the wanted data type: U + gain up(R) for the bands that the network saw,
-bicubic enlargement for the others, nodata where the scene has it. Up to rounding, the result does
-not depend on how the scene was cut into tiles.
+bicubic enlargement for the others, nodata where the scene has it.
 """
 
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -24,14 +22,8 @@ from dualsr_jax.ops import resize
 _BLOCK_BYTES = 48 * 2**20  # of the result
 _BAND_CHUNK = 8
 
+_Chunk = tuple[slice, slice]  # rows of the scene, and some of the usable bands
 Write = Callable[[Shaped[np.ndarray, "h w l"], int, int], object]
-
-
-class _Chunk(NamedTuple):
-    """Some of the usable bands, in a block of the scene's rows."""
-
-    rows: slice
-    bands: slice
 
 
 def _grown(rows: slice, height: int) -> slice:
@@ -52,13 +44,9 @@ def check_dtype(normalisation: Normalisation, nodata: float | None, dtype: np.dt
 
 
 class SecondPass:
-    """Results of a scene whose tiles are all finished.
+    """Results of a scene whose tiles are all finished; a `WindowReader` of the coarse result.
 
-    As a `WindowReader` it gives the result of the coarse stage.
-
-    Attributes:
-        gain: gain of the fine stage, in [0, 1]; 0 if no pixel counts.
-        shape: `(s H, s W, L)`.
+    `gain` is the gain of the fine stage, in [0, 1], 0 if no pixel counts; `shape` is (s H, s W, L).
     """
 
     def __init__(self, scene: FirstPass, store: TileStore) -> None:
@@ -72,16 +60,17 @@ class SecondPass:
         self.shape = height * scene.stage.scale, width * scene.stage.scale, bands
 
     def _layer(self, layer: str, chunk: _Chunk) -> Float[np.ndarray, "k _ _"]:
-        grid, width = self._scene.layout.layers[layer], self._scene.source.shape[1]
-        rows = slice(chunk.rows.start * grid, chunk.rows.stop * grid)
-        return self._store.read(layer, rows, slice(0, width * grid), chunk.bands)
+        (rows, bands), grid = chunk, self._scene.layout.layers[layer]
+        wide = slice(0, self._scene.source.shape[1] * grid)
+        return self._store.read(layer, slice(rows.start * grid, rows.stop * grid), wide, bands)
 
     def _fine(self, chunk: _Chunk) -> Float[np.ndarray, "k _ _"]:
-        seen = _grown(chunk.rows, self._scene.source.shape[0])
-        residual = self._layer(RESIDUAL, chunk._replace(rows=seen))
+        rows, bands = chunk
+        seen = _grown(rows, self._scene.source.shape[0])
+        residual = self._layer(RESIDUAL, (seen, bands))
         correction = resize.enlarge(residual, self._scene.stage.ratio)
         correction *= np.float32(self.gain)
-        first = (chunk.rows.start - seen.start) * self._scene.stage.scale
+        first = (rows.start - seen.start) * self._scene.stage.scale
         coarse = self._layer(COARSE, chunk)
         coarse += correction[:, first : first + coarse.shape[1]]
         return coarse
@@ -129,7 +118,7 @@ class SecondPass:
         row_bytes = width * num_bands * scale**2 * dtype.itemsize
         usable = len(normalisation.bands)
         chunks = [
-            _Chunk(rows, slice(start, min(start + _BAND_CHUNK, usable)))
+            (rows, slice(start, min(start + _BAND_CHUNK, usable)))
             for rows in blocks_of_rows(height, row_bytes, _BLOCK_BYTES)
             for start in range(0, usable, _BAND_CHUNK)
         ]
@@ -169,20 +158,16 @@ class SecondPass:
         self._write(self._fine, write, dtype, nodata, done=done)
 
     def write_spread(self, write: Write) -> None:
-        """Writes the ensemble's standard deviation, in stored units, float32.
-
-        Bands that the network did not see are 0, invalid pixels NaN.
-        """
+        """Writes the ensemble's deviation, stored units, float32; unseen bands 0, invalid NaN."""
         spread = functools.partial(self._layer, SPREAD)
         self._write(spread, write, np.dtype(np.float32), None, deviation=True)
 
     def read(
         self, rows: slice, columns: slice, bands: Sequence[int] | slice | None = None
     ) -> Float[np.ndarray, "h w l"]:
-        """Reads a window of the coarse result, stored units, float32.
+        """Reads a window of the coarse result, stored units, float32; unseen bands are NaN.
 
-        Bands that the network did not see are NaN. Invalid pixels hold what the network made of the
-        values that filled them.
+        Invalid pixels hold what the network made of the values that filled them.
         """
         usable = self._scene.normalisation.bands.tolist()
         chosen = slice(None) if bands is None else bands

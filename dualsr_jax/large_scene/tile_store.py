@@ -1,10 +1,10 @@
 """What the first pass over a scene leaves for the second: results of tiles, in files or in memory.
 
-Contract: a tile has a few layers, each a cube of its core, bands first, float32, on its own grid. A
-tile is appended to chunk by chunk and is finished when the block of `tile` ends without an error.
-Every tile has its own files, so that tiles can be written in any order, by several processes, even
-twice; its record is written last, by renaming, so that a tile with a record is whole. Layers are
-read by window, across tiles; no file is memory-mapped, because mapped pages count as memory.
+Contract: a tile has a few layers, each a cube of its core, bands first, float32, on its own grid.
+`with store.tile(index)` gives its writer, which appends chunk by chunk; the tile is finished when
+the block ends without an error. In files, tiles can be written in any order, by several processes,
+even twice; the record of a tile comes last, by renaming, so that a tile with a record is whole.
+Layers are read by window, across tiles, without memory maps, whose pages count as memory.
 """
 
 import abc
@@ -26,12 +26,9 @@ _STORED = np.dtype("<f4")
 
 
 class Layout(NamedTuple):
-    """The tiles of a scene and their layers.
+    """The tiles of a scene and their layers, which all have `num_bands` bands.
 
-    Attributes:
-        tiles: all tiles of the scene.
-        layers: grid factor of each layer: its pixels per LR pixel, along a side.
-        num_bands: bands of every layer.
+    `layers` gives the grid factor of each layer: its pixels per LR pixel, along a side.
     """
 
     tiles: Sequence[Tile]
@@ -59,11 +56,7 @@ class AngleSum:
 
 
 class TileWriter:
-    """A tile that is being written.
-
-    Attributes:
-        angles: spectral angles of the tile; set before the tile is finished.
-    """
+    """A tile that is being written; its spectral `angles` are set before it is finished."""
 
     def __init__(self, appends: Mapping[str, Callable[[Any], object]]) -> None:
         self._appends = appends
@@ -84,7 +77,7 @@ def _overlap(wanted: slice, core: slice) -> tuple[slice, slice]:
 
 
 class TileStore(abc.ABC):
-    """Where the tiles of a layout are kept."""
+    """Keeps the tiles of a scene."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -130,8 +123,7 @@ class FileTileStore(TileStore):
     def bytes_missing(self) -> int:
         """Bytes that the tiles which are not finished will take."""
         finished = self.finished()
-        tiles = enumerate(self.layout.tiles)
-        missing = (tile for index, tile in tiles if index not in finished)
+        missing = (tile for index, tile in enumerate(self.layout.tiles) if index not in finished)
         return sum(sum(self.layout.nbytes(tile).values()) for tile in missing)
 
     def finished(self) -> dict[int, AngleSum]:

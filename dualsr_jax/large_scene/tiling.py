@@ -8,6 +8,7 @@ is what is computed for the whole scene. Windows start at LR pixels, where all g
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 
@@ -20,13 +21,9 @@ _MAX_BAND_CHUNK = 16
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tile:
-    """A window of a scene and its core, the part of the result that is kept.
+    """A window of a scene, from `row` and `column` on, and its core, whose result is kept.
 
-    Attributes:
-        row: first row of the window.
-        column: first column of the window.
-        rows: of the core, in the scene.
-        columns: of the core, in the scene.
+    `rows` and `columns` are those of the core, in the scene.
     """
 
     row: int
@@ -65,11 +62,7 @@ def _cut(length: int, window: int, margin: int) -> list[tuple[int, slice]]:
 
 
 def check_window(window: tuple[int, int], height: int, width: int, margin: int) -> tuple[int, int]:
-    """Cuts a window shape to the scene.
-
-    Raises:
-        ValueError: if the window has no room for a core.
-    """
+    """Cuts a window shape to the scene; raises ValueError if it has no room for a core."""
     cut = min(window[0], height), min(window[1], width)
     for side, length in zip(cut, (height, width), strict=True):
         if side < length and side <= 2 * margin:
@@ -93,13 +86,11 @@ def tiles(height: int, width: int, window: tuple[int, int], margin: int) -> list
 def choose_window(
     height: int, width: int, margin: int, max_pixels: int, devices: int = 1
 ) -> tuple[int, int]:
-    """The window shape, of at most `max_pixels`, with which the fewest pixels are computed.
+    """Chooses the shape of windows that computes a scene with the least work.
 
-    Halos of `margin` pixels count too, and each device computes one tile at a time. Among equally
-    good shapes it is the widest, so that whole rows are read.
-
-    Raises:
-        ValueError: if a window of `max_pixels` has no room for a core.
+    A window has at most `max_pixels`, halos of `margin` pixels included, and each device computes
+    one tile at a time. Among equally good shapes the widest is chosen, so that whole rows are read.
+    Raises ValueError if a window of `max_pixels` has no room for a core.
     """
     best: tuple[int, tuple[int, int]] | None = None
     for across in range(1, max(2, width - 2 * margin + 1)):
@@ -128,9 +119,7 @@ def choose_window(
 class Tiling:
     """How the work on a scene is divided; only the last bits of the result depend on it.
 
-    Attributes:
-        window: height and width of the tiles with their halo, LR pixels.
-        band_chunk: bands computed at a time.
+    `window` is height and width of the tiles with their halo; `band_chunk` bands run at a time.
     """
 
     window: tuple[int, int]
@@ -138,7 +127,7 @@ class Tiling:
 
 
 def _bytes_per_pixel(
-    stage: CoarseStage, num_bands: int, itemsize: int, band_chunk: int, spread: bool
+    stage: CoarseStage, num_bands: int, itemsize: int, spread: bool, band_chunk: int
 ) -> int:
     """Memory of a tile per LR pixel of its window, on the host and the device together."""
     scale, floats = stage.scale, 4
@@ -168,18 +157,13 @@ def choose_tiling(
     """The tiling that computes the fewest pixels twice within a memory budget per device.
 
     `shape` is `(H, W, K)` of the scene with its usable bands, `itemsize` the bytes per stored
-    value. `window` fixes height and width of the tiles with their halo.
-
-    Raises:
-        ValueError: if the memory is too small for a tile, or the window for its halo.
+    value. `window` fixes height and width of the tiles with their halo. Raises ValueError if the
+    memory is too small for a tile, or the window for its halo.
     """
     height, width, num_bands = shape
     margin = halo(stage)
     memory = int(memory_gb * 1e9)
-
-    def per_pixel(band_chunk: int) -> int:
-        return _bytes_per_pixel(stage, num_bands, itemsize, band_chunk, spread)
-
+    per_pixel = functools.partial(_bytes_per_pixel, stage, num_bands, itemsize, spread)
     if window is None:
         window = choose_window(height, width, margin, memory // per_pixel(1), devices)
     window = check_window(window, height, width, margin)

@@ -1,8 +1,7 @@
 """The coarse networks on windows of a scene, some bands at a time, on all local devices.
 
-Contract: a batch of windows, one per device, goes in some bands at a time, and results come out as
-soon as they are made: the devices hold the features of `band_chunk` bands and the state between
-bands (FCF), never a whole cube. The result of a band is that of the network on the whole window.
+Contract: the devices hold one window each, the features of `band_chunk` bands and the state between
+bands (FCF), never a whole cube; the result of a band is that of the network on the whole window.
 This is the only file of `large_scene` that knows devices.
 """
 
@@ -22,14 +21,10 @@ from dualsr_jax.ops import resize
 
 
 class Bands(NamedTuple):
-    """Results of some bands of a batch of D windows.
+    """Results of k bands of a batch of D windows.
 
-    Attributes:
-        bands: the k bands.
-        coarse: the coarse result, `[D, k, s h, s w]`.
-        low: `coarse` reduced to the guide's size, `[D, k, s h / ratio, s w / ratio]`.
-        guide: the guide of the fine stage, of that size.
-        spread: the ensemble's standard deviation, of the size of `coarse`, or None.
+    `coarse` and `spread`, the ensemble's standard deviation if wanted, are `[D, k, s h, s w]`.
+    `low`, which is `coarse` reduced, and `guide`, of the fine stage, are smaller by the ratio.
     """
 
     bands: slice
@@ -47,11 +42,7 @@ def device_count() -> int:
 def _restore(
     model: Model, variables: Any, state: jax.Array, images: jax.Array, first: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    """Restores bands of one window, `[k, 5, h, w]` with their neighbours.
-
-    Returns:
-        The new state, and `[k, s h, s w]` for each of the model's scales.
-    """
+    """The new state, and k bands for each scale, of the `[k, 5, h, w]` bands with neighbours."""
     partitioned = jnp.moveaxis(images, 1, -1)[:, None]
     found = model.apply(variables, state, partitioned, first, method="bands")
     state, residuals = cast(tuple[jax.Array, tuple[jax.Array, ...]], found)

@@ -17,16 +17,11 @@ from dualsr_jax.prediction.run import PredictOptions, result_of
 def outputs(
     inputs: Sequence[str], output: str, suffix: str | None = None
 ) -> list[tuple[Path, Path]]:
-    """Pairs of each scene and the path of its result; creates the folder of the results.
+    """Pairs each scene with the path of its result, and creates the folder of the results.
 
-    Args:
-        inputs: the scenes.
-        output: path of the result of one scene; a folder if there are several scenes, if a suffix
-            is given, or if it ends with `/`.
-        suffix: suffix of the results in a folder; None: tif.
-
-    Raises:
-        ValueError: if the folder or the suffix is not possible, or two results have one name.
+    `output` is the path of the result of one scene; it is a folder if there are several scenes, if
+    a suffix is given, or if it ends with `/`. The suffix of results in a folder is tif by default.
+    Raises ValueError if the folder or the suffix is not possible, or two results have one name.
     """
     paths, target = [Path(name).expanduser() for name in inputs], Path(output).expanduser()
     named_folder = output.endswith("/")
@@ -56,11 +51,8 @@ def finished(path: Path, output: Path, dualsr: DualSR, options: PredictOptions) 
     """Whether the result of a scene exists.
 
     A result is recognised by its shape, its data type and the tags that name the networks. It keeps
-    no trace of other settings, nor of changes of the scene since.
-
-    Raises:
-        ValueError: if the output is something else, or it or the scene cannot be read.
-        FileNotFoundError: if the scene does not exist.
+    no trace of other settings, nor of changes of the scene since. Raises ValueError if the output
+    is something else, or it or the scene cannot be read, FileNotFoundError if there is no scene.
     """
     if not output.exists():
         return False
@@ -77,11 +69,7 @@ def finished(path: Path, output: Path, dualsr: DualSR, options: PredictOptions) 
 
 
 def check_before_run(path: Path, output: Path, dualsr: DualSR, options: PredictOptions) -> None:
-    """Finds what would stop a scene only after others are computed; reads the scene once.
-
-    Raises:
-        ValueError: if the scene is bad or missing, or its result cannot be written.
-    """
+    """Reads a scene once; raises ValueError if it is bad, or its result could not be written."""
     try:
         if output.exists() and not options.overwrite:
             raise ValueError(

@@ -52,14 +52,10 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """All that a worker needs to compute tiles of a scene.
+    """All that a worker needs to compute tiles of the scene at a path into a folder.
 
-    Attributes:
-        path: the scene.
-        key: name of the variable in the file, or None.
-        made_by: `tags` of the networks, which those of a worker must equal.
-        folder: where the tiles are kept.
-        token: identifies the run.
+    `made_by` are the `tags` of the networks, which those of a worker must equal; `token` identifies
+    the run.
     """
 
     path: Path

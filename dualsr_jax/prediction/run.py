@@ -53,7 +53,7 @@ def _counted(count: int, noun: str) -> str:
 def _first_pass(
     scene: FirstPass, store: FileTileStore, path: Path, weights: Weights, options: PredictOptions
 ) -> None:
-    """Computes the missing tiles."""
+    """Computes the tiles that the store does not hold yet."""
     finished, total = store.finished(), len(scene.layout.tiles)
     missing = [index for index in range(total) if index not in finished]
     if finished and missing:
@@ -193,10 +193,9 @@ def _check_paths(source: CubeReader, output: Path, uncertainty: Path | None) -> 
 def predict(path: Path, output: Path, weights: Weights, options: PredictOptions) -> float:
     """Super-resolves one scene into a file; returns the gain of the fine stage, in [0, 1].
 
-    Raises:
-        ValueError: for bad input or settings, an output that exists, tiles of another run, or too
-            little disk space; all but lost tiles is found before anything is computed.
-        FileNotFoundError: if the scene or the folder of the output does not exist.
+    Raises ValueError for bad input or settings, an output that exists, tiles of another run, or too
+    little disk space, before anything is computed, and for lost tiles; FileNotFoundError if the
+    scene or the folder of the output does not exist.
     """
     dualsr = weights.dualsr
     with contextlib.ExitStack() as stack, contextlib.ExitStack() as writing:

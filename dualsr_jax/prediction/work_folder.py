@@ -24,11 +24,7 @@ _PLAN = "plan.json"
 def describe(
     source: SceneReader, statistics: Statistics, normalisation: Normalisation, **settings: Any
 ) -> dict[str, Any]:
-    """What decides on the content of the tiles, as JSON.
-
-    A scene is identified by its values, so that a copy of it, or a file with another date, is the
-    same scene.
-    """
+    """What decides on the content of the tiles, as JSON; a copy of a scene is the same scene."""
     affine = hashlib.sha256(normalisation.gain.tobytes() + normalisation.bias.tobytes())
     return {
         "shape": list(source.shape),
@@ -44,9 +40,7 @@ def describe(
 def work_folder(output: Path) -> Iterator[Path]:
     """Gives the folder of the run that writes an output, for this process alone.
 
-    Raises:
-        FileNotFoundError: if the output's own folder does not exist.
-        ValueError: if another process uses the folder.
+    Raises FileNotFoundError if the output's folder does not exist, ValueError if the run's is used.
     """
     if not output.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {output.parent}")
@@ -67,10 +61,8 @@ def work_folder(output: Path) -> Iterator[Path]:
 def begin(folder: Path, run: dict[str, Any], tiling: Tiling, *, overwrite: bool = False) -> Tiling:
     """Begins a run with a tiling, or resumes it: returns the tiling that it was begun with.
 
-    `run` comes from `describe`. With `overwrite` the tiles of another run are deleted.
-
-    Raises:
-        ValueError: if the folder belongs to another run.
+    `run` comes from `describe`. If the folder belongs to another run, its tiles are deleted with
+    `overwrite`; else ValueError is raised.
     """
     run, stored = json.loads(json.dumps(run)), {}
     with contextlib.suppress(OSError, ValueError):  # a new run, or a damaged plan

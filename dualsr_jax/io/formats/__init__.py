@@ -1,6 +1,5 @@
-"""One file per format: how cubes are read and written.
+"""One file per format: `open_...(path, key)` returns a `CubeReader`, `create_...` gives a writer.
 
-Contract: every `open_...(path, key)` returns a `CubeReader` and raises what `cubes.open_cube` says;
-formats that hold one cube have no use for `key`. Every `create_...` is a context manager that gives
-a `CubeWriter`; it raises ValueError if the format cannot hold the data type or the metadata.
+Contract: opening raises what `cubes.open_cube` says. Writers come from context managers that raise
+ValueError if the format cannot hold the data type or the metadata.
 """

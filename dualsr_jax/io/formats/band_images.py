@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dualsr_jax.io.base import BANDS_FIRST, CubeReader, CubeWriter, NewCube
+from dualsr_jax.io.base import BANDS_FIRST, CubeReader, CubeWriter, NewCube, in_order
 from dualsr_jax.io.damage import LIBRARY_ERRORS, BadFileError, reported_as_damage
 from dualsr_jax.io.formats.geotiff import open_geotiff
 from dualsr_jax.io.formats.numpy_files import read_json, replacing_with_json
@@ -127,8 +127,8 @@ def create_band_images(new: NewCube) -> Iterator[CubeWriter]:
     """Writes a folder of PNG images, `<folder>_01.png` and so on."""
     if new.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"band images hold uint8 or uint16, not {new.dtype}: write another format")
-    height, width, num_bands = new.shape
-    with staged(new.path.parent, (num_bands, height, width), new.dtype) as array:
+    num_bands = new.shape[2]
+    with staged(new.path.parent, in_order(new.shape, BANDS_FIRST), new.dtype) as array:
         yield CubeWriter(array, BANDS_FIRST)
         with replacing_with_json(new.path, new.metadata) as partial:
             partial.mkdir()

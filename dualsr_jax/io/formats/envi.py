@@ -9,14 +9,14 @@ import contextlib
 import gzip
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from dualsr_jax.disk import replacing
-from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
+from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube, in_order
 from dualsr_jax.io.damage import BadFileError, reported_as_damage
 from dualsr_jax.io.formats.envi_header import from_metadata, parse, to_metadata
 from dualsr_jax.io.raw import RawArray
@@ -34,9 +34,8 @@ _GZIP = b"\x1f\x8b"
 def open_envi(path: Path, key: str | None = None) -> CubeReader:
     """Opens a cube by its header or its raw file.
 
-    Raises:
-        FileNotFoundError: if either of the two files is missing.
-        ValueError: if this is not an ENVI header, or it disagrees with the size of the raw file.
+    Raises FileNotFoundError if either of the two files is missing, ValueError if this is not an
+    ENVI header, or it disagrees with the size of the raw file.
     """
     header = path if path.suffix.lower() == ".hdr" else _header(path)
     entries = _read_header(header)
@@ -118,12 +117,8 @@ def _layout(
         raise BadFileError(
             f"{header}: byte order is {order!r}, expected 0 (little-endian) or 1 (big)"
         )
-    shape = _in_file((lines, samples, bands), interleave)
+    shape = in_order((lines, samples, bands), _AXES[interleave])
     return interleave, shape, np.dtype((">" if order == "1" else "<") + _TYPES[code]), offset
-
-
-def _in_file(shape: Sequence[int], interleave: str) -> tuple[int, ...]:
-    return tuple(int(shape[k]) for k in np.argsort(_AXES[interleave]))
 
 
 def _integer(
@@ -142,7 +137,7 @@ def _integer(
 def _unpacked(
     file: IO[bytes], header: Path, raw: Path, entries: dict[str, str], expected: int
 ) -> IO[bytes]:
-    """The raw file, or a nameless file with its unpacked content; it has the expected size."""
+    """Gives the raw file, or unpacks it to a nameless file; refuses content of another size."""
     remedy = "mend samples, lines, bands, data type or header offset, or the raw file"
     size = os.fstat(file.fileno()).st_size
     begin = os.pread(file.fileno(), 2, 0)
@@ -186,7 +181,7 @@ def create_envi(new: NewCube) -> Iterator[CubeWriter]:
             f"{raw.name}, or remove it"
         )
     interleave = raw.suffix[1:].lower() if raw.suffix.lower() in (".bil", ".bip") else "bsq"
-    lines, samples, bands = new.shape
+    axes, (lines, samples, bands) = _AXES[interleave], new.shape
     entries = {
         "samples": samples,
         "lines": lines,
@@ -201,9 +196,9 @@ def create_envi(new: NewCube) -> Iterator[CubeWriter]:
     text = "ENVI\n" + "".join(f"{key} = {value}\n" for key, value in entries.items())
     with replacing(header) as new_header, replacing(raw) as new_raw:
         with new_raw.open("w+b", buffering=0) as file:
-            array = RawArray(file, _in_file(new.shape, interleave), new.dtype.newbyteorder("<"))
+            array = RawArray(file, in_order(new.shape, axes), new.dtype.newbyteorder("<"))
             array.allocate()
-            yield CubeWriter(array, _AXES[interleave])
+            yield CubeWriter(array, axes)
         new_header.write_text(text, encoding="utf-8")
 
 

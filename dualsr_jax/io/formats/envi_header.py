@@ -1,10 +1,9 @@
 """ENVI headers: the text, and what of it is metadata.
 
 Contract: keys are case-insensitive and keep their spaces (`map info`); values are text, with their
-braces. The text is read here and not by GDAL or Spectral Python: GDAL opens a header only together
-with its raw file, which it unpacks whole, without a limit, and leaves a file of its own next to it;
-Spectral Python refuses headers without `byte order`. Coordinate systems are read and written by
-GDAL, which is given, in memory, the keys that name one.
+braces. GDAL reads and writes the keys that name a coordinate system, in memory. It does not read
+the header itself, because it would unpack the raw file whole, without a limit, and leave a file of
+its own next to it; Spectral Python refuses headers without `byte order`.
 """
 
 import math
@@ -17,9 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from dualsr_jax.extras import geo
-from dualsr_jax.io.crs import parse_crs
 from dualsr_jax.io.damage import reported_as_gdal_damage
-from dualsr_jax.io.metadata import Metadata, in_unit, spectral
+from dualsr_jax.io.metadata import Metadata, in_unit, parse_crs, spectral
 
 # How the pixels lie in the file: not metadata.
 _LAYOUT = ("samples", "lines", "bands", "header offset", "file compression", "file type",
@@ -40,12 +38,13 @@ _FIELDS = {  # of Metadata, by key
 }
 _NUMBERS = ("wavelength", "fwhm", "bbl", "data gain values", "data offset values",
             "data ignore value", "reflectance scale factor")  # fmt: skip
+_CRS_KEYS = ("map info", "projection info", "coordinate system string")
 # key = value, or key = {value, over several lines}; matched in linear time
 _ENTRY = re.compile(r"^([^={}\n]*)=[ \t]*(?:\n[ \t]*(?=\{))?(\{[^}]*\}?|[^\n]*)", re.MULTILINE)
 
 
 def parse(text: str) -> dict[str, str]:
-    """Reads the entries of a whole header by key, in lower case if known, without comments."""
+    """Reads the entries of a header, without comments; known keys are made lower case."""
     text = re.sub(r"^[ \t]*;[^\n]*", "", text.replace("\r\n", "\n").replace("\r", "\n"), flags=re.M)
     entries = {}
     for key, value in _ENTRY.findall(text):
@@ -126,12 +125,11 @@ def _map_transform(info: Sequence[str]) -> tuple[float, ...] | None:
 
 def _crs(path: Path, entries: Mapping[str, str]) -> str | None:
     """The coordinate system as WKT, which GDAL reads from a header of one pixel."""
-    keys = ("map info", "projection info", "coordinate system string")
     named = _items(entries.get("map info"))[:1]
     if "coordinate system string" not in entries and named in ([], ["Arbitrary"]):
         return None
     rasterio, memory = geo("rasterio"), geo("rasterio.io").MemoryFile
-    lines = [f"{key} = {' '.join(entries[key].split())}" for key in keys if key in entries]
+    lines = [f"{key} = {' '.join(entries[key].split())}" for key in _CRS_KEYS if key in entries]
     one = "ENVI\nsamples = 1\nlines = 1\nbands = 1\ndata type = 1\ninterleave = bsq\nbyte order = 0"
     header = "\n".join([one, *lines, ""]).encode(errors="replace")
     folder = uuid.uuid4().hex
@@ -149,9 +147,7 @@ def _crs(path: Path, entries: Mapping[str, str]) -> str | None:
 def from_metadata(metadata: Metadata) -> dict[str, str]:
     """Makes the entries that say the same.
 
-    Raises:
-        ValueError: if the transform is sheared, which a map info cannot say, or `metadata.crs`
-            cannot be parsed.
+    Raises ValueError if `metadata.crs` cannot be parsed, or the transform is sheared.
     """
     m = metadata
     entries = {
@@ -215,7 +211,7 @@ def _map_info(crs: str | None, transform: Sequence[float]) -> dict[str, str]:
 
 
 def _named(crs: str) -> dict[str, str]:
-    """The entries by which GDAL names a coordinate system, with a map info of one pixel."""
+    """The entries that GDAL writes for a coordinate system, into the header of one pixel."""
     rasterio, memory = geo("rasterio"), geo("rasterio.io").MemoryFile
     north_up = rasterio.Affine(1, 0, 0, 0, -1, 1)
     with memory(ext=".img") as pixels:
@@ -224,5 +220,5 @@ def _named(crs: str) -> dict[str, str]:
             pass
         with pixels.open(driver="ENVI") as dataset:
             tags = dataset.tags(ns="ENVI")
-    keys = ("map info", "projection info", "coordinate system string")
-    return {key: tags[key.replace(" ", "_")] for key in keys if key.replace(" ", "_") in tags}
+    names = {key: key.replace(" ", "_") for key in _CRS_KEYS}
+    return {key: tags[name] for key, name in names.items() if name in tags}

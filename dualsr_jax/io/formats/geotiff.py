@@ -1,10 +1,8 @@
 """GeoTIFF and COG, by GDAL (rasterio).
 
-Contract: what GeoTIFF has no field for stands in tags of the bands, in the names of ENVI
-(`wavelength`, `wavelength_units`, `fwhm`, `bbl`) and in GDAL's domain IMAGERY
-(`CENTRAL_WAVELENGTH_UM`, `FWHM_UM`). Other tags keep their names, with `_` for characters that mean
-something to GDAL. The file is made from a plain one in the end, so that its bytes do not depend on
-the order in which the blocks came.
+Contract: what GeoTIFF has no field for stands in tags of the bands, in the names of ENVI and in
+GDAL's domain IMAGERY. Other tags keep their names, with `_` for characters that mean something to
+GDAL. The bytes of a file do not depend on the order in which the blocks came.
 """
 
 import contextlib
@@ -21,9 +19,8 @@ import numpy as np
 from dualsr_jax.disk import replacing
 from dualsr_jax.extras import geo
 from dualsr_jax.io.base import BANDS_FIRST, CubeReader, CubeWriter, NewCube
-from dualsr_jax.io.crs import parse_crs
 from dualsr_jax.io.damage import BadFileError, check_size, reported_as_gdal_damage
-from dualsr_jax.io.metadata import Metadata, in_unit, representable, spectral
+from dualsr_jax.io.metadata import Metadata, in_unit, parse_crs, spectral, storable
 from dualsr_jax.io.raw import staged
 
 _TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
@@ -130,15 +127,11 @@ def _metadata(path: Path, dataset: Any) -> Metadata:
 
 @contextlib.contextmanager
 def create_geotiff(new: NewCube) -> Iterator[CubeWriter]:
-    """Writes a tiled, packed GeoTIFF, a BigTIFF where that is safer.
-
-    Raises:
-        ValueError: if GeoTIFF has no such data type, or `metadata.crs` cannot be parsed.
-    """
+    """Writes a tiled, packed GeoTIFF; raises ValueError if it cannot hold the type or the CRS."""
     rasterio = geo("rasterio")
     if new.dtype.name not in _TYPES:
         raise ValueError(f"GeoTIFF has no data type for {new.dtype}, only for {', '.join(_TYPES)}")
-    metadata = dataclasses.replace(new.metadata, tags=_storable(new.metadata.tags))
+    metadata = dataclasses.replace(new.metadata, tags=_valid_tags(new.metadata.tags))
     height, width, num_bands = new.shape
     profile = {
         "driver": "GTiff",
@@ -148,7 +141,7 @@ def create_geotiff(new: NewCube) -> Iterator[CubeWriter]:
         "dtype": new.dtype.name,
         "crs": parse_crs(metadata.crs) if metadata.crs else None,
         "transform": rasterio.Affine(*(metadata.transform or _IDENTITY)),
-        "nodata": metadata.nodata if representable(metadata.nodata, new.dtype) else None,
+        "nodata": storable(metadata.nodata, new.dtype),
         "tiled": True,
         "blockxsize": _TILE,
         "blockysize": _TILE,
@@ -172,7 +165,7 @@ def create_geotiff(new: NewCube) -> Iterator[CubeWriter]:
                         dataset.write(lines[0], k + 1, window=((row, end), (0, width)))
 
 
-def _storable(tags: Mapping[str, str]) -> dict[str, str]:
+def _valid_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags under names that GDAL gives back unchanged, with text that is valid in XML."""
     found = {}
     for name, text in tags.items():

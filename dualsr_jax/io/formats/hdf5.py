@@ -13,7 +13,7 @@ import numpy as np
 
 from dualsr_jax.disk import replacing
 from dualsr_jax.io.base import ROWS_FIRST, Axes, CubeReader, CubeWriter, NewCube, choose
-from dualsr_jax.io.damage import BadFileError, LibraryArray, check_size, reported_as_damage
+from dualsr_jax.io.damage import BadFileError, LibraryArray, reported_as_damage
 from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, check_texts
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.variables import (
@@ -40,13 +40,10 @@ def open_dataset(
     *,
     columns_first: bool,
 ) -> CubeReader:
-    """Opens the cube of any HDF5 file.
+    """Opens the cube of any HDF5 file; `key` names it, None: the only three-dimensional dataset.
 
-    Args:
-        path: the file.
-        key: name of the cube; None: the only three-dimensional dataset.
-        metadata: reads it, from the path, all datasets, the cube's name and its number of bands.
-        columns_first: whether all axes are stored in reverse order, as by MATLAB.
+    The function `metadata` is given the path, all datasets, the cube's name and its number of
+    bands. `columns_first` says that all axes are stored in reverse order, as MATLAB does.
     """
     axes = COLUMNS_FIRST if columns_first else ROWS_FIRST
     with contextlib.ExitStack() as opened:
@@ -58,7 +55,12 @@ def open_dataset(
             step = -1 if columns_first else 1
             shapes = {name: tuple(dataset.shape)[::step] for name, dataset in found.items()}
         chosen = choose(path, shapes, key)
-        cube = _checked(path, found[chosen])
+        with reported_as_damage(path):
+            dataset = found[chosen]
+            elsewhere, chunk = dataset.external or dataset.is_virtual, dataset.chunks or ()
+        if elsewhere:
+            raise BadFileError(f"{path}: {dataset.name} only points to other files: read those")
+        cube = LibraryArray(path, dataset, chunk, path.stat().st_size)
         said = metadata(path, found, chosen, shapes[chosen][2])
         close = opened.pop_all().close
     return CubeReader(path, cube, axes=axes, metadata=said, close=close)
@@ -74,18 +76,6 @@ def _datasets(file: h5py.File) -> Datasets:
 
     file.visititems(visit)
     return found
-
-
-def _checked(path: Path, cube: h5py.Dataset) -> LibraryArray:
-    """The dataset, if it lies in this file and the file can hold what it declares."""
-    with reported_as_damage(path):
-        elsewhere, chunk = cube.external or cube.is_virtual, cube.chunks or ()
-    if elsewhere:
-        raise BadFileError(f"{path}: {cube.name} only points to other files: read those")
-    array = LibraryArray(path, cube)
-    for shape in (array.shape, chunk):
-        check_size(path, shape, array.dtype, path.stat().st_size)
-    return array
 
 
 def small(path: Path, dataset: h5py.Dataset) -> np.ndarray | str | None:

@@ -77,12 +77,9 @@ def _metadata_7(path: Path, found: Datasets, chosen: str, num_bands: int) -> Met
     for name, dataset in found.items():
         group, _, field = name.rpartition("/")
         value = None if name == chosen or group.startswith("#") else small(path, dataset)
-        if value is None:
-            continue
-        if group:
-            content.setdefault(group, {})[field] = value
-        else:
-            content[name] = value
+        if value is not None:
+            place = content.setdefault(group, {}) if group else content
+            place[field] = value
     return _metadata(path, content, num_bands)
 
 

@@ -26,17 +26,16 @@ from dualsr_jax.io.base import (
     CubeWriter,
     NewCube,
     choose,
+    in_order,
 )
-from dualsr_jax.io.crs import parse_crs
 from dualsr_jax.io.damage import (
     BadFileError,
     LibraryArray,
-    check_size,
     reported_as_damage,
     reported_as_gdal_damage,
 )
 from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, check_texts
-from dualsr_jax.io.metadata import Metadata, representable
+from dualsr_jax.io.metadata import Metadata, parse_crs, storable
 from dualsr_jax.io.variables import (
     from_attributes,
     from_variables,
@@ -64,17 +63,17 @@ def open_netcdf(path: Path, key: str | None = None) -> CubeReader:
         raise FileNotFoundError(f"there is no file {path}")
     with reported_as_damage(path):
         is_hdf5 = h5py.is_hdf5(path)
-    if not is_hdf5:
+    if is_hdf5:
+        geo("h5netcdf")
         with reported_as_damage(path):
-            groups = {"/": xarray.open_dataset(path, engine="scipy", **_DECODING)}
-        return _open(path, groups, key, path.stat().st_size)
-    geo("h5netcdf")
-    with contextlib.ExitStack() as opened:
-        with reported_as_damage(path):
-            file = opened.enter_context(h5py.File(path, "r"))
-        check_texts(path, file)
+            file = h5py.File(path, "r")
+        with file:
+            check_texts(path, file)
     with reported_as_damage(path):
-        groups = xarray.open_groups(path, engine="h5netcdf", **_DECODING)
+        if is_hdf5:
+            groups = xarray.open_groups(path, engine="h5netcdf", **_DECODING)
+        else:
+            groups = {"/": xarray.open_dataset(path, engine="scipy", **_DECODING)}
     return _open(path, groups, key, path.stat().st_size)
 
 
@@ -91,12 +90,10 @@ def open_zarr(path: Path, key: str | None = None) -> CubeReader:
         with reported_as_damage(path):
             groups = xarray.open_groups(path, engine="zarr", **options)
         return _open(path, groups, key, size)
-    array = LibraryArray(path, root)  # without names: rows, columns, bands
-    choose(path, {"the array": array.shape}, None)
     with reported_as_damage(path):
-        chunk, attributes = root.chunks, dict(root.attrs)
-    for shape in (array.shape, chunk):
-        check_size(path, shape, array.dtype, size)
+        shape, chunk, attributes = root.shape, root.chunks, dict(root.attrs)
+    choose(path, {"the array": shape}, None)  # without names: rows, columns, bands
+    array = LibraryArray(path, root, chunk, size)
     metadata = from_variables({**attributes, **from_attributes(attributes)}, array.shape[2])
     return CubeReader(path, array, axes=ROWS_FIRST, metadata=metadata)
 
@@ -127,10 +124,8 @@ def _open(path: Path, groups: Mapping[str, Any], key: str | None, size: int) -> 
         }
         chosen = choose(path, shapes, key)
         cube = variables[chosen]
-        array = LibraryArray(path, cube)
         chunk = cube.encoding.get("chunks") or cube.encoding.get("chunksizes") or ()
-        for shape in (array.shape, chunk):
-            check_size(path, shape, array.dtype, size)
+        array = LibraryArray(path, cube, chunk, size)
         group, _, name = chosen.rpartition("/")
         labelled, tags = groups["/" + group][name], groups["/"].attrs
         metadata = _metadata(path, labelled, axes[chosen], variables, tags)
@@ -253,11 +248,7 @@ def _attributes(m: Metadata, skeleton: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def create_netcdf(new: NewCube) -> Iterator[CubeWriter]:
-    """Writes a NetCDF-4 file, not packed, straight to its place.
-
-    Raises:
-        ValueError: if a tag is longer than an attribute can be, or `metadata.crs` cannot be parsed.
-    """
+    """Writes a NetCDF-4 file, not packed; raises ValueError if it cannot hold a tag or the CRS."""
     h5netcdf = geo("h5netcdf")
     for name, tag in new.metadata.tags.items():
         if len(tag.encode()) > _MOST_ATTRIBUTE_BYTES:
@@ -265,14 +256,15 @@ def create_netcdf(new: NewCube) -> Iterator[CubeWriter]:
                 f"NetCDF cannot hold the tag {name!r} of {len(tag.encode())} bytes: write another "
                 "format, such as Zarr"
             )
-    skeleton = _skeleton(new)
+    shape, skeleton = in_order(new.shape, BANDS_FIRST), _skeleton(new)
+    fill = storable(new.metadata.nodata, new.dtype)
     with replacing(new.path) as partial:
         skeleton.to_netcdf(partial, engine="h5netcdf")
         with h5netcdf.File(partial, "a") as file:
-            for name, length in zip(_DIMENSIONS, _lengths(new), strict=True):
+            for name, length in zip(_DIMENSIONS, shape, strict=True):
                 if name not in file.dimensions:
                     file.dimensions[name] = length
-            cube = file.create_variable("cube", _DIMENSIONS, new.dtype, fillvalue=_fill(new))
+            cube = file.create_variable("cube", _DIMENSIONS, new.dtype, fillvalue=fill)
             cube.attrs.update(_attributes(new.metadata, skeleton))
             yield CubeWriter(cube, BANDS_FIRST)
 
@@ -281,28 +273,18 @@ def create_netcdf(new: NewCube) -> Iterator[CubeWriter]:
 def create_zarr(new: NewCube) -> Iterator[CubeWriter]:
     """Writes a Zarr store of version 2, packed by chunk, which GDAL reads too."""
     zarr, zlib = geo("zarr"), geo("numcodecs").Zlib(level=4)
-    skeleton = _skeleton(new)
+    shape, skeleton = in_order(new.shape, BANDS_FIRST), _skeleton(new)
     attributes = {"_ARRAY_DIMENSIONS": list(_DIMENSIONS), **_attributes(new.metadata, skeleton)}
     with replacing(new.path) as partial:
         skeleton.to_zarr(partial, mode="w", zarr_format=2, consolidated=False)
         cube = zarr.open_group(partial, mode="a", zarr_format=2).create_array(
             "cube",
-            shape=_lengths(new),
-            chunks=tuple(min(c, n) for c, n in zip(_CHUNK, _lengths(new), strict=True)),
+            shape=shape,
+            chunks=tuple(min(c, n) for c, n in zip(_CHUNK, shape, strict=True)),
             dtype=new.dtype,
-            fill_value=_fill(new),
+            fill_value=storable(new.metadata.nodata, new.dtype),
             compressors=zlib,
             attributes=attributes,
         )
         yield CubeWriter(cube, BANDS_FIRST)
         zarr.consolidate_metadata(partial, zarr_format=2)
-
-
-def _lengths(new: NewCube) -> tuple[int, int, int]:
-    height, width, num_bands = new.shape
-    return num_bands, height, width
-
-
-def _fill(new: NewCube) -> float | None:
-    nodata = new.metadata.nodata
-    return nodata if representable(nodata, new.dtype) else None

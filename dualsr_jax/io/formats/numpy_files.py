@@ -141,9 +141,9 @@ def open_npz(path: Path, key: str | None = None) -> CubeReader:
 
 def _checked_shape(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[int, ...]:
     """The shape of an array that the archive can hold."""
-    with contextlib.ExitStack() as opened:
-        with reported_as_damage(path):
-            file = opened.enter_context(archive.open(info))
+    with reported_as_damage(path):
+        file = archive.open(info)
+    with file:
         shape, _, dtype = _npy_header(path, file)
         length = file.tell() + dtype.itemsize * math.prod(shape)
     if length != info.file_size:

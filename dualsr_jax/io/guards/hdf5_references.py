@@ -1,10 +1,9 @@
 """Checks the references to texts in an HDF5 file before the HDF5 library follows them.
 
-Texts and lists of any length lie in heaps of their own; where they belong, in a dataset or in an
-attribute, is a reference: length, address of a heap, number in it. Here every reference in a
-dataset other than the cube, and in an attribute, must be to a text that is there and as long.
-Layout: "HDF5 File Format Specification", version 3.0, III.E (global heap), IV.A.2.m (attribute
-message).
+Texts and lists of any length lie in heaps; datasets and attributes refer to them by length, address
+of a heap, and number in it. Here every reference in a dataset other than the cube, and in an
+attribute, must be to a text that is there and as long. Layout: "HDF5 File Format Specification",
+version 3.0, III.E (global heap), IV.A.2.m (attribute message).
 
 The checks that HDF5 2.0 lacks: it makes room for the length that a reference declares, up to 4 GB
 for a text, before it compares that with the object in the global heap; and reading a global heap,
@@ -34,11 +33,7 @@ _Places = list[tuple[int, int]]  # begins and sizes, bytes
 
 
 def check_texts(path: Path, file: h5py.File) -> None:
-    """Checks all references of an open file.
-
-    Raises:
-        ValueError: if one is not to a text, or declares another length.
-    """
+    """Raises ValueError if a reference in an open file is not to a text, or to a shorter one."""
     with path.open("rb", buffering=0) as raw:
         with reported_as_damage(path):
             references = _References(raw.fileno(), file)
@@ -62,7 +57,9 @@ def _survey(file: h5py.File) -> tuple[set[bytes], _Places, _Places]:
         names.update(name.encode() for name in item.attrs)
         if not isinstance(item, h5py.Dataset) or item.size is None:
             return
-        if not _of_texts(item):
+        kind = item.id.get_type()
+        is_text = isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
+        if not is_text and not isinstance(kind, h5py.h5t.TypeVlenID):
             if item.id.get_storage_size() > _LARGE:
                 large.extend(_places(item))
         elif item.size <= MOST_SMALL and not item.id.get_create_plist().get_nfilters():
@@ -71,13 +68,6 @@ def _survey(file: h5py.File) -> tuple[set[bytes], _Places, _Places]:
     look("/", file)
     file.visititems(look)
     return names, texts, large
-
-
-def _of_texts(dataset: h5py.Dataset) -> bool:
-    kind = dataset.id.get_type()
-    return isinstance(kind, h5py.h5t.TypeVlenID) or (
-        isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
-    )
 
 
 def _places(dataset: h5py.Dataset) -> _Places:
@@ -184,5 +174,5 @@ class _References:
 
 
 def _number(content: bytes, place: int, size: int) -> int:
-    """A number in the file; zero beyond the end of the content."""
+    """The little-endian number of `size` bytes at a place; 0 beyond the end of the content."""
     return int.from_bytes(content[place : place + size], "little")

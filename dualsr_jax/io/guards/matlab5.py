@@ -1,9 +1,8 @@
 """Checks the structure of a MATLAB 5 file before scipy reads it.
 
-The check that scipy lacks: `scipy.io` uses the type codes of a file as places in a table of its own
-without looking whether they lie in it, so that a damaged file ends the process. Here the code,
-length and place of every element are checked first; the numbers in it are passed over. This module
-can go once scipy makes that check, as its pull request 25349 proposed.
+The check that scipy lacks: `scipy.io` takes the type codes of a file as places in a table without
+looking whether they lie in it, so that a damaged file ends the process. Here code, length and place
+of every element are checked. This module can go once scipy does, as pull request 25349 proposed.
 """
 
 import struct
@@ -53,10 +52,8 @@ _Stream = IO[bytes] | _Unpacked
 def check_mat5(path: Path) -> None:
     """Checks a file of version 5; files of version 4 have no such codes and pass.
 
-    Raises:
-        DamageError: if an element is of an unknown type, in a wrong place, or longer than what
-            holds it.
-        EOFError: if the file is cut short.
+    Raises DamageError if an element is of an unknown type, in a wrong place, or longer than what
+    holds it, EOFError if the file is cut short.
     """
     with path.open("rb") as file:
         header = file.read(128)
