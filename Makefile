@@ -5,19 +5,26 @@ RUN := runs/indian_pines
 
 .PHONY: demo test clean
 
+# Pip installs only what is missing, so that an environment made by the README's commands is taken
+# as it is. The package is installed again only if pyproject.toml has changed since the last time.
 .venv/ready: pyproject.toml requirements.lock
-	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 13), \
+	test -x $(BIN)/python || $(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 13), \
 	    f"Python 3.11 to 3.13 is needed, this is {sys.version.split()[0]}: make PYTHON=python3.12 ..."'
-	$(PYTHON) -m venv .venv
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	{ test ! -e $@ && $(BIN)/python -P -c 'import dualsr_jax' 2>/dev/null; } || \
+	    $(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+.venv/ready-dev: .venv/ready requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock
 	touch $@
 
 demo: .venv/ready  ## train, super-resolve, score and draw a real hyperspectral cube
 	$(BIN)/python -m dualsr_jax.train --config configs/indian_pines.py --workdir $(RUN)
-	$(BIN)/python -m dualsr_jax.evaluate --config configs/indian_pines.py --workdir $(RUN)
+	$(BIN)/python -m dualsr_jax.evaluate --config configs/indian_pines.py --weights $(RUN)
 
-test: .venv/ready  ## lint, types, tests
+test: .venv/ready-dev  ## lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

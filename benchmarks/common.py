@@ -15,20 +15,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from dualsr_jax import CoarSR
-from dualsr_jax.models.coarsr.coarse import PRECISIONS
 from dualsr_jax.models.layers import UPSAMPLING_STEPS
+from dualsr_jax.models.network import PRECISIONS, Model, make_model
 
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU has two users here
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch shares the GPU
 
 
 def multiply_adds(options: argparse.Namespace, *, as_published: bool = False) -> int:
-    """Multiplications of all convolutions, of an LR pixel and all bands.
+    """Counts the multiplications of all convolutions, per LR pixel, over all bands.
 
     Args:
-        options: of `parser`.
-        as_published: with both last convolutions of the tail, which ours and the best of PyTorch's
-            make as one of fewer products (`layers.Tail`).
+        options: options of `parser`.
+        as_published: whether the last two convolutions of the tail are separate; ours and the best
+            of PyTorch's merge them into one of fewer products (`layers.Tail`).
     """
     c = options.features
     # Of c^2: ASFMs 576, reduction 3, convolution 9, FCF 2; of c: heads.
@@ -42,7 +41,7 @@ def multiply_adds(options: argparse.Namespace, *, as_published: bool = False) ->
 
 
 def network_parser(description: str) -> argparse.ArgumentParser:
-    """The options that describe a network."""
+    """Makes a parser of the options that describe a network."""
     found = argparse.ArgumentParser(description=description)
     found.add_argument("--scale", type=int, default=4)
     found.add_argument("--features", type=int, default=64)
@@ -53,26 +52,22 @@ def network_parser(description: str) -> argparse.ArgumentParser:
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """The options of the benchmarks that time a network."""
+    """Makes a parser of the options of the benchmarks that time a network."""
     found = network_parser(description)
     found.add_argument("--repeats", type=int, default=3)
-    found.add_argument("--peer", choices=["torch"], help="measure PyTorch beside it")
+    found.add_argument("--peer", choices=["torch"], help="also measure PyTorch")
     found.add_argument("--json", type=Path)
     return found
 
 
-def network(options: argparse.Namespace) -> CoarSR:
-    """The network that the options describe."""
-    return CoarSR(
-        options.scale,
-        features=options.features,
-        band_chunk=options.band_chunk or None,
-        precision=options.precision,
-    )
+def network(options: argparse.Namespace) -> Model:
+    """Makes the network that the options describe."""
+    settings = {name: getattr(options, name) for name in ("scale", "features", "precision")}
+    return make_model({**settings, "band_chunk": options.band_chunk or None})
 
 
 def peak_flop_per_s(precision: str) -> float:
-    """The rate of a large matrix product on this machine."""
+    """Measures the rate of a large matrix product on this machine, in FLOP/s."""
     size = 2048 if jax.default_backend() == "cpu" else 8192
     a = jax.random.normal(jax.random.key(0), (size, size), precision)
     product = jax.jit(lambda a: a @ a)
@@ -87,7 +82,7 @@ def peak_flop_per_s(precision: str) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """A compiled function, the seconds that this took, and its temporaries' memory in GB."""
+    """A compiled function, the seconds of its compilation, and the GB of its temporaries."""
 
     run: Any
     seconds: float
@@ -105,9 +100,12 @@ def compile_for(function: Callable, *arguments: Any) -> Compiled:
 def side_by_side(
     cases: Mapping[str, Callable[[], Any]], repeats: int
 ) -> dict[str, tuple[float, list[float]]]:
-    """Seconds of the first run of each case, and of `repeats` rounds in which all take turns.
+    """Times the first run of each case, then `repeats` rounds in which the cases take turns.
 
-    A case for which a GPU's memory is too small is left out, and said so.
+    A case that runs out of memory is reported and left out.
+
+    Returns:
+        The seconds of the first run and of each round, by case.
     """
     cases, first = dict(cases), {}
     for name, run in list(cases.items()):
@@ -143,16 +141,16 @@ def report(
     ours: Mapping[str, Compiled],
     peers: Mapping[str, list[str]],
 ) -> None:
-    """Prints the table, and writes it as JSON where asked.
+    """Prints the table, and writes it as JSON if `--json` names a file.
 
     Args:
-        options: of `parser`.
-        results: of `side_by_side`.
-        passes: through the network in one run: 1, or 3 with gradients.
+        options: options of `parser`.
+        results: result of `side_by_side`.
+        passes: passes through the network in one run: 1, or 3 with gradients.
         pixels: LR pixels of all images of one run.
         samples: images of one run.
-        ours: our cases.
-        peers: our cases to the cases they are compared with.
+        ours: our compiled cases.
+        peers: names of our cases, each with the cases to compare it with.
     """
     peak = peak_flop_per_s(options.precision)
     rows = []
@@ -201,8 +199,11 @@ def report(
 
 
 def check_same(ours: np.ndarray, theirs: np.ndarray) -> None:
-    """Raises ValueError if two float32 results are not of the same network."""
+    """Raises ValueError if two float32 results do not come from the same network."""
     largest = float(np.abs(ours - theirs).max())
-    tolerance = 1e-4 if jax.default_backend() == "cpu" else 5e-3  # others round products to TF32
+    tolerance = 1e-4 if jax.default_backend() == "cpu" else 5e-3  # GPUs round products to TF32
     if not largest < tolerance:
-        raise ValueError(f"the peer's result differs by {largest:g}: it is not the same network")
+        raise ValueError(
+            f"PyTorch's result differs by {largest:g}, expected less than {tolerance:g}: the two "
+            "networks are not the same"
+        )

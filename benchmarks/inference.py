@@ -2,8 +2,8 @@
 
     python benchmarks/inference.py [--peer torch]
 
-With `--peer torch`, PyTorch runs beside it from the same weights, in turns (`torch_peer.py`); its
-results are checked to be the same. FLOP are those of the convolutions alone.
+With `--peer torch`, PyTorch takes turns with it, with the same weights (`torch_peer.py`), after a
+check that the results are the same. FLOP are those of the convolutions alone.
 """
 
 import functools

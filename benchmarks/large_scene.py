@@ -1,12 +1,12 @@
-"""Measures scenes that do not fit: peak memory of an area and of twice the area, and tiles' cost.
+"""Measures large scenes: peak memory of an area and of twice the area, and the cost of tiles.
 
     python benchmarks/large_scene.py [--features 4] [--height 1024] [--json FILE]
 
-Each case is a process of its own that super-resolves a made-up int16 scene in a temporary folder by
-x2, as `dualsr_jax.predict` does. Peak memory is that of the whole process, from its start on. A
+Each case is a process of its own that super-resolves a synthetic int16 scene in a temporary folder
+by x2, as `dualsr_jax.predict` does. Peak memory is that of the whole process, from its start. A
 small network is enough to measure memory: tiles are as large as the memory allows, whatever the
-network. Tiles' cost is the time of the first pass, in tiles and in one piece, on a scene that fits;
-CPU time is of use where other processes run beside.
+network. The cost of tiles is the time of the first pass in several tiles compared with one tile, on
+a scene that fits into memory; compare CPU times if other processes run at the same time.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import numpy as np
 
 
 def make_up(path: Path, height: int, width: int, bands: int) -> None:
-    """An int16 ENVI scene, written by strips."""
+    """Writes a synthetic int16 ENVI scene by blocks of rows."""
     from dualsr_jax.io.cubes import create_cube
     from dualsr_jax.io.metadata import Metadata
 
@@ -38,7 +38,7 @@ def make_up(path: Path, height: int, width: int, bands: int) -> None:
 
 
 def save_network(folder: Path, features: int, depth: int) -> None:
-    """A network that was not trained: what it costs is asked, not what it gives."""
+    """Saves an untrained network: its cost does not depend on the weights."""
     import jax
     import optax
 
@@ -55,15 +55,15 @@ def save_network(folder: Path, features: int, depth: int) -> None:
 def measure(
     folder: Path, shape: tuple[int, int, int], memory_gb: float, warm: bool
 ) -> dict[str, Any]:
-    """Super-resolves a scene; seconds, and the peak memory of this process.
+    """Super-resolves a scene and measures seconds and the peak memory of this process.
 
-    With `warm`, a tile is computed first, for the time of the first pass to be without compilation.
+    With `warm`, a tile is computed first, so that the first pass is timed without compilation.
     """
     from dualsr_jax.prediction import run as command
     from dualsr_jax.prediction.cluster import Weights
 
     passes = []
-    compute = command.Scene.compute
+    compute = command.FirstPass.compute
 
     def timed(scene: Any, *arguments: Any) -> None:
         if warm:
@@ -71,12 +71,12 @@ def measure(
         started, cpu_started = time.perf_counter(), time.process_time()
         compute(scene, *arguments)
         spent = time.perf_counter() - started, time.process_time() - cpu_started
-        passes.append((len(scene.tiles), scene.tiling, *spent))
+        passes.append((len(scene.layout.tiles), scene.tiling, *spent))
 
-    command.Scene.compute = timed
+    command.FirstPass.compute = timed
     started = time.perf_counter()
     output = folder / "made.img"
-    options = command.Options(memory_gb=memory_gb, overwrite=True)
+    options = command.PredictOptions(memory_gb=memory_gb, overwrite=True)
     command.predict(folder / "scene.hdr", output, Weights(folder / "network"), options)
     seconds = time.perf_counter() - started
     output.unlink()
@@ -98,7 +98,7 @@ def measure(
 def case(
     features: int, depth: int, shape: tuple[int, int, int], memory_gb: float, warm: bool = False
 ) -> dict[str, Any]:
-    """`measure` in a process of its own."""
+    """Runs `measure` in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
         context = multiprocessing.get_context("spawn")
         folder = Path(name)
@@ -110,7 +110,7 @@ def case(
             process.start()
             process.join()
             if process.exitcode:
-                sys.exit("a case could not be made up")
+                sys.exit("error: the scene or the network of a case could not be written")
         with context.Pool(1) as pool:
             return pool.apply(measure, (folder, shape, memory_gb, warm))
 
@@ -123,30 +123,39 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--bands", type=int, default=200)
     parser.add_argument("--memory_gb", type=float, default=2.5)
-    parser.add_argument("--cost_side", type=int, default=512, help="of the scene that fits")
+    parser.add_argument(
+        "--cost_side",
+        type=int,
+        default=512,
+        help="height and width of the scene that fits into memory",
+    )
     parser.add_argument("--cost_features", type=int, default=64)
     parser.add_argument("--cost_bands", type=int, default=5)
-    parser.add_argument("--cost_memory_gb", type=float, default=1.2, help="for its tiles")
-    parser.add_argument("--whole_memory_gb", type=float, default=2.6, help="for it in one piece")
+    parser.add_argument(
+        "--cost_memory_gb", type=float, default=1.2, help="memory budget in GB for several tiles"
+    )
+    parser.add_argument(
+        "--whole_memory_gb", type=float, default=2.6, help="memory budget in GB for one tile"
+    )
     parser.add_argument("--json", type=Path)
     o = parser.parse_args()
-    small = (o.cost_side, o.cost_side, o.cost_bands)
+    fitting = (o.cost_side, o.cost_side, o.cost_bands)
     rows = {}
     for name, arguments in {
         "area": (o.features, 1, (o.height, o.width, o.bands), o.memory_gb),
         "twice the area": (o.features, 1, (2 * o.height, o.width, o.bands), o.memory_gb),
-        "in one piece": (o.cost_features, 2, small, o.whole_memory_gb, True),
-        "in tiles": (o.cost_features, 2, small, o.cost_memory_gb, True),
+        "one tile": (o.cost_features, 2, fitting, o.whole_memory_gb, True),
+        "several tiles": (o.cost_features, 2, fitting, o.cost_memory_gb, True),
     }.items():
         rows[name] = case(*arguments)
         print(name, *(f"{k}={v}" for k, v in rows[name].items()), sep="  ", flush=True)
     memory = [rows[name]["peak_gb"] for name in ("area", "twice the area")]
     ratios = {"memory": round(memory[1] / memory[0], 3)}
     for name in ("first_pass_us_per_pixel", "first_pass_cpu_us_per_pixel"):
-        ratios[name] = round(rows["in tiles"][name] / rows["in one piece"][name], 3)
+        ratios[name] = round(rows["several tiles"][name] / rows["one tile"][name], 3)
     print(f"twice the area / area, memory: {ratios['memory']}")
     for name in list(ratios)[1:]:
-        print(f"in tiles / in one piece, {name}: {ratios[name]}")
+        print(f"several tiles / one tile, {name}: {ratios[name]}")
     if o.json:
         o.json.write_text(json.dumps({"rows": rows, "ratios": ratios}, indent=2) + "\n")
 

@@ -1,12 +1,12 @@
-"""Memory that the training step and inference take, as XLA assigns it, on any device.
+"""Prints the memory that XLA assigns to the training step and to inference, on any device.
 
     python benchmarks/memory.py                  # the device of this machine
     python benchmarks/memory.py --target h200    # a GPU: pip install "jax[cuda13]"
     python benchmarks/memory.py --target v5e:2x2 # a TPU by its topology: pip install libtpu
 
-The device of a target need not be there: XLA compiles for it all the same, but cannot try its
-algorithms, so that a GPU's own compilation takes longer and its convolutions may ask for more.
-Figures are those of one device; batches are its share.
+The device of a target need not be present: XLA compiles for it all the same, but cannot try its
+algorithms, so on the GPU itself compilation takes longer and convolutions may need more memory.
+Figures and batch sizes are those of one device.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from jax.experimental import topologies
 
 from dualsr_jax.training.step import UPDATES, Learning, make_train_step, state_shapes
 
-# What XLA asks of a device that it cannot see, after the makers' data sheets.
+# What XLA must know of a device that it cannot see, from the makers' data sheets.
 _GPU = """
 gpu_device_info {{
   threads_per_block_limit: 1024 threads_per_warp: 32 threads_per_core_limit: 2048
@@ -42,30 +42,22 @@ _GPUS = {
 
 
 def device_of(target: str | None) -> Any:
-    """A device to compile for, which need not be there."""
+    """Returns a device to compile for, which need not be present."""
     if target is None:
         return jax.devices()[0]
-    if target not in _GPUS:
-        os.environ["TPU_SKIP_MDS_QUERY"] = (
-            "1"  # there is no server that knows this machine as a TPU
-        )
-        return topologies.get_topology_desc(platform="tpu", topology_name=target).devices[0]
-    # No device: no driver to check, no algorithms to try.
-    os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
-    os.environ["XLA_FLAGS"] = " ".join(
-        [
-            os.environ.get("XLA_FLAGS", ""),
-            "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false",
-        ]
-    )
-    description = _GPU.format(**_GPUS[target])
-    return topologies.get_topology_desc(
-        platform="cuda", topology="1x1x1", target_config=description
-    ).devices[0]
+    if target in _GPUS:
+        # Without the device there is no driver to check, and there are no algorithms to try.
+        os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
+        untried = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {untried}"
+        description = {"topology": "1x1x1", "target_config": _GPU.format(**_GPUS[target])}
+        return topologies.get_topology_desc(platform="cuda", **description).devices[0]
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # no server knows this machine as a TPU
+    return topologies.get_topology_desc(platform="tpu", topology_name=target).devices[0]
 
 
 def cases_of(o: argparse.Namespace) -> dict[str, tuple[Any, ...]]:
-    """Functions and the shapes of their arguments, by name."""
+    """Returns functions and the shapes of their arguments, by name."""
     model, optimizer, shape = common.network(o), optax.adam(1e-4), jax.ShapeDtypeStruct
     side, batch = o.lr_patch * o.scale, (o.batch_size,)
     patches = {
@@ -90,12 +82,12 @@ def cases_of(o: argparse.Namespace) -> dict[str, tuple[Any, ...]]:
 
 
 def main() -> None:
-    """Compiles all cases."""
+    """Compiles all cases and prints their memory."""
     parser = common.network_parser(__doc__.splitlines()[0])
     parser.add_argument("--target", help="h100, h200, or a TPU's topology such as v5e:2x2")
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--lr_patch", type=int, default=32)
-    parser.add_argument("--update", choices=UPDATES, help="only this one; default: both")
+    parser.add_argument("--update", choices=UPDATES, help="the only kind to compile; default: both")
     parser.add_argument("--lr_image", type=int, default=128)
     o = parser.parse_args()
     device = device_of(o.target)

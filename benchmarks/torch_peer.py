@@ -1,12 +1,12 @@
-"""The coarse network in PyTorch, to measure beside ours, from the same weights.
+"""The coarse network in PyTorch, with the same weights, to compare the speed of ours with.
 
-Two forms, of the same numbers:
+It has two forms that give the same numbers:
 
-- `published`: as the published code computes: band by band, eager, float32, channels first, the
-  mixed unit as 3-D convolutions, weight normalisation anew in every call.
-- `best`: what we could make of PyTorch: all bands as one batch, or chunks of them, channels last,
-  2-D convolutions, only FCF band by band, the tail with fewer products; to be given to
-  `torch.compile`.
+- `published` computes as the published code does: band by band, eager, in float32, channels first,
+  with the mixed unit as 3-D convolutions and weight normalisation anew in every call.
+- `best` is the fastest that we found in PyTorch: all bands, or chunks of them, as one batch,
+  channels last, with 2-D convolutions, only FCF band by band, and a tail of fewer products. It is
+  meant for `torch.compile`.
 
 Needs torch. Written from the equations (docs/deviations.md), with the published names of weights.
 """
@@ -31,7 +31,7 @@ class Peer(nn.Module):
     """CoarSR without BatchNorm."""
 
     def __init__(self, weights: dict[str, np.ndarray], scale: int) -> None:
-        """Takes the weights of `compat.torch_params.to_torch`."""
+        """Takes the weights that `weights.torch_params.to_torch` returns."""
         super().__init__()
         self.weights = nn.ParameterDict(
             {name.replace(".", "/"): torch.from_numpy(np.array(a)) for name, a in weights.items()}
@@ -41,22 +41,22 @@ class Peer(nn.Module):
         self.blocks = len({n.split(".")[4] for n in weights if "one.left_one_body" in n})
 
     def get(self, name: str) -> torch.Tensor:
-        """A weight by its published name."""
+        """Returns a weight by its published name."""
         return self.weights[name.replace(".", "/")]
 
     def kernel(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight-normalised kernel and bias."""
+        """Returns the weight-normalised kernel and the bias."""
         v, g = self.get(f"{name}.weight_v"), self.get(f"{name}.weight_g")
         return torch._weight_norm(v, g, 0), self.get(f"{name}.bias")
 
     def conv(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        """2-D or 3-D convolution with zero padding, as the kernel is."""
+        """Convolves in 2-D or 3-D, as `x` is, with zero padding."""
         kernel, bias = self.kernel(name)
         padding = [size // 2 for size in kernel.shape[2:]]
         return (F.conv2d if x.ndim == 4 else F.conv3d)(x, kernel, bias, padding=padding)
 
     def body(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        """Residual blocks, plus the input of the whole."""
+        """Runs the residual blocks, and adds the input of the first one."""
         y = x
         for k in range(self.blocks):
             block = f"{name}.body.0.{k}.body"
@@ -64,13 +64,13 @@ class Peer(nn.Module):
         return y + x
 
     def mixed_unit_3d(self, name: str, w: list[torch.Tensor]) -> list[torch.Tensor]:
-        """The mixed unit on a volume of depth 3."""
+        """Runs the mixed unit on a volume of depth 3."""
         x = torch.stack(w, 2)
         y = F.relu(self.conv(f"{name}.spatial", x) + self.conv(f"{name}.spectral", x))
         return list((x + self.conv(f"{name}.spatial_one", y)).unbind(2))
 
     def mixed_unit_2d(self, name: str, w: list[torch.Tensor]) -> list[torch.Tensor]:
-        """The same with 2-D convolutions of the three slices as one batch."""
+        """Runs the mixed unit with 2-D convolutions of the three slices as one batch."""
 
         def spatial(part: str, x: torch.Tensor) -> torch.Tensor:
             kernel, bias = self.kernel(f"{name}.{part}")
@@ -90,7 +90,7 @@ class Peer(nn.Module):
     def features(
         self, images: list[torch.Tensor], mixed_unit: Callable
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The features d and the first head's features, of bands with their neighbours."""
+        """Computes the features d and those of the first head, of bands with their neighbours."""
         heads = [self.conv(f"head_group_{n}", x) for n, x in zip(GROUPS, images, strict=True)]
         g = heads
         for k in range(self.asfms):
@@ -108,20 +108,20 @@ class Peer(nn.Module):
         return d, heads[0]
 
     def fcf(self, d: torch.Tensor, state: torch.Tensor | None) -> torch.Tensor:
-        """The next state of the recurrence; the gradient is cut between bands."""
+        """Computes the next state of the recurrence; the gradient is cut between bands."""
         if state is None:
             return d
         gamma = self.get("gamma_rnn")
         return self.conv("rnn_reduceD.0", torch.cat([gamma[0] * d, gamma[1] * state.detach()], 1))
 
     def tail(self, x: torch.Tensor) -> torch.Tensor:
-        """Sub-pixel upsampling and the last convolution."""
+        """Runs the sub-pixel upsampling and the last convolution."""
         for k, r in enumerate(UPSAMPLING_STEPS[self.scale]):
             x = F.pixel_shuffle(self.conv(f"tail.0.{2 * k}", x), r)
         return self.conv("tail.1", x)
 
     def tail_by_taps(self, x: torch.Tensor) -> torch.Tensor:
-        """The same, the last two convolutions as one with an output a tap, as ours does."""
+        """Runs the tail with its last two convolutions as one, as `layers.Tail` does."""
         *steps, r = UPSAMPLING_STEPS[self.scale]
         for k, step in enumerate(steps):
             x = F.pixel_shuffle(self.conv(f"tail.0.{2 * k}", x), step)
@@ -140,7 +140,7 @@ class Peer(nn.Module):
     def bands(
         self, lr: torch.Tensor, mixed_unit: Callable, tail: Callable
     ) -> Iterator[torch.Tensor]:
-        """Residuals `[B, 1, sh, sw]`, band by band; `lr` is `[B, L, h, w]`."""
+        """Yields residuals `[B, 1, sh, sw]`, band by band; `lr` is `[B, L, h, w]`."""
         state = None
         for i, (a, b, c, e) in enumerate(neighbour_table(lr.shape[1], "paper").tolist()):
             images = [lr[:, [i]], lr[:, [a, i, b]], lr[:, [c, i, e]]]
@@ -149,29 +149,29 @@ class Peer(nn.Module):
             yield tail(state + head)
 
     def published_bands(self, lr: torch.Tensor) -> Iterator[torch.Tensor]:
-        """`bands` as published."""
+        """Yields `bands` as published."""
         return self.bands(lr, self.mixed_unit_3d, self.tail)
 
     def best_bands(self, lr: torch.Tensor) -> Iterator[torch.Tensor]:
-        """`bands` of fewer products, channels last."""
+        """Yields `bands` with fewer products, channels last."""
         lr = lr.contiguous(memory_format=torch.channels_last)
         return self.bands(lr, self.mixed_unit_2d, self.tail_by_taps)
 
     def published(self, lr: torch.Tensor, bicubic: torch.Tensor) -> torch.Tensor:
-        """`[B, L, sh, sw]` of `[B, L, h, w]`."""
+        """Enlarges `[B, L, h, w]` to `[B, L, sh, sw]`, band by band."""
         return bicubic + torch.cat(list(self.published_bands(lr)), 1)
 
     def best(
         self, lr: torch.Tensor, bicubic: torch.Tensor, band_chunk: int | None = None
     ) -> torch.Tensor:
-        """The same, all bands as one batch, or chunks of them, which stay in cache on CPUs."""
+        """Enlarges all bands as one batch, or in chunks, which stay in cache on CPUs."""
         batch, num_bands, h, w = lr.shape
         table = torch.from_numpy(np.asarray(neighbour_table(num_bands, "paper"), np.int64))
         centre = torch.arange(num_bands)
         a, b, c, e = table.unbind(1)
         groups = [torch.stack(g, 1) for g in ((centre,), (a, centre, b), (c, centre, e))]
         chunks = torch.arange(num_bands).split(band_chunk or num_bands)
-        # Bands first: a band's images are one block.
+        # Bands first: the images of one band are contiguous.
         parts = []
         for chunk in chunks:
             images = [
@@ -182,7 +182,7 @@ class Peer(nn.Module):
                 for group in groups
             ]
             parts.append(self.features(images, self.mixed_unit_2d))
-        # The product with d of all bands at once; only that with the state is sequential.
+        # The product with d is made for all bands at once; that with the state is sequential.
         kernel, bias = self.kernel("rnn_reduceD.0")
         gamma, channels = self.get("gamma_rnn"), kernel.shape[0]
         from_state = gamma[1] * kernel[:, channels:]
@@ -199,12 +199,12 @@ class Peer(nn.Module):
 
 
 def bands_second(cube: np.ndarray) -> torch.Tensor:
-    """Our `[B, H, W, L]` as PyTorch's `[B, L, H, W]`, on its device."""
+    """Moves our `[B, H, W, L]` to PyTorch's device as `[B, L, H, W]`."""
     return torch.from_numpy(np.moveaxis(np.asarray(cube), -1, 1).copy()).to(DEVICE)
 
 
 def finished(run: Callable[[], Any]) -> Callable[[], Any]:
-    """Waits for the device, which PyTorch's calls do not."""
+    """Makes a call wait for the device, which PyTorch's calls do not do."""
 
     def waiting() -> Any:
         result = run()
@@ -216,7 +216,7 @@ def finished(run: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def in_precision(forward: Callable, precision: str) -> Callable:
-    """A forward pass with convolutions in "float32" (TF32 as PyTorch sets it) or "bfloat16"."""
+    """Runs convolutions in "float32" (TF32 if PyTorch's settings allow it) or "bfloat16"."""
 
     def run(*images: torch.Tensor) -> torch.Tensor:
         with torch.autocast(DEVICE, torch.bfloat16, enabled=precision == "bfloat16"):
@@ -231,7 +231,7 @@ def banded_train_step(
     bicubic: torch.Tensor,
     hr: torch.Tensor,
 ) -> None:
-    """One optimiser step a band; `bands` gives their residuals."""
+    """Makes one optimiser step per band; `bands` yields the residuals."""
     for i in range(hr.shape[1]):
         optimizer.zero_grad()
         # The next band's forward pass runs after this band's update.
@@ -247,7 +247,7 @@ def accumulating_train_step(
     bicubic: torch.Tensor,
     hr: torch.Tensor,
 ) -> None:
-    """One optimiser step, the gradients of the bands added up one after the other."""
+    """Makes one optimiser step with the sum of the gradients of all bands."""
     optimizer.zero_grad()
     for i, residual in enumerate(peer.best_bands(lr)):
         (F.l1_loss(residual[:, 0] + bicubic[:, i], hr[:, i]) / lr.shape[1]).backward()

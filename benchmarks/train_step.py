@@ -2,9 +2,9 @@
 
     python benchmarks/train_step.py [--peer torch] [--update band]
 
-With `--peer torch`, PyTorch trains beside it from the same weights, in turns (`torch_peer.py`); its
-forward passes are checked to be the same. FLOP are those of the convolutions alone, three times the
-forward pass.
+With `--peer torch`, PyTorch takes turns with it, with the same weights (`torch_peer.py`), after a
+check that the forward passes give the same. FLOP are those of the convolutions alone, three times
+the forward pass.
 """
 
 import functools
@@ -24,7 +24,7 @@ def main() -> None:
     parser = common.parser(__doc__.splitlines()[0])
     parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--lr_patch", type=int, default=32)
-    parser.add_argument("--update", choices=UPDATES, help="only this one; default: both")
+    parser.add_argument("--update", choices=UPDATES, help="the only kind to time; default: both")
     o = parser.parse_args()
     rng = np.random.default_rng(0)
     side = o.lr_patch * o.scale
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def torch_cases(o, model, variables, hr):
-    """PyTorch's training steps, by name."""
+    """Makes PyTorch's training steps, by name."""
     import torch
     import torch_peer
     from torch.nn.functional import l1_loss

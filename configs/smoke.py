@@ -1,75 +1,28 @@
 """Smoke test: every part of the demo on very little of it, to see that an installation works.
 
     python -m dualsr_jax.train --config configs/smoke.py --workdir runs/smoke
-    python -m dualsr_jax.evaluate --config configs/smoke.py --workdir runs/smoke
+    python -m dualsr_jax.evaluate --config configs/smoke.py --weights runs/smoke
 
 Expected: half a minute on two cores, and figures that mean nothing.
 """
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
+
+from dualsr_jax import recipe
 
 
 def get_config() -> ConfigDict:
     """The config."""
-    c = ConfigDict()
-    c.seed = 0
-    c.protocol = "dualsr"  # normalisation, crop, clipping and metrics; or "sspsr"
-
-    c.model = ConfigDict()
-    c.model.scale = 2
-    c.model.features = 4  # channels
-    c.model.num_asfm = 1  # fusion modules in sequence
-    c.model.num_blocks = 1  # residual blocks a body
-    c.model.norm = config_dict.placeholder(str)  # none, or "batch" as released
-    c.model.neighbours = "paper"  # or "released"
-    c.model.joint = False  # True: a second tail restores half the scale (4 and 8 only)
-    c.model.band_chunk = config_dict.placeholder(int)  # bands at once; none: all
-    c.model.precision = "float32"  # or "bfloat16", of convolutions and products
-
-    c.data = ConfigDict()
-    c.data.name = "indian_pines"  # of published splits and figures
-    c.data.source = "indian_pines"
-    c.data.path = ""  # packaged
-    c.data.key = config_dict.placeholder(str)  # variable in .mat files; none: the only one
-    c.data.peak = 10000.0  # stored value of 1; the largest stored is 9604
+    c = recipe.defaults()
+    c.model.scale, c.model.features = 2, 4
+    c.model.num_asfm = c.model.num_blocks = 1
+    c.data.name = c.data.source = "indian_pines"
+    c.data.peak = 10000.0  # the largest stored value is 9604
     c.data.split = "thirds"
-    c.data.test_share = 0.2  # of the scenes, for data.split = "random"
-    c.data.split_seed = 0  # of the order of "random" and "fold"
-    c.data.validation = ()  # held out, to choose the best checkpoint; empty: none is
-    c.data.memory_gb = 8.0  # training images beyond that wait in a temporary file
-
-    c.degradation = ConfigDict()
-    c.degradation.kernel = "bicubic"  # or "isotropic", "anisotropic": a Gaussian blur, decimation
-    c.degradation.sigma = (1.0, 1.0)  # HR pixels, drawn from this range
-    c.degradation.noise = (0.0, 0.0)  # standard deviation, fraction of the peak, likewise
-
-    c.train = ConfigDict()
-    c.train.update_every = "band"  # one optimiser step a band, as published; or "image"
-    c.train.through_time = False  # gradients through the FCF state; needs update_every = "image"
-    c.train.half_weight = 1.0  # of the half-scale term in the loss of a joint network
     c.train.epochs = 1.0
-    c.train.batch_size = 4  # samples, over all devices
-    c.train.lr_patch = 8  # pixels a side of an LR patch
-    c.train.patches_per_image = 4  # an epoch, at each resize scale
-    c.train.fixed_patches = False  # True: the same patches in every epoch, as released
+    c.train.batch_size, c.train.lr_patch, c.train.patches_per_image = 4, 8, 4
     c.train.resize_scales = (1.0,)
-    c.train.window_bands = 5  # bands of a sample
-    c.train.learning_rate = 1e-4
-    c.train.schedule = "halve"  # or "cosine", down to 0 at the end
-    c.train.halve_every_epochs = 30.0
-    c.train.warmup_epochs = 0.0  # in which the learning rate rises from 0
-    c.train.clip_norm = config_dict.placeholder(float)  # longest gradient; none: any
-    c.train.ema_decay = config_dict.placeholder(float)  # an update; evaluates the moving average
-    c.train.warm_start = config_dict.placeholder(str)  # weights to begin from
-    c.train.save_every_epochs = 1.0
-    c.train.steps_per_dispatch = 1  # sent to the devices at once; more: for very short steps
+    c.train.window_bands = 5
     c.train.log_every_steps = 2
-
-    c.evaluate = ConfigDict()
-    c.evaluate.crop = config_dict.placeholder(int)  # top-left pixels tested; none: by the protocol
-    c.evaluate.iterations = 1  # of the fine stage
-    c.evaluate.ensemble = 1  # 8: mean over flips and rotations; 16: also over reversed bands
-    c.evaluate.band_chunk = 8  # bands at once, bounds the memory
-    c.evaluate.bands = (30, 120)  # shown in figures, counted from 1
-    c.evaluate.pixels = ((0.3, 0.3), (0.6, 0.6))  # shown as spectra: (row, column), 0 to 1
-    return c.lock()
+    c.evaluate.bands = (30, 120)
+    return c

@@ -1,25 +1,53 @@
 """Hyperspectral image super-resolution with DualSR, on JAX.
 
-from dualsr_jax import restore_dualsr
+From a file to an enlarged file:
 
-dualsr = restore_dualsr("runs/cave_x4", "runs/cave_x2")
-sharper = dualsr.upscale(cube)  # [H, W, L] of any type and size -> [4 H, 4 W, L]
+    from dualsr_jax import DualSR, create_cube, open_cube
+
+    dualsr = DualSR.from_pretrained("cave_x4_small")  # or restore_dualsr("runs/cave_x4")
+    with open_cube("scene.tif") as scene:
+        cube, metadata = scene.read(slice(None), slice(None)), scene.metadata
+    sharper = dualsr.upscale(cube, nodata=metadata.nodata)  # [H, W, L] -> [4 H, 4 W, L]
+    with create_cube("sharper.tif", sharper.shape, sharper.dtype, metadata.enlarged(4)) as file:
+        file.write(sharper, 0, 0)
 """
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from dualsr_jax.dualsr import DualSR
 from dualsr_jax.fine_stage import back_project
+from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.models.network import Network
 from dualsr_jax.ops.resize import imresize
 
-__all__ = ["CoarSR", "DualSR", "back_project", "imresize", "restore_dualsr"]
+if TYPE_CHECKING:
+    from dualsr_jax.io.cubes import create_cube, open_cube, read_cube
+    from dualsr_jax.training.restore import restore_dualsr
+
+__all__ = [
+    "CoarSR",
+    "DualSR",
+    "Metadata",
+    "Network",
+    "back_project",
+    "create_cube",
+    "imresize",
+    "open_cube",
+    "read_cube",
+    "restore_dualsr",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports orbax only when a trained network is restored."""
-    if name == "restore_dualsr":
-        from dualsr_jax.training.restore import restore_dualsr
+    """Imports at first use what needs h5py, SciPy or Orbax, and looks up `__version__`."""
+    if name == "__version__":
+        from dualsr_jax.dualsr import version
 
-        return restore_dualsr
+        return version()
+    if name in ("create_cube", "open_cube", "read_cube"):
+        return getattr(importlib.import_module("dualsr_jax.io.cubes"), name)
+    if name == "restore_dualsr":
+        return importlib.import_module("dualsr_jax.training.restore").restore_dualsr
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

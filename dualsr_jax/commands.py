@@ -3,18 +3,19 @@
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from absl import app, flags, logging
 
 
 def run(main: Callable[..., None], *, arguments: bool = False) -> None:
-    """Runs a command; its ValueError, FileNotFoundError and the like end it with one line.
+    """Runs a command, and ends it with one line at a ValueError, OSError or the like.
 
-    So does Ctrl-C, with the exit status 130 that shells give it.
+    Ctrl-C also ends it with one line, and with the exit status 130 that shells use for it.
 
     Args:
         main: the command.
-        arguments: whether it takes a list of what is on the command line beside the flags.
+        arguments: whether it takes a list of the arguments that are not flags.
     """
 
     def parse(argv: list[str]) -> list[str]:
@@ -22,7 +23,7 @@ def run(main: Callable[..., None], *, arguments: bool = False) -> None:
         try:
             rest = flags.FLAGS(argv)
         except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-            # A config's own error is the last line of a report; ml_collections quotes its own.
+            # The last line of absl's report is a config's own error; ml_collections quotes it.
             reason = str(error).strip().splitlines()[-1].strip().replace("\\n", " ")
             sys.exit(f"error: {reason}")
         if len(rest) > 1 and not arguments:
@@ -30,23 +31,38 @@ def run(main: Callable[..., None], *, arguments: bool = False) -> None:
         return rest
 
     def guarded(rest: list[str]) -> None:
-        # What libraries log as an error comes here as an exception too, and is told in one line.
+        # What libraries log as an error also arrives here as an exception, reported in one line.
         logging.set_verbosity(logging.FATAL)
         try:
             main(*([rest[1:]] if arguments else []))
         except (ValueError, OSError, FloatingPointError) as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
-            print("interrupted: the same command goes on, or begins again", file=sys.stderr)
+            print("interrupted: run the same command again to resume", file=sys.stderr)
             sys.exit(130)
 
     app.run(guarded, flags_parser=parse)
 
 
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Checks the file that --output names.
+
+    Raises:
+        ValueError: if it is a folder, or exists and `overwrite` is False.
+        FileNotFoundError: if its folder does not exist.
+    """
+    if path.is_dir():
+        raise ValueError(f"{str(path)!r} is a folder: --output names a file")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{str(path)!r} exists: choose another --output, or add --overwrite")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(path.parent)!r} for --output: make it")
+
+
 def _check_config(argv: list[str]) -> None:
-    """Ends the command if there is no such file as --config names; absl says it in many words."""
+    """Ends the command with one line if the file of --config is missing; absl prints many."""
     for option, value in zip(argv, [*argv[1:], ""], strict=True):
         name, equals, given = option.partition("=")
         path = (given if equals else value).partition(":")[0]
         if name in ("--config", "-config") and not os.path.exists(path):
-            sys.exit(f"error: there is no config {path!r}: one is configs/cave.py:4")
+            sys.exit(f"error: there is no config {path!r}: expected one such as configs/cave.py:4")

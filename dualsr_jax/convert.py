@@ -3,9 +3,9 @@ r"""Writes trained weights as one safetensors file.
     python -m dualsr_jax.convert --weights runs/cave_x4 --half_weights runs/cave_x2 \
         --output cave_x4.safetensors
 
-takes folders of training, files of this command, and `.pth` files of the published code (which are
-never unpickled; PyTorch must be installed to read them). What it writes is read by
-`DualSR.from_pretrained`, and by `--weights` of the other commands.
+The weights may be folders of training, files of this command, names of shipped weights, and `.pth`
+files of the published code (nothing in them is executed; reading them needs PyTorch). The file is
+read by `DualSR.from_pretrained`, and by `--weights` of the other commands.
 """
 
 from collections.abc import Sequence
@@ -13,27 +13,28 @@ from pathlib import Path
 
 from absl import flags
 
-from dualsr_jax.commands import run
+from dualsr_jax.commands import check_output, run
 from dualsr_jax.dualsr import STORAGES, DualSR
 from dualsr_jax.models.coarsr.nbp import MODES
 from dualsr_jax.training.restore import restore_dualsr
-from dualsr_jax.weights.safetensors_file import SUFFIX, read_weights
+from dualsr_jax.weights.safetensors_file import SUFFIX
 from dualsr_jax.weights.torch_params import load_pth
 
 PTH_SUFFIXES = (".pth", ".pt")
 
 
 def load(weights: str, *, which: str = "latest", neighbours: str = "released") -> DualSR:
-    """A trained network from a folder, file or name, or from a `.pth` file.
+    """Reads a trained network as `restore_dualsr` does, or from a `.pth` file.
 
     Args:
-        weights: see `restore_dualsr`.
-        which: "latest" or "best" checkpoint, of folders.
+        weights: folder of training, file, or name of shipped weights.
+        which: "latest" or "best" checkpoint of a folder.
         neighbours: the band partition that a `.pth` file was trained with.
 
     Raises:
-        FileNotFoundError: if there is no such thing.
-        ValueError: if it is damaged or of something else, or a `.pth` file without PyTorch.
+        FileNotFoundError: if there is no such folder, file or name.
+        ValueError: if it is damaged or does not hold weights of the network, or if PyTorch is
+            needed and not installed.
     """
     if Path(weights).suffix not in PTH_SUFFIXES:
         return restore_dualsr(weights, which=which)
@@ -51,54 +52,44 @@ def convert(
     about: Sequence[str] = (),
     overwrite: bool = False,
 ) -> DualSR:
-    """Writes one file of both networks.
+    """Writes one file of both networks, and returns them as they are read from it.
 
-    Args:
-        weights: of the network, see `load`.
-        half_weights: of the network of half the scale, or None.
-        output: the file to write, `*.safetensors`.
-        which: see `load`.
-        neighbours: likewise.
-        storage: "float32" or "bfloat16".
-        about: what to say of them, each "name=text".
-        overwrite: whether a file that is there is replaced.
-
-    Returns:
-        The networks as they are read from the file.
+    The first two arguments, `which` and `neighbours` are those of `load`; `about` holds texts
+    "name=text" to store with the weights.
 
     Raises:
-        ValueError: as `load`; if the file exists and is not to be replaced, or `about` is not of
-            this form.
-        FileNotFoundError: as `load`, or if there is no folder to write to.
+        ValueError: as `load`, `check_output` and `DualSR.save_pretrained`, or if `about` does not
+            have this form.
+        FileNotFoundError: as `load` and `check_output`.
     """
-    if output.exists() and not overwrite:
-        raise ValueError(f"{str(output)!r} exists: choose another --output, or add --overwrite")
-    if not output.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {str(output.parent)!r} for --output: make it")
+    check_output(output, overwrite=overwrite)
     wrong = [text for text in about if "=" not in text]
     if wrong:
         raise ValueError(f"--about={wrong[0]}: expected name=text")
     dualsr = load(weights, which=which, neighbours=neighbours)
     if half_weights is not None:
         dualsr = dualsr.guided_by(load(half_weights, which=which, neighbours=neighbours))
-    told = dict(text.split("=", 1) for text in about)
-    dualsr.save_pretrained(output, told, storage=storage)
+    described = dict(text.split("=", 1) for text in about)
+    dualsr.save_pretrained(output, described, storage=storage)
     return DualSR.from_pretrained(output)
 
 
 def define_flags() -> None:
-    """Defines the command's flags; not at import, for other commands have some of the same name."""
-    flags.DEFINE_string(
-        "weights", None, "Folder of training, *.safetensors or .pth file, or name.", required=True
-    )
-    flags.DEFINE_string("half_weights", None, "The same of the network of half the scale.")
+    """Defines the flags; not at import, because other commands have flags of the same names."""
+    kinds = "folder of training, *.safetensors or .pth file, or name of shipped weights"
+    flags.DEFINE_string("weights", None, f"Trained network: {kinds}.", required=True)
+    flags.DEFINE_string("half_weights", None, f"Network of half the scale: {kinds}.")
     flags.DEFINE_string("output", None, f"File to write, *{SUFFIX}.", required=True)
-    flags.DEFINE_enum("storage", "float32", STORAGES, "Type of the weights in the file.")
-    flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Which checkpoint, of folders.")
+    flags.DEFINE_enum("storage", "float32", STORAGES, "Data type of the weights in the file.")
+    flags.DEFINE_enum(
+        "checkpoint", "latest", ["latest", "best"], "Which checkpoint of a folder of training."
+    )
     flags.DEFINE_enum(
         "neighbours", "released", MODES, "Band partition that .pth files were trained with."
     )
-    flags.DEFINE_multi_string("about", [], "name=text to keep with them, such as licence=...")
+    flags.DEFINE_multi_string(
+        "about", [], "name=text to store with the weights, such as licence=..."
+    )
     flags.DEFINE_bool("overwrite", False, "Replace the output if it exists.")
 
 
@@ -118,7 +109,7 @@ def main() -> None:
     )
     half = "" if dualsr.half is None else f" with x{dualsr.half.scale}"
     print(f"x{dualsr.scale}{half}, {path.stat().st_size / 1e6:.1f} MB: {path}")
-    print(f"SHA-256 of the weights: {read_weights(path)[1]['sha256']}")
+    print(f"SHA-256 of the weights: {dualsr.sha256}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""Files and folders on disk: written whole or not at all, locked, with room enough."""
+"""Files and folders on disk: written whole or not at all, locked, with enough space.
+
+Contract: a path that `replacing` guards always holds the old content or the whole new one, however
+the process ends. Locks are those of `fcntl`, so that this module needs a Unix system.
+"""
 
 import contextlib
 import errno
@@ -15,39 +19,37 @@ _SPARE_BYTES = 2**20
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a path beside `path` to write to, which takes its place when the block ends well.
+    """Gives a temporary path to write to, which takes the place of `path` when the block succeeds.
 
-    What is written there may be a file or a folder. A folder cannot take another's place in one
-    step: the old one is moved aside first, and is back if the move fails. A file never takes a
-    folder's place. One process at a time: what lies there already is of a run that was killed.
-
-    Raises:
-        IsADirectoryError: if a folder is in the place of the file that was written.
+    The block may write a file or a folder. A folder cannot replace another in one step: the old one
+    is moved aside first, and moved back if the replacement fails. A file never replaces a folder:
+    IsADirectoryError is raised. Only one process at a time may write to `path`: a temporary path
+    that exists already is a leftover of a killed run and is removed.
     """
-    beside = path.with_name(f".partial.{path.name}")
-    remove(beside)
+    partial = path.with_name(f".partial.{path.name}")
+    remove(partial)
     try:
-        yield beside
+        yield partial
         if path.is_dir() and not path.is_symlink():
-            if not beside.is_dir():
+            if not partial.is_dir():
                 raise IsADirectoryError(f"{path} is a folder: a file cannot take its place")
             old = path.with_name(f".replaced.{path.name}")
             remove(old)
             os.rename(path, old)
             try:
-                os.rename(beside, path)
+                os.rename(partial, path)
             except OSError:
                 os.rename(old, path)
                 raise
             remove(old)
         else:
-            os.replace(beside, path)
+            os.replace(partial, path)
     finally:
-        remove(beside)
+        remove(partial)
 
 
 def remove(path: Path) -> None:
-    """Removes a file or a folder with all that is in it, if it is there."""
+    """Removes a file, or a folder with its content, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -55,15 +57,7 @@ def remove(path: Path) -> None:
 
 
 def make_writable(folder: Path, flag: str) -> None:
-    """Creates a folder and proves that it can be written.
-
-    Args:
-        folder: to create, if it does not exist.
-        flag: of the command line that names it, for the error.
-
-    Raises:
-        ValueError: if it cannot be written.
-    """
+    """Creates a folder if needed; raises ValueError, which names its `flag`, if it is read-only."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -77,14 +71,9 @@ def make_writable(folder: Path, flag: str) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path, flag: str) -> Iterator[None]:
-    """Holds `<folder>/.lock`; the system frees it when the process ends, however it ends.
+    """Holds a lock on a folder; the system frees it when the process ends, however it ends.
 
-    Args:
-        folder: exists and can be written.
-        flag: of the command line that names the folder, for the error.
-
-    Raises:
-        ValueError: if another process holds it.
+    Raises ValueError, which names the command-line `flag` of the folder, if another run holds it.
     """
     with (folder / ".lock").open("a") as file:
         try:
@@ -97,15 +86,15 @@ def locked(folder: Path, flag: str) -> Iterator[None]:
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
-            print(f"warning: {str(folder)!r} has no locks: make sure that no other run uses it")
+            print(f"warning: {str(folder)!r} cannot be locked: make sure that no other run uses it")
         yield
 
 
 def check_disk_space(folder: Path, needed_bytes: int, what: str) -> None:
-    """Raises ValueError if there is less room in a folder's file system than a run needs."""
+    """Raises ValueError if the file system of a folder has less free space than a run needs."""
     free = shutil.disk_usage(folder).free
     if free < needed_bytes + _SPARE_BYTES:
         raise ValueError(
-            f"{what} needs {needed_bytes / 1e9:.3g} GB in {str(folder)!r}, and {free / 1e9:.3g} GB "
+            f"{what} needs {needed_bytes / 1e9:.3g} GB in {str(folder)!r}, but {free / 1e9:.3g} GB "
             "are free: make room, or write to another disk"
         )

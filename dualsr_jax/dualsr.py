@@ -1,7 +1,7 @@
 """DualSR: both stages behind one object.
 
-Contract: takes NumPy cubes of any size, gives NumPy cubes. The coarse network is compiled once a
-shape.
+Contract: it takes NumPy cubes of any size and returns NumPy cubes. The networks are compiled once
+per shape.
 """
 
 import dataclasses
@@ -35,28 +35,28 @@ from dualsr_jax.weights.safetensors_file import (
 Cube = Float[np.ndarray, "H W L"]
 STORAGES = ("float32", "bfloat16")  # of weights in a file
 _NETWORKS = {"model", "half_model"}  # their names in files
-_FAR = 1.0  # outside [0, 1], beyond bicubic overshoot and noise: values that nobody has divided
-Resized = Float[np.ndarray, "_ _ L"]
+_FAR = 1.0  # outside [0, 1], beyond bicubic overshoot and noise: values that were not normalised
 
 
 def _check_unmasked(cube: Any) -> None:
     if isinstance(cube, np.ma.MaskedArray):
         raise ValueError(
-            "a plain NumPy array is expected, got a masked one: give "
+            "a plain NumPy array is expected, got a masked one: call "
             "upscale(cube.filled(x), nodata=x), with a value x that no valid pixel has"
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Both stages' cubes `[s H, s W, L]`, not clipped, and the gain of each iteration.
+    """The cubes of both stages, `[s H, s W, L]`, not clipped, and the gain of each iteration.
 
-    With a self-ensemble also the standard deviation of the members' coarse results.
+    With a self-ensemble, `spread` is the standard deviation of the members' coarse results.
     """
 
     coarse: Cube
     fine: Cube
     gains: Float[np.ndarray, "iterations"]
+    _: dataclasses.KW_ONLY
     spread: Cube | None = None
 
 
@@ -64,19 +64,19 @@ class Result:
 class DualSR:
     """Super-resolution in two stages.
 
-    The fine stage is guided by a cube of half the scale: the result of `half_model` for scales 4
-    and 8, the LR cube itself for 2. Scale 3 has no half scale and is guided by the LR cube with
-    ratio 3.
+    The guide of the fine stage is a cube of half the scale: at scales 4 and 8 the result of `half`,
+    or of `coarse` if it is joint. Without these, and at scales 2 and 3, it is the LR cube itself.
 
     Attributes:
         coarse: the network; a joint network also makes the guide.
         half: a network of half the scale, or None.
         iterations: corrections by the fine stage.
         ensemble: members of the self-ensemble: 1 (no ensemble), 8 or 16, see `ensemble.views`. The
-            mean of the networks' results goes into the fine stage.
+            fine stage corrects their mean.
 
     Raises:
-        ValueError: if `half` does not fit to `coarse`, or the ensemble is unknown.
+        ValueError: if `half` does not have half the scale of `coarse`, `coarse` is joint and needs
+            no `half`, or the ensemble is unknown.
     """
 
     coarse: Network
@@ -100,10 +100,11 @@ class DualSR:
         return self.coarse.scale
 
     def guided_by(self, half: "DualSR") -> "DualSR":
-        """The same with a network of half the scale for the fine stage.
+        """Returns the same object with the network of another one as `half`.
 
         Raises:
-            ValueError: if there is one already, or the other does not have half the scale.
+            ValueError: if this one has a half-scale network already or is joint, or the other does
+                not have half the scale.
         """
         if self.half is not None:
             raise ValueError(
@@ -111,15 +112,17 @@ class DualSR:
             )
         return dataclasses.replace(self, half=half.coarse)
 
-    def __call__(self, lr: Cube) -> Result:
-        """Super-resolves one cube.
+    @functools.cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the weights, as `save_pretrained` writes it."""
+        return weights_hash(self.arrays())
 
-        Args:
-            lr: `[H, W, L]`, in [0, 1] up to overshoot and noise.
+    def __call__(self, lr: Cube) -> Result:
+        """Super-resolves one cube `[H, W, L]`, in [0, 1] up to overshoot and noise.
 
         Raises:
-            ValueError: if a pixel is masked, NaN, infinite or far outside [0, 1], or there are
-                fewer than 5 bands.
+            ValueError: if the array is masked, a pixel is NaN, infinite or far outside [0, 1], or
+                there are fewer than 5 bands.
         """
         _check_unmasked(lr)
         lr = np.asarray(lr, np.float32)
@@ -134,7 +137,7 @@ class DualSR:
         coarse, guide, spread = self.coarse_stage(lr)
         ratio = self.coarse_stage.ratio
         fine, gains = back_project(coarse, guide, ratio=ratio, iterations=self.iterations)
-        return Result(coarse, np.asarray(fine), np.asarray(gains), spread)
+        return Result(coarse, np.asarray(fine), np.asarray(gains), spread=spread)
 
     def upscale(
         self,
@@ -145,25 +148,28 @@ class DualSR:
         dtype: np.dtype | type | None = None,
         memory_gb: float = MEMORY_GB,
     ) -> Any:
-        """Super-resolves a cube of any size and range, tile by tile; it comes back as what it was.
+        """Super-resolves a cube of any size and range, tile by tile.
 
         Bands that are empty, constant or flagged are enlarged by bicubic interpolation and do not
-        guide others; pixels without data stay so.
+        guide others; pixels without data stay pixels without data.
 
         Args:
             cube: NumPy array `[H, W, L]` of integers or floats, or an `xarray.DataArray` with
                 dimensions y, x and bands in any order.
-            peak: stored value of full intensity; None: by rule, see `preprocessing`.
-            nodata: stored value of pixels without data, besides NaN; None: as a DataArray says.
-            dtype: of the result; None: that of the cube.
-            memory_gb: for a tile.
+            peak: stored value of full intensity; None applies the rule of
+                `large_scene.normalisation`.
+            nodata: stored value of pixels without data, besides NaN; None takes it from a
+                DataArray.
+            dtype: data type of the result; None keeps that of the cube.
+            memory_gb: memory budget per device in GB; decides the tile size.
 
         Returns:
-            Of the same type, `s` times as high and wide; integers are rounded and saturated.
+            An array of the kind of `cube`, `s` times as high and wide; integers are rounded and
+            saturated.
 
         Raises:
-            ValueError: if it is no such cube or a masked array, fewer than 5 bands are usable, or
-                this object makes another number of corrections than one.
+            ValueError: if the cube is not of this kind or is a masked array, fewer than 5 bands
+                are usable, or `iterations` is not 1.
         """
         _check_unmasked(cube)
         if self.iterations != 1:
@@ -171,11 +177,8 @@ class DualSR:
                 f"upscale makes one correction by the fine stage, not {self.iterations}: set "
                 "iterations=1, or call the object itself"
             )
-        settings: Any = {
-            "peak": peak,
-            "dtype": None if dtype is None else np.dtype(dtype),
-            "memory_gb": memory_gb,
-        }
+        kind = None if dtype is None else np.dtype(dtype)
+        settings: Any = {"peak": peak, "dtype": kind, "memory_gb": memory_gb}
         if isinstance(cube, np.ndarray):
             return upscale_array(self.coarse_stage, cube, Metadata(nodata=nodata), **settings)
         if not hasattr(cube, "dims"):
@@ -193,26 +196,30 @@ class DualSR:
         band_chunk: int | None = 8,
         precision: str = "float32",
     ) -> "DualSR":
-        """Both stages from a file of `save_pretrained`, or from one that ships with the package.
+        """Reads a file of `save_pretrained`, also one that ships with the package.
 
         Args:
             weights: the file, `*.safetensors`, or the name of shipped weights, such as
                 "cave_x4_small". Folders of training are read by `restore_dualsr`.
-            ensemble: members of the self-ensemble.
-            band_chunk: bands at once, bounds the memory; None: all.
-            precision: "float32" or "bfloat16", of convolutions and products.
+            ensemble: members of the self-ensemble: 1 (no ensemble), 8 or 16.
+            band_chunk: bands processed at once, which bounds the memory; None means all bands.
+            precision: data type of convolutions and products, "float32" or "bfloat16".
 
         Raises:
             FileNotFoundError: if there is no such file or name.
-            ValueError: if it is damaged or of something else.
+            ValueError: if the file is damaged, does not hold weights of DualSR, or belongs to a
+                network that this version does not have.
         """
         path = find_weights(weights)
         if path is None:
-            raise ValueError(f"{os.fspath(weights)!r} is a folder: restore_dualsr reads those")
+            raise ValueError(f"{os.fspath(weights)!r} is a folder: read it with restore_dualsr")
         arrays, about = read_weights(path)
         networks: dict[str, Network] = {}
         for name in _NETWORKS & about.keys():
-            model = make_model(json.loads(about[name]))
+            try:
+                model = make_model(json.loads(about[name]))
+            except ValueError as error:
+                raise ValueError(f"{str(path)!r}: {error}") from error
             found = {
                 tuple(path.split("/")[1:]): np.asarray(array, np.float32)
                 for path, array in arrays.items()
@@ -230,7 +237,7 @@ class DualSR:
         return networks if self.half is None else {**networks, "half_model": self.half}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All variables of both networks, by names such as `model/params/conv/wn/v`."""
+        """Returns all variables of both networks, by names such as `model/params/conv/wn/v`."""
         return {
             "/".join((name, *path)): np.asarray(value)
             for name, network in self._by_name().items()
@@ -248,27 +255,33 @@ class DualSR:
 
         Args:
             weights: the file to write, `*.safetensors`; replaced if it exists.
-            about: text by name to keep with them, such as data and licence.
+            about: text to store with them, by name, such as data and licence.
             storage: "float32", or "bfloat16", which takes half the space and rounds the weights
-                to 8 bits; they are float32 again when they are read.
+                to 8 significant bits; reading gives float32 again.
 
         Raises:
-            ValueError: for another storage, or a file of another suffix.
+            ValueError: if the storage is unknown, or the file has another suffix.
+            FileNotFoundError: if the folder of the file does not exist.
         """
+        path = Path(weights).expanduser()
         if storage not in STORAGES:
             raise ValueError(f"unknown storage {storage!r}: expected one of {STORAGES}")
-        if Path(weights).suffix != SUFFIX:
-            raise ValueError(f"{os.fspath(weights)!r}: a file of weights is called *{SUFFIX}")
+        if path.suffix != SUFFIX:
+            raise ValueError(f"{str(path)!r}: the name of a weights file must end in {SUFFIX}")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(
+                f"there is no folder {str(path.parent)!r} to write {path.name} into: make it first"
+            )
         settings = {
             name: json.dumps(settings_of(network.model))
             for name, network in self._by_name().items()
         }
         arrays = {name: array.astype(jnp.dtype(storage)) for name, array in self.arrays().items()}
-        write_weights(Path(weights), arrays, {**(about or {}), **settings})
+        write_weights(path, arrays, {**(about or {}), **settings})
 
 
 def version() -> str:
-    """Of this package."""
+    """Returns the version of this package."""
     try:
         return importlib.metadata.version("dualsr-jax")
     except importlib.metadata.PackageNotFoundError:
@@ -276,16 +289,16 @@ def version() -> str:
 
 
 def tags(dualsr: DualSR) -> dict[str, str]:
-    """Model, weights, version and scale, for the metadata of a result.
+    """Returns model, weights, version and scale, for the metadata of a result.
 
-    Weights are named by the first 16 digits of the SHA-256 that `DualSR.save_pretrained` writes.
+    Weights are named by the first 16 digits of `DualSR.sha256`.
     """
     model = dualsr.coarse.model
     settings = {**settings_of(model), "precision": model.precision}
     described = ", ".join(f"{name}={value!r}" for name, value in settings.items())
     found = {
         "dualsr_model": f"{type(model).__name__}({described})",
-        "dualsr_weights": weights_hash(dualsr.arrays())[:16],
+        "dualsr_weights": dualsr.sha256[:16],
         "dualsr_version": version(),
         "dualsr_scale": str(dualsr.scale),
     }

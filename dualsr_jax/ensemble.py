@@ -1,11 +1,11 @@
 """Self-ensemble: results on turned and mirrored inputs, turned back and averaged.
 
-Contract: a network is given every view of a cube (8 flips and rotations, with the bands also in
-reversed order 16), and what it makes of each is turned back, so that all members show the same
-scene. Their mean is less noisy than any of them, and their standard deviation tells where the
-network is unsure. A member is dropped as soon as it is counted. Cubes are `[..., H, W, L]`, NumPy
-or JAX. Source: Timofte, Rothe, Van Gool, "Seven ways to improve example-based single image super
-resolution", CVPR 2016; the bands' order is the spectral counterpart.
+Contract: a network is run on every view of a cube (8 flips and rotations; 16 if the bands are also
+reversed), and each result is turned back, so that all members show the same scene. Their mean is
+less noisy than any of them, and their standard deviation shows where the network is unsure. A
+member is dropped as soon as it is counted. Cubes are `[..., H, W, L]`, NumPy or JAX. Source:
+Timofte, Rothe, Van Gool, "Seven ways to improve example-based single image super resolution", CVPR
+2016; reversing the bands is the spectral counterpart.
 """
 
 import dataclasses
@@ -21,9 +21,9 @@ MEMBERS = (1, 8, 16)
 Cube = TypeVar("Cube", np.ndarray, jax.Array)  # [..., H, W, L]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class View:
-    """One way to look at a cube: rows for columns, upside down, left to right, last band first."""
+    """One way to look at a cube: transposed, upside down, left to right, last band first."""
 
     transpose: bool = False
     flip_rows: bool = False
@@ -36,46 +36,45 @@ class View:
         return cube[..., rows, columns, bands]
 
     def apply(self, cube: Cube) -> Cube:
-        """The cube `[..., H, W, L]` in this view, `[..., W, H, L]` where it is transposed."""
+        """Turns a cube `[..., H, W, L]` into this view, `[..., W, H, L]` if it is transposed."""
         return self._flip(cube.swapaxes(-3, -2) if self.transpose else cube)
 
     def undo(self, cube: Cube) -> Cube:
-        """Turns a cube in this view back, of whatever scale."""
+        """Turns a cube in this view, of any scale, back."""
         cube = self._flip(cube)
         return cube.swapaxes(-3, -2) if self.transpose else cube
 
 
 def views(members: int) -> tuple[View, ...]:
-    """The views of an ensemble, the plain one first.
+    """Returns the views of an ensemble, the plain one first.
 
     Args:
-        members: 1: the plain view alone; 8: flips and rotations; 16: those in both band orders.
+        members: 1 for the plain view alone, 8 for flips and rotations, 16 for these in both orders
+            of the bands.
 
     Raises:
-        ValueError: for any other number.
+        ValueError: if `members` is another number.
     """
     if members not in MEMBERS:
         raise ValueError(
-            f"an ensemble of {members} members is unknown: expected 1 (none), 8 (flips and "
+            f"an ensemble of {members} members is unknown: expected 1 (no ensemble), 8 (flips and "
             "rotations) or 16 (also with the bands reversed)"
         )
-    ways = [View(*v) for v in itertools.product((False, True), repeat=4)]
-    return tuple(sorted(ways, key=lambda view: view.reverse_bands))[:members]
+    names = ("reverse_bands", "transpose", "flip_rows", "flip_columns")
+    ways = itertools.product((False, True), repeat=len(names))
+    return tuple(View(**dict(zip(names, way, strict=True))) for way in ways)[:members]
 
 
 def count_member(
     mean: Cube, squares: Cube | None, member: Cube, count: int
 ) -> tuple[Cube, Cube | None]:
-    """Welford's sums: as exact in float32 as the members, whatever their level.
+    """Adds a member to Welford's sums, which are exact in float32 at any level of the members.
 
     Args:
-        mean: of the members so far; zero before the first.
-        squares: their squared deviations from it, summed up; None: not wanted.
-        member: another one.
-        count: how many there are with it.
-
-    Returns:
-        The new mean and sum.
+        mean: mean of the members so far; zero before the first.
+        squares: sum of their squared deviations from the mean; None if it is not needed.
+        member: the member to add.
+        count: number of members, including this one.
     """
     deviation = member - mean
     mean = mean + deviation / count
@@ -85,20 +84,20 @@ def count_member(
 def ensemble(
     run: Callable[[Cube], tuple[Cube, ...]], lr: Cube, members: int
 ) -> tuple[tuple[Cube, ...], Cube | None]:
-    """Means of a network's results over the views of a cube.
+    """Averages the results of a network over the views of a cube.
 
     Args:
-        run: maps `[..., H, W, L]` to results, each an enlarged cube; it meets two shapes, unless H
-            and W are equal.
+        run: maps `[..., H, W, L]` to results, each an enlarged cube; it is called with two shapes,
+            unless H and W are equal.
         lr: `[..., H, W, L]`.
-        members: see `views`.
+        members: number of members, see `views`.
 
     Returns:
-        The mean of each result over the members and, of more members than one, the (population)
-        standard deviation of the first result; of the shapes and data types that `run` returns.
+        The mean of each result over the members and, with more than one member, the (population)
+        standard deviation of the first result; with the shapes and data types that `run` returns.
 
     Raises:
-        ValueError: for an unknown number of members.
+        ValueError: if the number of members is unknown.
     """
     means = list(run(lr))
     squares = 0 * means[0] if members > 1 else None

@@ -5,15 +5,7 @@ from typing import Any
 
 
 def optional(module: str, extra: str) -> Any:
-    """Imports a module of a package that only an extra of this one installs.
-
-    Args:
-        module: its name, as in an import statement.
-        extra: the extra's.
-
-    Raises:
-        ValueError: if it is not installed.
-    """
+    """Imports a module that only an extra installs; raises ValueError if it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -24,5 +16,5 @@ def optional(module: str, extra: str) -> Any:
 
 
 def geo(module: str) -> Any:
-    """Imports a module of the extra `geo`; see `optional`."""
+    """Imports a module of a package of the extra `geo`."""
     return optional(module, "geo")

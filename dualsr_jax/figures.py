@@ -1,4 +1,4 @@
-"""Figures as in the paper, bands beside their error maps and spectra, and that of the report."""
+"""Figures of bands with their error maps and of spectra, as in the paper, and of the report."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -15,23 +15,15 @@ Cube = Float[np.ndarray, "H W L"]
 
 
 def _save(figure: matplotlib.figure.Figure, path: Path) -> None:
-    with replacing(path) as beside:
-        # 110 are enough on a screen; in PDF and SVG images are for print, and the rest is drawn.
-        figure.savefig(beside, format=path.suffix[1:], dpi=110 if path.suffix == ".png" else 300)
+    with replacing(path) as new:
+        # 110 dpi are enough for a screen; PDF and SVG are for print, and only images have pixels.
+        figure.savefig(new, format=path.suffix[1:], dpi=110 if path.suffix == ".png" else 300)
 
 
 def band_figure(
     path: Path, hr: Cube, results: Mapping[str, Cube], bands: Sequence[int], title: str
 ) -> None:
-    """Draws bands of the reference and of each result, with absolute-error maps below.
-
-    Args:
-        path: image file to write.
-        hr: reference.
-        results: cubes by method.
-        bands: numbers counted from 1, each drawn as a pair of rows.
-        title: of the figure.
-    """
+    """Draws bands, counted from 1, of the reference and of each method, above absolute errors."""
     columns = 1 + len(results)
     panel = 2.8 * hr.shape[0] / hr.shape[1] + 0.3
     figure = matplotlib.figure.Figure(
@@ -65,15 +57,7 @@ def spectra_figure(
     pixels: Sequence[tuple[int, int]],
     title: str,
 ) -> None:
-    """Draws the spectra of pixels in the reference and in each result.
-
-    Args:
-        path: image file to write.
-        hr: reference.
-        results: cubes by method.
-        pixels: (row, column) of each panel.
-        title: of the figure.
-    """
+    """Draws the spectra of pixels (row, column) in the reference and in each method's result."""
     figure = matplotlib.figure.Figure(figsize=(4.5 * len(pixels), 3.4), layout="constrained")
     axes = figure.subplots(1, len(pixels), squeeze=False)[0]
     band = np.arange(1, hr.shape[-1] + 1)
@@ -89,7 +73,7 @@ def spectra_figure(
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """A cube in colours, `[h, w, 3]` in [0, 1]: thinned out, and a part of it in full."""
+    """A cube in colours, `[h, w, 3]` in [0, 1]: the whole, thinned out, and its middle in full."""
 
     whole: Float[np.ndarray, "_ _ 3"]
     detail: Float[np.ndarray, "_ _ 3"]
@@ -112,15 +96,9 @@ def report_figure(
     label: str,
     title: str,
 ) -> None:
-    """Draws quick looks side by side, the whole above a detail, and spectra below.
+    """Draws quick looks by method, the whole above a detail, and spectra below.
 
-    Args:
-        path: image file to write.
-        looks: by method, the input first.
-        spectra: one panel a pixel.
-        places: of the bands on the axis of the spectra.
-        label: of that axis.
-        title: of the figure, any number of lines.
+    The spectra have one panel per pixel; `places` and `label` are those of their axis of bands.
     """
     first = next(iter(looks.values())).whole
     size = 3.2 * first.shape[0] / first.shape[1] + 0.3
@@ -130,12 +108,12 @@ def report_figure(
         layout="constrained",
     )
     rows = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for row, part in zip(rows, ("whole", "detail"), strict=False):
+    for row, extent in zip(rows, ("whole", "detail"), strict=False):
         axes = row.subplots(1, len(looks), squeeze=False)[0]
         for axis, (name, look) in zip(axes, looks.items(), strict=True):
-            axis.imshow(getattr(look, part), interpolation="nearest")
+            axis.imshow(getattr(look, extent), interpolation="nearest")
             axis.set_axis_off()
-            axis.set_title(name if part == "whole" else f"{name}, detail", fontsize=9)
+            axis.set_title(name if extent == "whole" else f"{name}, detail", fontsize=9)
     if spectra:
         order = np.argsort(places, kind="stable")  # detectors may overlap
         axes = rows[-1].subplots(1, len(spectra), squeeze=False, sharey=True)[0]

@@ -1,12 +1,12 @@
 """The fine stage: back-projection under a spectral-angle constraint. No parameters, no training.
 
-Contract: `u` is the coarse result at the wanted scale, `v` the coarse result `ratio` times
-smaller (for ratio 2: of the network of half the scale). Paper, fine stage:
+Contract: `u` is the coarse result at the wanted scale, `v` the guide, `ratio` times smaller (for
+ratio 2, the coarse result at half the scale). Paper, fine stage:
 
     lambda = min(SAM(down(u), v) in degrees, 1)
     u <- u + up(lambda (v - down(u)))
 
-with MATLAB-bicubic `down` and `up`. The gain lambda is one scalar an image and iteration. The
+with MATLAB-bicubic `down` and `up`. The gain lambda is one scalar per image and iteration. The
 paper uses one iteration.
 """
 
@@ -29,13 +29,13 @@ def back_project(
     ratio: int = 2,
     iterations: int = 1,
 ) -> tuple[Float[jax.Array, "*batch H W L"], Float[jax.Array, "*batch iterations"]]:
-    """Corrects `u` until its reduction looks like `v`.
+    """Corrects `u` so that its reduction comes closer to `v`.
 
     Args:
         u: coarse result `[..., H, W, L]`, around [0, 1].
         v: guide `[..., H / ratio, W / ratio, L]`, in the same range.
-        ratio: pixels of `u` per pixel of `v`.
-        iterations: corrections in sequence, each with its own gain.
+        ratio: pixels of `u` per pixel of `v`, along a side.
+        iterations: number of corrections, each with its own gain.
 
     Returns:
         `(sr, gains)`: the corrected cube, not clipped, and the gains `[..., iterations]`, each in

@@ -1,11 +1,13 @@
 """Quality metrics of super-resolved cubes.
 
-Contract: every function takes `sr` and `hr` as `[H, W, L]` or with any leading batch axes, float,
-peak 1, and returns one number an image (`[...]`, the batch shape). All are pure and jit-able, and
-exact at identity (PSNR inf, SSIM 1, SAM 0). None of them clips: results of networks are clipped
-to [0, 1] by whoever scores them.
+Contract: a metric is called as `metric(sr, hr, scale=s)` with float cubes of peak 1, `[H, W, L]` or
+with any leading batch axes, and returns one number per image (`[...]`, the batch shape). Only ERGAS
+depends on the scale; the others can be called without it. All are pure, can be compiled, are exact
+at identity (PSNR inf, SSIM 1, SAM 0), and raise ValueError if the shapes differ. They do not clip:
+the protocol decides. `protocols.py` says which metrics belong together.
 
-`protocols.py` says which of them belong together.
+Sources: `dualsr` is the code released with Li et al., IEEE TIP 2022; `sspsr` is the code released
+with Jiang et al., IEEE TCI 2020.
 """
 
 import functools
@@ -37,14 +39,32 @@ def _band_mse(sr: jax.Array, hr: jax.Array) -> jax.Array:
     return jnp.square(sr - hr).mean(_BAND_AXES)
 
 
-def psnr_db(sr: Cubes, hr: Cubes) -> PerImage:
-    """Peak signal-to-noise ratio of the whole cube, in dB: one mean squared error (`dualsr`)."""
+def psnr_db(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
+    """Peak signal-to-noise ratio of the whole cube: -10 log10(MSE over all pixels and bands).
+
+    Args:
+        sr: result `[..., H, W, L]`.
+        hr: reference of the same shape.
+        scale: not used.
+
+    Returns:
+        dB, inf at identity. Source: `dualsr`.
+    """
     sr, hr = _same_shape(sr, hr)
     return -10 * jnp.log10(_band_mse(sr, hr).mean(-1))
 
 
-def mpsnr_db(sr: Cubes, hr: Cubes) -> PerImage:
-    """Mean over the bands of each band's PSNR, in dB (`sspsr`)."""
+def mpsnr_db(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
+    """Mean over the bands of the PSNR of each: mean of -10 log10(MSE of the band).
+
+    Args:
+        sr: result `[..., H, W, L]`.
+        hr: reference of the same shape.
+        scale: not used.
+
+    Returns:
+        dB, inf if a band is equal. Source: `sspsr`.
+    """
     sr, hr = _same_shape(sr, hr)
     return (-10 * jnp.log10(_band_mse(sr, hr))).mean(-1)
 
@@ -73,39 +93,82 @@ def _ssim(sr: Cubes, hr: Cubes, window: np.ndarray, covariance_factor: float) ->
     return (luminance * structure).mean(_BAND_AXES).mean(-1)
 
 
-def ssim(sr: Cubes, hr: Cubes) -> PerImage:
-    """Structural similarity in [-1, 1], mean over bands (`dualsr`).
+def ssim(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
+    """Structural similarity, mean over pixels and bands, with a Gaussian window.
 
-    Gaussian window 11x11, sigma 1.5, 'valid', population variance, K = (0.01, 0.03).
+    (2 ab + C1) (2 cov + C2) / ((a^2 + b^2 + C1) (var_a + var_b + C2)) in each 11x11 window, sigma
+    1.5, that lies inside the image, of means a and b and population variances; C1 = 0.01^2,
+    C2 = 0.03^2.
+
+    Args:
+        sr: result `[..., H, W, L]`.
+        hr: reference of the same shape.
+        scale: not used.
+
+    Returns:
+        A number in [-1, 1]. Source: Wang et al., IEEE TIP 2004; `dualsr`.
     """
     offsets = np.arange(-5, 6)
     window = np.exp(-(offsets**2) / (2 * 1.5**2))
     return _ssim(sr, hr, window / window.sum(), covariance_factor=1.0)
 
 
-def ssim_uniform(sr: Cubes, hr: Cubes) -> PerImage:
-    """Structural similarity, mean over bands, uniform 7x7 window, sample covariance (`sspsr`)."""
+def ssim_uniform(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
+    """Structural similarity as `ssim`, with a uniform 7x7 window and sample variances.
+
+    Args:
+        sr: result `[..., H, W, L]`.
+        hr: reference of the same shape.
+        scale: not used.
+
+    Returns:
+        A number in [-1, 1]. Source: scikit-image's default, which `sspsr` uses.
+    """
     return _ssim(sr, hr, np.full(7, 1 / 7), covariance_factor=49 / 48)
 
 
-def sam_deg(sr: Cubes, hr: Cubes) -> PerImage:
-    """Spectral angle mapper: mean angle in degrees; an all-zero spectrum counts as 0 (`dualsr`)."""
+def sam_deg(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
+    """Spectral angle mapper: mean over the pixels of arccos(<a, b> / |a| |b|) of their spectra.
+
+    Args:
+        sr: result `[..., H, W, L]`.
+        hr: reference of the same shape.
+        scale: not used.
+
+    Returns:
+        Degrees in [0, 180]; an all-zero spectrum counts as 0. Source: `dualsr`.
+    """
     sr, hr = _same_shape(sr, hr)
     return jnp.rad2deg(spectral_angle_rad(sr, hr).mean((-2, -1)))
 
 
-def sam_deg_nonzero(sr: Cubes, hr: Cubes) -> PerImage:
-    """Mean spectral angle in degrees over pixels where neither spectrum is all zero (`sspsr`)."""
+def sam_deg_nonzero(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
+    """Mean spectral angle as `sam_deg`, over pixels where neither spectrum is all zero.
+
+    Args:
+        sr: result `[..., H, W, L]`.
+        hr: reference of the same shape.
+        scale: not used.
+
+    Returns:
+        Degrees in [0, 180]; 0 without such pixels. Source: `sspsr`.
+    """
     sr, hr = _same_shape(sr, hr)
     counted = jnp.any(sr != 0, -1) & jnp.any(hr != 0, -1)
     total = spectral_angle_rad(sr, hr).sum((-2, -1))
-    return jnp.rad2deg(total / jnp.maximum(counted.sum((-2, -1)), 1))
+    return jnp.rad2deg(total / jnp.maximum(counted.sum((-2, -1)).astype(total.dtype), 1))
 
 
-def cc(sr: Cubes, hr: Cubes) -> PerImage:
-    """Cross-correlation: mean over bands of Pearson's coefficient, in [-1, 1] (`sspsr`).
+def cc(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
+    """Cross-correlation: mean over the bands of Pearson's cov(a, b) / (std_a std_b).
 
-    A constant band has no correlation and gives NaN.
+    Args:
+        sr: result `[..., H, W, L]`.
+        hr: reference of the same shape.
+        scale: not used.
+
+    Returns:
+        A number in [-1, 1]; NaN if a band is constant. Source: `sspsr`.
     """
     sr, hr = _same_shape(sr, hr)
     sr = sr - sr.mean(_BAND_AXES, keepdims=True)
@@ -114,16 +177,33 @@ def cc(sr: Cubes, hr: Cubes) -> PerImage:
     return (covariance / jnp.sqrt((sr**2).sum(_BAND_AXES) * (hr**2).sum(_BAND_AXES))).mean(-1)
 
 
-def rmse(sr: Cubes, hr: Cubes) -> PerImage:
-    """Root mean squared error of the whole cube, in units of the peak (`sspsr`)."""
+def rmse(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
+    """Root of the mean squared error over all pixels and bands.
+
+    Args:
+        sr: result `[..., H, W, L]`.
+        hr: reference of the same shape.
+        scale: not used.
+
+    Returns:
+        Units of the peak. Source: `sspsr`.
+    """
     sr, hr = _same_shape(sr, hr)
     return jnp.sqrt(_band_mse(sr, hr).mean(-1))
 
 
-def ergas(sr: Cubes, hr: Cubes, scale: float) -> PerImage:
-    """Relative dimensionless global error in synthesis, 0 is perfect (`sspsr`).
+def ergas(sr: Cubes, hr: Cubes, *, scale: float) -> PerImage:
+    """Relative dimensionless global error in synthesis.
 
-    100 / scale * sqrt(mean over bands of (RMSE / mean of the reference)^2); Wald, 2002.
+    100 / scale * sqrt(mean over the bands of (RMSE of the band / mean of its reference)^2).
+
+    Args:
+        sr: result `[..., H, W, L]`.
+        hr: reference of the same shape.
+        scale: scale factor of the super-resolution.
+
+    Returns:
+        A number from 0, which is perfect. Source: Wald, "Data Fusion", 2002; `sspsr`.
     """
     sr, hr = _same_shape(sr, hr)
     relative = _band_mse(sr, hr) / jnp.square(hr.mean(_BAND_AXES))

@@ -3,10 +3,11 @@ r"""Super-resolves cube files of any size.
     python -m dualsr_jax.predict --weights runs/cave_x4 --half_weights runs/cave_x2 \
         scene.hdr --output scene_x4.tif
 
-Several scenes go into a folder, `--output FOLDER/ --format tif`; what is wrong with any is told
-before the first is computed. Formats are those of `io`, values are normalised by the rules of
-`preprocessing`. A run that is interrupted goes on with the same command: finished tiles are kept in
-a folder beside the output until it is written; with `--skip_existing` finished scenes are too.
+Several scenes go into a folder, `--output FOLDER/ --format tif`; what is wrong with any of them is
+reported before the first is computed. Formats are those of `io.cubes`, values are normalised by the
+rules of `large_scene.normalisation`. An interrupted run is resumed by the same command: finished
+tiles are kept in a folder next to the output until it is written. Finished scenes are kept too with
+`--skip_existing`.
 """
 
 from collections.abc import Sequence
@@ -17,41 +18,46 @@ from absl import flags
 
 from dualsr_jax.commands import run
 from dualsr_jax.large_scene.tiling import MEMORY_GB
-from dualsr_jax.prediction.batch import check, finished, outputs
+from dualsr_jax.models.network import PRECISIONS
+from dualsr_jax.prediction.batch import checked, outputs
 from dualsr_jax.prediction.cluster import Weights
 from dualsr_jax.prediction.run import PredictOptions, predict
 
 _WEIGHTS = flags.DEFINE_string(
-    "weights", None, "Trained network: folder of training, *.safetensors file, or shipped name."
+    "weights", None, "Weights: folder of a training, *.safetensors file, or shipped name."
 )
 _HALF = flags.DEFINE_string(
-    "half_weights", None, "The same of half the scale, for the fine stage at x4 and x8."
+    "half_weights", None, "Weights of the half-scale network, for x4 and x8: folder, file or name."
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "File to write, its suffix chooses the format; for several scenes a folder/."
 )
-_FORMAT = flags.DEFINE_string("format", None, "Suffix of files in the folder; default: tif.")
-_SCALE = flags.DEFINE_integer("scale", None, "Refuse weights of another scale factor.")
-_KEY = flags.DEFINE_string("key", None, "Name of the variable where a file holds several cubes.")
+_FORMAT = flags.DEFINE_string("format", None, "Suffix of the files in the folder; default: tif.")
+_SCALE = flags.DEFINE_integer("scale", None, "Scale factor; weights of another one are refused.")
+_KEY = flags.DEFINE_string("key", None, "Name of the variable if a file holds several cubes.")
 _PEAK = flags.DEFINE_float("peak", None, "Stored value of full intensity; default: by rule.")
 _DTYPE = flags.DEFINE_string("dtype", None, "Data type of the result; default: the scene's.")
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace outputs and other interrupted runs.")
-_SKIP = flags.DEFINE_bool(
-    "skip_existing", False, "Leave out scenes whose outputs exist, of the same networks."
+_OVERWRITE = flags.DEFINE_bool(
+    "overwrite", False, "Replace existing outputs and tiles of other interrupted runs."
 )
+_SKIP = flags.DEFINE_bool("skip_existing", False, "Skip scenes whose results exist.")
 _SCHEDULER = flags.DEFINE_string(
-    "scheduler", None, "Compute on Dask: threads, or tcp://host:port of a cluster's scheduler."
+    "scheduler", None, "Compute on Dask: threads, or a cluster's scheduler, tcp://host:port."
 )
-_MEMORY = flags.DEFINE_float("memory_gb", MEMORY_GB, "For a tile, of each device; sets their size.")
+_MEMORY = flags.DEFINE_float(
+    "memory_gb", MEMORY_GB, "Memory budget per device in GB; decides the tile size."
+)
 _TILE = flags.DEFINE_string(
-    "tile", None, "Tiles with their halo, ROWSxCOLUMNS; default: by memory."
+    "tile", None, "Size of tiles with their halo in pixels, ROWSxCOLUMNS; default: by memory."
 )
 _ENSEMBLE = flags.DEFINE_enum(
-    "ensemble", "1", ["1", "8", "16"], "Members of the self-ensemble; 16: also bands reversed."
+    "ensemble", "1", ["1", "8", "16"], "Members of the self-ensemble; 16: also reversed bands."
 )
-_UNCERTAINTY = flags.DEFINE_string("uncertainty", None, "File for the ensemble's spread.")
+_UNCERTAINTY = flags.DEFINE_string(
+    "uncertainty", None, "File for the standard deviation of the self-ensemble."
+)
 _REPORT = flags.DEFINE_string("report", None, "Folder for a report of quality without reference.")
-_PRECISION = flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16"], "Of the networks.")
+_PRECISION = flags.DEFINE_enum("precision", "float32", PRECISIONS, "Precision of convolutions.")
 
 
 def _tile(text: str | None) -> tuple[int, int] | None:
@@ -71,9 +77,9 @@ def _dtype(text: str | None) -> np.dtype | None:
 
 
 def main(inputs: Sequence[str]) -> None:
-    """Super-resolves the scenes that are named."""
+    """Super-resolves the given scenes."""
     if not inputs:
-        raise ValueError("no scene is named: python -m dualsr_jax.predict --weights ... SCENE ...")
+        raise ValueError("no scene is given: python -m dualsr_jax.predict --weights ... SCENE ...")
     if _UNCERTAINTY.value and int(_ENSEMBLE.value) == 1:
         raise ValueError("--uncertainty is the spread of an ensemble: add --ensemble 8, or 16")
     if _WEIGHTS.value is None or _OUTPUT.value is None:
@@ -85,33 +91,25 @@ def main(inputs: Sequence[str]) -> None:
         raise ValueError(
             "--uncertainty and --report are for one scene at a time, without --skip_existing"
         )
-    weights = Weights(_WEIGHTS.value, _HALF.value, int(_ENSEMBLE.value), _PRECISION.value)
+    ensemble, precision = int(_ENSEMBLE.value), _PRECISION.value
+    weights = Weights(_WEIGHTS.value, _HALF.value, ensemble=ensemble, precision=precision)
     scale = weights.dualsr.scale
     if _SCALE.value not in (None, scale):
         raise ValueError(
             f"--scale={_SCALE.value}, but {_WEIGHTS.value!r} holds a network of scale {scale}"
         )
     options = PredictOptions(
-        _KEY.value,
-        _PEAK.value,
-        _dtype(_DTYPE.value),
-        _OVERWRITE.value,
-        _SCHEDULER.value,
-        _MEMORY.value,
-        _tile(_TILE.value),
-        Path(_UNCERTAINTY.value).expanduser() if _UNCERTAINTY.value else None,
-        Path(_REPORT.value).expanduser() if _REPORT.value else None,
+        key=_KEY.value,
+        peak=_PEAK.value,
+        dtype=_dtype(_DTYPE.value),
+        overwrite=_OVERWRITE.value,
+        scheduler=_SCHEDULER.value,
+        memory_gb=_MEMORY.value,
+        tile=_tile(_TILE.value),
+        uncertainty=Path(_UNCERTAINTY.value).expanduser() if _UNCERTAINTY.value else None,
+        report=Path(_REPORT.value).expanduser() if _REPORT.value else None,
     )
-    if _SKIP.value:
-        done = [pair for pair in pairs if finished(*pair, weights.dualsr, options)]
-        for path, output in done:
-            print(f"{output} is there: {path} is skipped")
-        pairs = [pair for pair in pairs if pair not in done]
-    if len(pairs) > 1:
-        print(f"looking at {len(pairs)} scenes before the first is computed")
-        for pair in pairs:
-            check(*pair, weights.dualsr, options)
-    for path, output in pairs:
+    for path, output in checked(pairs, weights.dualsr, options, skip_existing=_SKIP.value):
         predict(path, output, weights, options)
 
 

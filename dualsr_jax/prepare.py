@@ -2,9 +2,9 @@
 
     python -m dualsr_jax.prepare --dataset cave --source FOLDER
 
-FOLDER holds the data as distributed (docs/data.md). Scenes are counted, their shapes, data types
-and, where known, checksums verified; everything that is missing or damaged is named in one error. A
-data set that is prepared already is left as it is.
+FOLDER holds the data as distributed (docs/data.md). The command verifies the number of scenes,
+their shapes, data types and, if known, checksums; one error names everything that is missing or
+damaged. A data set that is prepared already is left as it is.
 """
 
 import functools
@@ -25,7 +25,7 @@ _DATASET = flags.DEFINE_string("dataset", None, "Name of a folder in datasets/."
 _SOURCE = flags.DEFINE_string(
     "source", None, "Folder of the data as distributed; default: packaged or downloaded."
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", "data/tfds", "Where prepared data sets lie.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "data/tfds", "Folder of prepared data sets.")
 
 
 @functools.cache  # TFDS registers a builder once
@@ -33,7 +33,7 @@ def load_builder(name: str) -> type["CubeSetBuilder"]:
     """The builder of a data set in `datasets/`.
 
     Raises:
-        ValueError: if there is none of that name.
+        ValueError: if `datasets/` has no builder of that name.
     """
     path = _BUILDERS / name / f"{name}_dataset_builder.py"
     if not path.is_file():
@@ -41,7 +41,7 @@ def load_builder(name: str) -> type["CubeSetBuilder"]:
         raise ValueError(
             f"unknown data set {name!r}: expected one of {', '.join(known)}"
             if known
-            else f"the folder datasets/ is not beside the package ({_BUILDERS}): run in a checkout"
+            else f"the folder datasets/ is not next to the package ({_BUILDERS}): run in a checkout"
         )
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
@@ -53,20 +53,17 @@ def load_builder(name: str) -> type["CubeSetBuilder"]:
 
 
 def prepare(name: str, source: Path | None, data_dir: Path) -> Path:
-    """Prepares a data set.
+    """Prepares a data set of `datasets/`; returns the folder of the prepared one.
 
     Args:
-        name: of a folder in `datasets/`.
-        source: folder of the data as distributed; None: packaged, or else downloaded.
-        data_dir: where prepared data sets lie.
-
-    Returns:
-        The folder of the prepared data set.
+        name: name of a folder in `datasets/`.
+        source: folder of the data as distributed; None: packaged or downloaded.
+        data_dir: folder of prepared data sets.
 
     Raises:
-        ValueError: if the data set is unknown, or the source or the download is not it, incomplete
-            or damaged.
-        FileNotFoundError: if there is no such source.
+        ValueError: if the data set is unknown, or the source or download is another, incomplete or
+            damaged.
+        FileNotFoundError: if the source does not exist.
         OSError: if the server cannot be reached or the data set cannot be written.
     """
     builder_class = load_builder(name)
@@ -83,11 +80,11 @@ def prepare(name: str, source: Path | None, data_dir: Path) -> Path:
     if builder.is_prepared():
         print(f"{cube_set.title} is prepared already")
         return prepared
-    for left in prepared.parent.glob(f"*incomplete*{prepared.name}"):  # of a run that was killed
+    for left in prepared.parent.glob(f"*incomplete*{prepared.name}"):  # by a killed run
         shutil.rmtree(left)
     try:
         builder.download_and_prepare()
-    except (OSError, RuntimeError) as error:  # of Python's writing and of array_record's
+    except (OSError, RuntimeError) as error:  # RuntimeError is array_record's
         raise OSError(
             f"{cube_set.title} could not be prepared in {str(data_dir)!r}, nothing is left of it "
             "(--source reads another folder, --data_dir writes to another): "
@@ -102,7 +99,7 @@ def prepare(name: str, source: Path | None, data_dir: Path) -> Path:
 
 
 def main() -> None:
-    """Prepares the data set and says how to use it."""
+    """Prepares the data set and prints the flags that use it."""
     source = Path(_SOURCE.value).expanduser() if _SOURCE.value else None
     prepared = prepare(_DATASET.value, source, Path(_DATA_DIR.value).expanduser())
     print(f"use it with --config.data.source=tfds --config.data.path={prepared.parent}")

@@ -23,30 +23,43 @@ import numpy as np
 from jaxtyping import Float
 
 from dualsr_jax import metrics as m
+from dualsr_jax.metrics import Cubes, PerImage
 
-Cubes = Float[jax.Array | np.ndarray, "..."]  # [..., H, W, L], sizes are checked by value
 
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # compared by identity, so that jax.jit can hash it
 class Protocol:
-    """How results are compared.
+    """How results are compared."""
 
-    Attributes:
-        metrics: by the name they have in tables.
-        peak: the stored value that becomes 1: None, the largest of an integer type; "max", the
-            scene's maximum.
-        crop: only the top-left `crop` x `crop` pixels of a test image count; None: all.
-        clips: whether results of networks are clipped to [0, 1].
-    """
-
-    metrics: Mapping[str, Callable[..., jax.Array]]
-    peak: str | None
-    crop: int | None
-    clips: bool
+    metrics: Mapping[str, Callable[..., PerImage]]  # `(sr, hr, *, scale)`, by name in tables
+    peak: str | None  # the value that becomes 1: "max" of the scene, or None: of the integer type
+    crop: int | None  # side of the top-left square of an image that is scored; None: all of it
+    clips: bool  # whether results of networks are clipped to [0, 1]
 
     def clip(self, cube: Float[np.ndarray, "H W L"]) -> Float[np.ndarray, "H W L"]:
-        """A network's result as it is scored."""
+        """Clips a network's result to [0, 1] where the protocol asks for it."""
         return cube.clip(0, 1) if self.clips else cube
+
+    @functools.partial(jax.jit, static_argnames=("self", "scale"))
+    def score(self, sr: Cubes, hr: Cubes, *, scale: int) -> dict[str, PerImage]:
+        """Computes all metrics.
+
+        Args:
+            sr: result `[..., H, W, L]`, already clipped.
+            hr: reference of the same shape.
+            scale: scale factor.
+
+        Returns:
+            One array `[...]` per metric, by name.
+
+        Raises:
+            ValueError: if the shapes differ, or the images are smaller than the window of SSIM.
+        """
+        return {name: metric(sr, hr, scale=scale) for name, metric in self.metrics.items()}
+
+    def score_image(self, sr: Cubes, hr: Cubes, *, scale: int) -> dict[str, float]:
+        """Computes all metrics of one image as numbers, in the order of `metrics`; see `score`."""
+        scores = self.score(sr, hr, scale=scale)
+        return {name: float(scores[name]) for name in self.metrics}
 
 
 PROTOCOLS = {
@@ -73,31 +86,7 @@ PROTOCOLS = {
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol of a name; ValueError if there is none."""
+    """Finds a protocol by name; raises ValueError if the name is unknown."""
     if name not in PROTOCOLS:
         raise ValueError(f"unknown protocol {name!r}: expected one of {sorted(PROTOCOLS)}")
     return PROTOCOLS[name]
-
-
-@functools.partial(jax.jit, static_argnames=("scale", "protocol"))
-def score(
-    sr: Cubes, hr: Cubes, *, scale: int, protocol: str = "dualsr"
-) -> dict[str, Float[jax.Array, "..."]]:
-    """All metrics of a protocol.
-
-    Args:
-        sr: result `[..., H, W, L]`, clipped by the caller where the protocol wants it.
-        hr: reference of the same shape.
-        scale: scale factor, used by ERGAS.
-        protocol: a key of `PROTOCOLS`.
-
-    Returns:
-        One array `[...]` a metric.
-
-    Raises:
-        ValueError: if the protocol is unknown or the shapes differ.
-    """
-    return {
-        name: metric(sr, hr, scale) if metric is m.ergas else metric(sr, hr)
-        for name, metric in get_protocol(protocol).metrics.items()
-    }

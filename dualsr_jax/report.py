@@ -2,84 +2,23 @@
 
     python -m dualsr_jax.report runs/cave_x4
 
-reads `runs/cave_x4/evaluation`, as `evaluate` left it, and writes `report/<scene>.html` there: one
-file a scene that works without a server and without the network. A folder of an evaluation can be
-named itself, too. Needs the extra `report`.
+reads `runs/cave_x4/evaluation`, which `evaluate` wrote, and writes `report/<scene>.html` there: one
+file per scene that works without a server and without the network. The folder of an evaluation can
+also be given itself. Needs the extra `report`.
 """
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 from absl import flags
 
 from dualsr_jax.commands import run
 from dualsr_jax.data.split import Selection
-from dualsr_jax.disk import make_writable
-from dualsr_jax.evaluation.results import file_name, read_evaluation
-from dualsr_jax.pages.page import MAX_MB, WHOLE, Crop, PageOptions, write_page
+from dualsr_jax.pages.page import MAX_MB, WHOLE, Crop, PageOptions, write_pages
 
 
-def _chosen(names: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
-    """The scenes to show, of those that there are."""
-    if not wanted:
-        return list(names)
-    by_name = {file_name(name): name for name in names} | {name: name for name in names}
-    unknown = [name for name in wanted if name not in by_name]
-    if unknown:
-        raise ValueError(
-            f"--scenes: the evaluation has no {', '.join(map(repr, unknown))}, but "
-            f"{', '.join(names)}"
-        )
-    return list(dict.fromkeys(by_name[name] for name in wanted))
-
-
-def _targets(scenes: Sequence[str], folder: Path, output: Path | None) -> dict[str, Path]:
-    """The page of each scene; folders are made, and proved to be writable."""
-    if output is not None and output.suffix == ".html" and not output.is_dir():
-        if len(scenes) > 1:
-            raise ValueError(
-                f"--output={output} is one page, the evaluation has {len(scenes)} scenes: name a "
-                "folder, or one scene with --scenes"
-            )
-        make_writable(output.parent, "output")
-        return {scenes[0]: output}
-    folder = folder / "report" if output is None else output
-    make_writable(folder, "output")
-    return {scene: folder / f"{file_name(scene)}.html" for scene in scenes}
-
-
-def write_report(
-    path: Path,
-    *,
-    scenes: Sequence[str] | None = None,
-    output: Path | None = None,
-    options: PageOptions = PageOptions(),  # noqa: B008, immutable
-) -> list[Path]:
-    """Writes the pages of an evaluation; their paths.
-
-    Args:
-        path: of the folder of the evaluation, or of the workdir that holds it.
-        scenes: shown; None: all.
-        output: `*.html` for one scene, else a folder; None: `report` in that of the evaluation.
-        options: how pages are made.
-
-    Raises:
-        ValueError: for a damaged evaluation, a scene that is not in it, an output that cannot be
-            written, a page that would be too large, or if Bokeh is not installed.
-        FileNotFoundError: if there is no evaluation, or it left no cubes.
-    """
-    evaluation = read_evaluation(path)
-    chosen = _chosen(list(evaluation.images), scenes)
-    targets = _targets(chosen, evaluation.folder, output)
-    for scene, target in targets.items():
-        links = {other: quote(page.name) for other, page in targets.items() if other != scene}
-        size = write_page(target, evaluation, scene, options, links)
-        print(f"{target}: {size / 1e6:.1f} MB", flush=True)
-    return list(targets.values())
-
-
-def _part(text: str | None) -> Crop:
+def _crop(text: str | None) -> Crop:
     if text is None:
         return WHOLE
     try:
@@ -107,25 +46,19 @@ def _wavelengths(text: str | None) -> tuple[float, float] | None:
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the command's flags; not at import, for other commands have some of the same name."""
+    """Defines the command's flags; not at import, because other commands define the same names."""
+    string = functools.partial(flags.DEFINE_string, default=None, flag_values=values)
     flags.DEFINE_list("scenes", None, "Scenes to show; default: all.", flag_values=values)
-    flags.DEFINE_string(
+    string(
         "output",
-        None,
-        "Folder of the pages, or one *.html; default: `report` in the evaluation's folder.",
-        flag_values=values,
+        help="Folder of the pages, or one *.html; default: `report` in the evaluation's folder.",
     )
-    flags.DEFINE_string(
-        "title", None, "Title of the pages; default: the scene.", flag_values=values
-    )
-    flags.DEFINE_string(
-        "part", None, "Rows and columns to show, such as 0:256,0:256.", flag_values=values
-    )
-    flags.DEFINE_string(
+    string("title", help="Title of the pages; default: the name of the scene and the scale.")
+    string("part", help="Rows and columns to show, such as 0:256,0:256; default: all.")
+    string(
         "wavelengths",
-        None,
-        "Of the first and last band in nm, such as 400,700; others at equal distances.",
-        flag_values=values,
+        help="Wavelengths of the first and last band in nm, such as 400,700; the others at equal "
+        "distances.",
     )
     flags.DEFINE_float("max_mb", MAX_MB, "Largest page, in 1e6 bytes.", 0.0, flag_values=values)
 
@@ -134,13 +67,17 @@ def main(arguments: Sequence[str], given: flags.FlagValues = flags.FLAGS) -> Non
     """Writes the pages that the flags ask for."""
     if len(arguments) != 1:
         raise ValueError("one folder is needed: python -m dualsr_jax.report runs/cave_x4")
-    write_report(
+    options = PageOptions(
+        title=given.title,
+        crop=_crop(given.part),
+        wavelengths_nm=_wavelengths(given.wavelengths),
+        max_mb=given.max_mb,
+    )
+    write_pages(
         Path(arguments[0]).expanduser(),
         scenes=given.scenes,
         output=Path(given.output).expanduser() if given.output else None,
-        options=PageOptions(
-            given.title, _part(given.part), _wavelengths(given.wavelengths), given.max_mb
-        ),
+        options=options,
     )
 
 

@@ -2,17 +2,18 @@ r"""Trains the coarse network.
 
     python -m dualsr_jax.train --config configs/cave.py:4 --workdir runs/cave_x4
 
-Any field of the config can be set on the command line, as in `--config.train.batch_size=16`. A run
-that was interrupted goes on when the same command is given again. SIGTERM and SIGINT make it save
-and end with status 128 + number of the signal; a second signal ends it at once.
+Any field of the config can be set on the command line, as in `--config.train.batch_size=16`;
+`dualsr_jax/recipe.py` explains them. The same command resumes a run that was interrupted. SIGTERM
+and SIGINT make a run save and end with status 128 + number of the signal; a second signal ends it
+at once.
 
-Several processes, on several hosts that share the workdir, train together on all their devices;
-process 0 is at the coordinator's address. Each of them runs
+Several processes, on several hosts that share the workdir, train together on all their devices.
+Process 0 listens at the coordinator's address. Each of them runs
 
     python -m dualsr_jax.train --config ... --workdir ... \
         --coordinator node1:12345 --num_processes 2 --process_id 0
 
-or, where JAX finds the others by itself (SLURM, Open MPI, TPU pod), just `--distributed`.
+or just `--distributed`, if JAX finds the others by itself (SLURM, Open MPI, TPU pod).
 """
 
 import sys
@@ -25,23 +26,25 @@ from dualsr_jax.commands import run
 from dualsr_jax.training import processes
 from dualsr_jax.training.loop import train
 
-_CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, file.py:argument.")
+_CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, as file.py:argument.")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints and metrics.", required=True
 )
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0.")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes that train together.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "Address of process 0, host:port.")
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "Number of processes that train together."
+)
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 _DISTRIBUTED = flags.DEFINE_boolean(
     "distributed", False, "Take the three flags above from SLURM, Open MPI or the TPU pod."
 )
 _TIMEOUT_S = flags.DEFINE_integer(
-    "coordinator_timeout_s", 300, "How long processes wait for each other.", lower_bound=1
+    "coordinator_timeout_s", 300, "Seconds that processes wait for each other.", lower_bound=1
 )
 
 
 def main() -> None:
-    """Trains the config's network in the workdir."""
+    """Trains the network of the config; checkpoints and records lie in the workdir."""
     with processes.joined(
         _COORDINATOR.value,
         _NUM_PROCESSES.value,

@@ -2,9 +2,9 @@
 
     python scripts/ablation.py --data FOLDER --output runs/ablation [--only base,released ...]
 
-Training and held-out scenes are those of `cave_held_out.txt`, all of them training scenes of the
-publication: no test scene is looked at. Prints a table; runs that are finished are not made again,
-so that two of these can share the work, each with its own `--only`.
+Training and held-out scenes are those of `cave_held_out.txt`, which are all training scenes of the
+publication: no test scene is used. The scores are printed as a table. Finished runs are not
+repeated, so that two processes can share the work, each with its own `--only`.
 """
 
 import argparse
@@ -27,7 +27,7 @@ BASE = {
     "evaluate.crop": "256",
 }
 IMAGE = {"train.update_every": "image", "model.band_chunk": "1", "train.ema_decay": "0.99"}
-# Each changes what is named; samples are as many, if no other time is taken for one.
+# What each variant changes; all see the same number of samples, except "wide".
 VARIANTS: dict[str, dict[str, str]] = {
     "base": {},
     "rate_1e-3": {"train.learning_rate": "1e-3"},
@@ -48,33 +48,35 @@ VARIANTS: dict[str, dict[str, str]] = {
         "model.band_chunk": "none",
         "train.through_time": "True",
     },
-    "wide": {"model.features": "32", "train.epochs": str(85 / 1800)},  # the same time
+    "wide": {"model.features": "32", "train.epochs": str(85 / 1800)},  # takes the same time
     "patch_32": {"train.lr_patch": "32", "train.batch_size": "1"},
     "patch_8": {"train.lr_patch": "8", "train.batch_size": "16"},
 }
 
 
 def score(name: str, data: str, output: Path) -> dict[str, dict[str, float]]:
-    """The mean scores of a variant by method, trained first if that has not been done."""
+    """Returns the mean scores of a variant by method, after training it if needed."""
     workdir = output / name
     results = workdir / "evaluation" / "results.json"
     if not results.exists():
-        flags = ["--config", f"configs/cave.py:{SCALE}", "--workdir", str(workdir)]
         settings = {"data.path": data} | BASE | VARIANTS[name]
+        flags = ["--config", f"configs/cave.py:{SCALE}"]
         flags += [f"--config.{k}={v}" for k, v in settings.items() if v != "none"]
-        for command, *more in (["train"], ["evaluate", "--nosave_cubes"]):
-            module = f"dualsr_jax.{command}"
-            subprocess.run([sys.executable, "-m", module, *flags, *more], check=True)
+        for command in (
+            ["dualsr_jax.train", "--workdir", str(workdir)],
+            ["dualsr_jax.evaluate", "--weights", str(workdir), "--nosave_cubes"],
+        ):
+            subprocess.run([sys.executable, "-m", *command, *flags], check=True)
     means: dict[str, dict[str, float]] = json.loads(results.read_text())["mean"]
     return means
 
 
 def main() -> None:
-    """Runs the variants asked for and prints their table."""
+    """Runs the chosen variants and prints their table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="data/CAVE", help="folder of CAVE")
     parser.add_argument("--output", type=Path, default=Path("runs/ablation"))
-    parser.add_argument("--only", default=",".join(VARIANTS), help="names, with commas between")
+    parser.add_argument("--only", default=",".join(VARIANTS), help="names, separated by commas")
     options = parser.parse_args()
     lines = []
     for name in options.only.split(","):

@@ -1,12 +1,12 @@
-"""What the fine stage adds, and what other forms of it would.
+"""Compares the fine stage with other forms of it.
 
     python scripts/fine_stage_study.py --config configs/cave_plus.py:4-small \
         --weights cave_x4_small --config.data.path=FOLDER
 
-Scores on the test scenes of the config, as a table: the coarse result, the published fine stage,
-more iterations of it, a gain a pixel instead of one an image, the measured LR cube as a second
-constraint, and what a perfect guide (the true cube at half the scale) would give. Nothing is chosen
-by these figures: the published form stays the default.
+Prints a table of scores on the test scenes of the config: the coarse result, the published fine
+stage, more iterations of it, a gain per pixel instead of one per image, the measured LR cube as a
+second constraint, and a perfect guide (the true cube at half the scale). Nothing is chosen by these
+figures: the published form stays the default.
 """
 
 import jax.numpy as jnp
@@ -18,7 +18,6 @@ from tqdm import tqdm
 from dualsr_jax.commands import run
 from dualsr_jax.data.parts import open_parts
 from dualsr_jax.data.test_images import reference_and_lr
-from dualsr_jax.evaluation.self_check import image_scores
 from dualsr_jax.fine_stage import back_project
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
@@ -27,33 +26,35 @@ from dualsr_jax.protocols import get_protocol
 from dualsr_jax.training.restore import restore_dualsr
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, file.py:argument.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "Folder, file or shipped name.", required=True)
-_HALF = flags.DEFINE_string("half_weights", None, "The same of the network of half the scale.")
+_WEIGHTS = flags.DEFINE_string(
+    "weights", None, "Folder of training, file, or name of shipped weights.", required=True
+)
+_HALF = flags.DEFINE_string("half_weights", None, "Weights of the network of half the scale.")
 
 
-def gain_a_pixel(u, v, ratio):
-    """One correction whose gain is each pixel's own angle in degrees, at most 1."""
+def gain_per_pixel(u, v, ratio):
+    """Makes one correction whose gain is each pixel's own angle in degrees, at most 1."""
     low = imresize(u, 1 / ratio)
     gain = jnp.minimum(jnp.rad2deg(spectral_angle_rad(low, v)), 1.0)
     return u + imresize(gain[..., None] * (v - low), ratio)
 
 
 def towards(u, lr, scale, times):
-    """Plain back-projection: its reduction by the scale becomes the measured cube."""
+    """Makes plain back-projections, so that the reduction comes closer to the measured cube."""
     for _ in range(times):
         u = u + imresize(lr - imresize(u, 1 / scale), scale)
     return u
 
 
 def forms(u, v, lr, hr, ratio, scale) -> dict[str, jnp.ndarray]:
-    """What is compared, by name."""
+    """Returns the compared cubes, by name."""
     fine = back_project(u, v, ratio=ratio)[0]
     return {
         "CoarSR": u,
         "DualSR, as published": fine,
         "3 iterations": back_project(u, v, ratio=ratio, iterations=3)[0],
         "10 iterations": back_project(u, v, ratio=ratio, iterations=10)[0],
-        "a gain a pixel": gain_a_pixel(u, v, ratio),
+        "a gain per pixel": gain_per_pixel(u, v, ratio),
         "CoarSR, then towards LR": towards(u, lr, scale, 1),
         "CoarSR, then 3 times towards LR": towards(u, lr, scale, 3),
         "DualSR, then towards LR": towards(fine, lr, scale, 1),
@@ -79,7 +80,7 @@ def main() -> None:
         u, v = map(jnp.asarray, dualsr.coarse_stage.coarse_and_guide(lr))
         for name, form in forms(u, v, lr, hr, dualsr.coarse_stage.ratio, scale).items():
             cube = protocol.clip(np.asarray(form))
-            rows.setdefault(name, []).append(image_scores(cube, hr, scale, config.protocol))
+            rows.setdefault(name, []).append(protocol.score_image(cube, hr, scale=scale))
     metrics = list(protocol.metrics)
     print("| | " + " | ".join(metrics) + " |\n" + "| --- " * (len(metrics) + 1) + "|")
     for name, scores in rows.items():

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
-CASES = 150  # of a batch
+CASES = 150  # per batch
 BATCH_SECONDS = 1800  # after which a batch that waits for something is ended
 CASE_SECONDS = 20  # of processor time, after which a case is reported
 HANG_SECONDS = 60  # of processor time, after which a case is ended
@@ -139,7 +139,7 @@ def read(path: Path) -> None:
 
 
 def work(suffix: str, seeds: Path, current: Path, seed: int) -> None:
-    """One batch, in this process; prints a line of JSON for each outcome that is not allowed."""
+    """Runs one batch in this process; prints a line of JSON for each case."""
     warnings.simplefilter("ignore")
     originals = sorted(seeds.iterdir())
     for original in originals:
@@ -180,7 +180,7 @@ def work(suffix: str, seeds: Path, current: Path, seed: int) -> None:
 
 
 def fuzz(suffix: str, seconds: float, seed: int, findings: Path) -> int:
-    """Fuzzes one reader; the number of outcomes that are not allowed."""
+    """Fuzzes one reader and returns the number of outcomes that are not allowed."""
     name = suffix[1:] or "band_images"
     counts = {"read": 0, "refused": 0, "reported": 0}
     problems: list[str] = []
@@ -224,12 +224,22 @@ def fuzz(suffix: str, seconds: float, seed: int, findings: Path) -> int:
 
 
 def main() -> None:
-    """Fuzzes the readers, or is one of the processes that do."""
+    """Fuzzes the readers, each batch in a process of its own (`--worker`)."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=600, help="for each reader")
-    parser.add_argument("--readers", nargs="+", default=list(SUFFIXES), help="their suffixes")
+    parser.add_argument("--seconds", type=float, default=600, help="time per reader")
+    parser.add_argument(
+        "--readers",
+        nargs="+",
+        default=list(SUFFIXES),
+        help="by suffix",
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--findings", type=Path, default=Path("runs/fuzz"), help="folder for files")
+    parser.add_argument(
+        "--findings",
+        type=Path,
+        default=Path("runs/fuzz"),
+        help="folder of bad files",
+    )
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:

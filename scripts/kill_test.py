@@ -39,7 +39,7 @@ def make_up_scenes(folder: Path) -> None:
 
 
 def start(folder: Path, name: str, last_step: int) -> subprocess.Popen[bytes]:
-    """Starts training, or goes on with it; its output is added to `<name>.txt`."""
+    """Starts training, or resumes it; its output is added to `<name>.txt`."""
     epoch = SAMPLES // BATCH
     settings = {
         "model.features": 4,

@@ -1,10 +1,10 @@
-"""Scores trained weights on scenes of any camera: reduces each, restores it and compares.
+"""Scores trained weights on scenes of any camera: reduces each scene, restores it and compares.
 
     python scripts/other_scenes.py --weights cave_x4_small scene.hdr other.mat
 
-The usable bands of a scene, normalised by the rules of `predict`, are the reference; it is reduced
-by MATLAB bicubic and restored by bicubic, CoarSR and DualSR. Metrics are those of the protocol
-`dualsr`, with the scene's own peak. Pixels without data are filled before, and count.
+The reference is a scene's usable bands, normalised by the rules of `large_scene.normalisation`; it
+is reduced by MATLAB bicubic and restored by bicubic, CoarSR and DualSR. Metrics are those of the
+protocol `dualsr`, with the scene's own peak. Pixels without data are filled and count.
 """
 
 import argparse
@@ -13,19 +13,20 @@ from pathlib import Path
 import numpy as np
 
 from dualsr_jax.data.test_images import reference_and_lr
-from dualsr_jax.evaluate import METHODS, evaluate_scene
+from dualsr_jax.evaluation.run import evaluate_scene, methods_of
 from dualsr_jax.io.cubes import open_cube
 from dualsr_jax.large_scene.normalisation import plan, read_normalised, scan
 from dualsr_jax.ops.degrade import Degradation
+from dualsr_jax.protocols import get_protocol
 from dualsr_jax.training.restore import restore_dualsr
 
 
 def reference(path: Path) -> np.ndarray:
-    """The usable bands of a scene `[H, W, K]`, float32, the peak is 1."""
+    """The usable bands of a scene, `[H, W, K]`, float32, in [0, 1]."""
     with open_cube(path) as scene:
-        preparation = plan(scan(scene), scene.dtype, scene.metadata)
+        normalisation = plan(scan(scene), scene.dtype, scene.metadata)
         height, width, _ = scene.shape
-        bands, _ = read_normalised(scene, slice(0, height), slice(0, width), preparation)
+        bands, _ = read_normalised(scene, slice(0, height), slice(0, width), normalisation)
     return np.moveaxis(bands, 0, -1).clip(0, 1)
 
 
@@ -33,22 +34,26 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scenes", nargs="+", type=Path)
-    parser.add_argument("--weights", default="cave_x4_small", help="folder, file or shipped name")
-    parser.add_argument("--half_weights", help="the same of the network of half the scale")
+    parser.add_argument(
+        "--weights", default="cave_x4_small", help="folder, file or name of shipped weights"
+    )
+    parser.add_argument(
+        "--half_weights", help="weights of the half-scale network: folder, file or name"
+    )
     parser.add_argument("--ensemble", type=int, default=1, choices=(1, 8, 16))
     options = parser.parse_args()
     dualsr = restore_dualsr(options.weights, options.half_weights, ensemble=options.ensemble)
-    scale = dualsr.scale
-    print(f"| x{scale} | size | " + " | ".join(METHODS) + " |")
-    print("| --- " * (2 + len(METHODS)) + "|")
+    scale, methods = dualsr.scale, methods_of(dualsr)
+    print(f"| x{scale} | size | " + " | ".join(methods) + " |")
+    print("| --- " * (2 + len(methods)) + "|")
     for path in options.scenes:
         hr, lr = reference_and_lr(
             reference(path), scale, degradation=Degradation(), name=path.stem, seed=0
         )
-        scores = evaluate_scene(dualsr, hr, lr, "dualsr")[1]["scores"]
+        scores = evaluate_scene(dualsr, hr, lr, get_protocol("dualsr"))[1]["scores"]
         cells = (
             "{psnr_db:.3f} / {ssim:.4f} / {sam_deg:.3f}".format(**scores[method])
-            for method in METHODS
+            for method in methods
         )
         size = "x".join(map(str, hr.shape))
         print(f"| {path.stem} | {size} | " + " | ".join(cells) + " |", flush=True)

@@ -1,12 +1,15 @@
-"""Strictness for the whole suite: two CPU devices, no implicit rank promotion, checked shapes."""
+"""Strictness for the whole suite: two CPU devices, no implicit promotion, checked shapes."""
 
 import os
+import signal
 import tempfile
 
 os.environ["XLA_FLAGS"] = (
     "--xla_force_host_platform_device_count=2"
-    # Compiling takes most of the time of these tests, running next to none.
+    # Compiling takes most of the time of these tests, running next to none. The last two flags
+    # reduce the compile time of a training step from 6.8 s to 2.2 s.
     " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
 
@@ -23,10 +26,43 @@ install_import_hook("dualsr_jax", "typecheck.check")
 
 import jax
 import numpy as np
+import optax
 import pytest
 from support.files import ROOT
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def with_promotion(make):
+    """The same optimiser of optax, which raises floats to integer powers."""
+
+    def made(*args, **settings):
+        init, update = make(*args, **settings)
+
+        def promoting(*args, **more):
+            with jax.numpy_dtype_promotion("standard"):
+                return update(*args, **more)
+
+        return optax.GradientTransformation(init, promoting)
+
+    return made
+
+
+optax.adam = with_promotion(optax.adam)
+
+
+@pytest.fixture(autouse=True)
+def time_limit():
+    """Raises in a test that waits for what does not come, again if its clean-up waits too."""
+
+    def expire(number, frame):
+        raise TimeoutError("this test has taken longer than 15 minutes")
+
+    signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, 900, 60)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @pytest.fixture
@@ -61,19 +97,20 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def make_config(folder):
-    from test_project import load  # not before the hook above
+    """Makes configs of tiny runs; `changes` name fields as `train__batch_size`."""
+    from dualsr_jax import recipe  # not before the hook above
 
     def make(scale="2", epochs=0.4, **changes):
-        c = load(ROOT / "configs" / "cave.py").get_config(scale)
+        c = recipe.defaults()
+        c.model.scale = int(scale)
         c.model.features, c.model.num_asfm, c.model.num_blocks = 4, 1, 1
+        c.data.name = "cave"
         c.data.path, c.data.split = str(folder), str(folder / "split.txt")
-        c.train.update_from_flattened_dict({"epochs": epochs, "batch_size": 2, "lr_patch": 4})
-        c.train.update_from_flattened_dict({"patches_per_image": 2, "resize_scales": (1.0,)})
-        c.train.save_every_epochs = 0.2
-        c.train.log_every_steps = 1
+        c.train.epochs, c.train.batch_size, c.train.lr_patch = epochs, 2, 4
+        c.train.patches_per_image, c.train.resize_scales = 2, (1.0,)
+        c.train.save_every_epochs, c.train.log_every_steps = 0.2, 1
         c.evaluate.bands = (1, 6)
-        for name, value in changes.items():
-            c.update_from_flattened_dict({name.replace("__", "."): value})
+        c.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
         return c
 
     return make

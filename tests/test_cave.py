@@ -1,36 +1,19 @@
 """The protocol against published figures, on real CAVE scenes where they are at hand."""
 
 import functools
-import io
 import json
-import zipfile
 
 import jax
-import numpy as np
 import pytest
-from support.files import ROOT
+from support.cave import DATA, SCENES, read
 
-from dualsr_jax.data.sources import normalise
 from dualsr_jax.metrics import psnr_db, ssim
 from dualsr_jax.ops.resize import imresize
-from dualsr_jax.protocols import score
-
-DATA = ROOT.parent / "shared" / "data"
-SCENES = ["balloons", "cloth", "face", "fake_and_real_lemons", "flowers", "hairs", "oil_painting"]
+from dualsr_jax.protocols import PROTOCOLS
 
 pytestmark = pytest.mark.skipif(
     not (DATA / "cave" / "test").is_dir(), reason="CAVE is not beside this checkout"
 )
-
-
-def read(scene):
-    codecs = pytest.importorskip("imagecodecs", reason="the scenes are packed as JPEG XL")
-    with zipfile.ZipFile(DATA / "cave" / "test" / f"{scene}_ms.zip") as archive:
-        bands = [
-            codecs.jpegxl_decode(io.BytesIO(archive.read(name)).getvalue())
-            for name in sorted(archive.namelist())
-        ]
-    return normalise(np.stack(bands, -1), None, scene)
 
 
 def bicubic(hr, scale):
@@ -41,7 +24,8 @@ def bicubic(hr, scale):
 def optimised_score(scale):
     """`score` as users compile it: in other tests compiling takes the time, here running does."""
     options = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
-    return jax.jit(functools.partial(score, scale=scale), compiler_options=options)
+    score = functools.partial(PROTOCOLS["dualsr"].score, scale=scale)
+    return jax.jit(score, compiler_options=options)
 
 
 @pytest.mark.parametrize("scene", SCENES)

@@ -11,14 +11,15 @@ import jax
 import numpy as np
 import pytest
 from support.files import ROOT
-from support.scenes import random_variables
+from support.scenes import SMALL, random_variables
 from support.trainings import records, restored
 
 from dualsr_jax import imresize, restore_dualsr
 from dualsr_jax.data.test_images import low_resolution
 from dualsr_jax.dualsr import DualSR
-from dualsr_jax.evaluate import evaluate, figure_bands
-from dualsr_jax.evaluation.results import read_cubes, read_evaluation
+from dualsr_jax.evaluation.cubes import read_cubes
+from dualsr_jax.evaluation.results import read_evaluation
+from dualsr_jax.evaluation.run import evaluate, figure_bands
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.models.network import Network
@@ -133,6 +134,27 @@ def test_evaluation(make_config, tmp_path, capsys, caplog):
         assert {metric: float(value) for metric, value in rows[method].items()} == expected
 
 
+def test_the_network_of_the_weights_is_evaluated(make_config, tmp_path, capsys):
+    model = CoarSR(4, **SMALL, joint=True)
+    file = tmp_path / "joint.safetensors"
+    DualSR(Network(model, random_variables(model, 0))).save_pretrained(file)
+    results = evaluate(make_config("4"), file, output=tmp_path / "out", save_cubes=False)
+    assert "holds another network than the config describes: it has joint=True, not False" in (
+        capsys.readouterr().out
+    )
+    hr = np.load(f"{make_config().data.path}/test.npy").astype(np.float32)[:, :16] / 65535
+    result = restore_dualsr(file)(low_resolution(hr, 4))
+    scores = results["images"]["test"]["scores"]
+    assert list(scores) == ["Bicubic", "CoarSR", "DualSR"]
+    for method, cube in (("CoarSR", result.coarse), ("DualSR", result.fine)):
+        expected = float(psnr_db(cube.clip(0, 1), hr))
+        assert scores[method]["psnr_db"] == pytest.approx(expected, abs=1e-4)
+    evaluate(make_config("4", model__joint=True), file, output=tmp_path, save_cubes=False)
+    assert "another network" not in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"of scale 4, but config\.model\.scale is 2: give the"):
+        evaluate(make_config("2"), file)
+
+
 def test_fine_stage_without_half_scale_network(make_config, rng):
     model = CoarSR(3, features=4, num_asfm=1, num_blocks=1)
     lr = rng.random((6, 5, 6)).astype(np.float32)
@@ -199,9 +221,8 @@ def test_bad_workdirs_and_checkpoints(make_config, tmp_path, monkeypatch):
         evaluate(make_config(), tmp_path / "nothing")
     train(make_config(epochs=1 / 15), tmp_path / "run")
     other = make_config(epochs=2 / 15, model__features=8)
-    for command in (train, evaluate):
-        with pytest.raises(ValueError, match="another network: it has features=4, not 8"):
-            command(other, tmp_path / "run")
+    with pytest.raises(ValueError, match="another network: it has features=4, not 8"):
+        train(other, tmp_path / "run")
     with pytest.raises(ValueError, match="unknown protocol 'x'"):
         evaluate(make_config(protocol="x"), tmp_path / "run")
     with monkeypatch.context() as patch:
@@ -271,11 +292,14 @@ def test_errors_on_the_command_line(tmp_path):
     assert "learning_rate" in typo.stderr
     check = command("dualsr_jax.evaluate", "--config", "configs/smoke.py")
     assert check.returncode == 1
-    assert "error: --workdir is needed" in check.stderr
+    assert "error: --weights is needed" in check.stderr
+    former = command("dualsr_jax.evaluate", "--config", "configs/smoke.py", "--workdir", "runs/x")
+    assert former.returncode == 1
+    assert former.stderr.strip() == "error: flag --workdir=runs/x: write --weights instead"
     none = command(*train_cave[:2], "configs/cve.py:4", *train_cave[3:])
     assert (
         none.stderr.strip()
-        == "error: there is no config 'configs/cve.py': one is configs/cave.py:4"
+        == "error: there is no config 'configs/cve.py': expected one such as configs/cave.py:4"
     )
     scale = command(*train_cave[:2], "configs/cave.py:5", *train_cave[3:])
     assert scale.returncode == 1
@@ -289,4 +313,4 @@ def test_an_interrupt_is_one_line():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 130
-    assert done.stderr == "interrupted: the same command goes on, or begins again\n"
+    assert done.stderr == "interrupted: run the same command again to resume\n"

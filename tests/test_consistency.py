@@ -5,7 +5,11 @@ import pytest
 from PIL import Image
 
 from dualsr_jax.evaluation.consistency import lr_consistency
-from dualsr_jax.evaluation.consistency_report import rgb_bands, write_report
+from dualsr_jax.evaluation.consistency_report import (
+    describe_consistency,
+    rgb_bands,
+    write_consistency,
+)
 from dualsr_jax.ops.resize import imresize
 
 
@@ -101,7 +105,7 @@ def test_report(lr, sr, tmp_path):
     lr[3, 2] = np.nan
     wavelengths = np.array([900.0, 640, 700, 550, 470, 400])
     readers = {"CoarSR": OnDisk(sr), "DualSR": OnDisk(0.9 * sr)}
-    report = write_report(
+    report = write_consistency(
         OnDisk(lr), readers, 2, tmp_path / "report", wavelengths=wavelengths, title="a scene"
     )
     assert json.loads((tmp_path / "report" / "report.json").read_text()) == report
@@ -123,7 +127,7 @@ def test_report(lr, sr, tmp_path):
 
 def test_report_of_an_all_masked_scene(lr, sr, tmp_path):
     lr[:] = np.nan
-    report = write_report(lr, {"DualSR": sr}, 2, tmp_path)
+    report = write_consistency(lr, {"DualSR": sr}, 2, tmp_path)
     assert report["spectra"] == []
     assert report["lr_consistency"]["DualSR"] == {"psnr_db": None, "sam_deg": None}
     assert (tmp_path / "report.png").exists()
@@ -144,5 +148,23 @@ def test_report_of_an_all_masked_scene(lr, sr, tmp_path):
 def test_bad_input(lr, sr, tmp_path, change, message):
     arguments = {"results": {"DualSR": sr}, "scale": 2, "folder": tmp_path / "none", **change}
     with pytest.raises(ValueError, match=message):
-        write_report(lr, **arguments)
+        write_consistency(lr, **arguments)
     assert not (tmp_path / "none").exists()
+
+
+def test_what_is_good_can_be_read():
+    scores = {
+        "Bicubic": {"psnr_db": 40.0, "sam_deg": 1.0},
+        "CoarSR": {"psnr_db": 41.0, "sam_deg": 1.5},
+        "DualSR": {"psnr_db": np.inf, "sam_deg": 0.0},
+        "other": {"psnr_db": 39.0, "sam_deg": 1.5},
+    }
+    lines = describe_consistency(scores)
+    assert lines[0].endswith("agrees with the scene to 40.00 dB PSNR and 1.000 degrees")
+    assert lines[1].endswith("41.00 dB PSNR and 1.500 degrees (in one of both better than Bicubic)")
+    assert lines[2].endswith("inf dB PSNR and 0.000 degrees (better than Bicubic)")
+    assert lines[3].endswith("(worse than Bicubic)")
+    assert describe_consistency(scores | {"DualSR": {"psnr_db": None, "sam_deg": 0.0}}) == lines
+    for value in (np.nan, None):
+        masked = {"Bicubic": {"psnr_db": value, "sam_deg": value}}
+        assert describe_consistency(masked) == ["Bicubic: not compared, all pixels are masked"]

@@ -3,19 +3,12 @@ import numpy as np
 import pytest
 import scipy.io
 from PIL import Image
+from support.cave import write_cave
 
 from dualsr_jax.data.sources import Scenes, normalise, open_source
 from dualsr_jax.data.split import Selection
 from dualsr_jax.io.cubes import create_cube, list_cubes, read_cube
 from dualsr_jax.io.metadata import Metadata
-
-
-def write_cave(folder, name, cube, nested=True):
-    inner = folder / f"{name}_ms" / f"{name}_ms" if nested else folder / f"{name}_ms"
-    inner.mkdir(parents=True)
-    for k in range(cube.shape[-1]):
-        Image.fromarray(cube[..., k]).save(inner / f"{name}_ms_{k + 1:02d}.png")
-    (inner / f"{name}_RGB.bmp").write_bytes(b"preview, not a band")
 
 
 @pytest.fixture

@@ -170,3 +170,14 @@ def test_bad_settings(settings, message):
 def test_a_kernel_needs_a_centre(rng):
     with pytest.raises(ValueError, match="kernel of 5 taps has no centre in blocks of 4"):
         blur_and_decimate(jnp.zeros((8, 8, 5)), jnp.ones((5, 5)), 4)
+
+
+@pytest.mark.parametrize("kernel", ["bicubic", "isotropic"])
+@pytest.mark.parametrize("noise", [(0.0, 0.0), (0.1, 0.1)])
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
+def test_an_array_keeps_its_type(rng, kernel, noise, kind):
+    hr = kind(rng.random((1, 8, 8, 5), np.float32))
+    keys = image_keys(0, np.zeros(1, np.uint32))
+    lr = degrade(hr, keys, scale=4, degradation=Degradation(kernel, noise=noise))
+    assert isinstance(lr, type(hr))
+    assert lr.dtype == np.float32

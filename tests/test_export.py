@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from absl import flags
 from jax import export
+from support.scenes import small_networks
 
 from dualsr_jax import export as module
 from dualsr_jax.dualsr import DualSR
-from dualsr_jax.export import export_dualsr, write_export
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.models.coarsr.nbp import neighbour_table, partition
 from dualsr_jax.models.network import Network
 from dualsr_jax.ops.resize import imresize
+from dualsr_jax.stablehlo import export_dualsr, write_export
 
 TINY = {"features": 4, "num_asfm": 1, "num_blocks": 1}
 READ = """
@@ -107,6 +108,15 @@ def test_one_file_serves_all_sizes_without_flax(tmp_path, rng, monkeypatch):
     np.testing.assert_allclose(call(lr), coarse.coarse(lr)[0], rtol=2e-6)
     with pytest.raises(ValueError, match="l >= 5"):
         call(lr[..., :4])
+
+
+def test_a_joint_network_is_exported_with_its_guide(rng):
+    joint = small_networks(4, "joint")
+    lr = rng.random((5, 6, 7), dtype=np.float32)
+    expected = joint(lr)
+    assert np.abs(expected.fine - expected.coarse).max() > 1e-4
+    call = export.deserialize(export_dualsr(joint, ("cpu",)).serialize()).call
+    np.testing.assert_allclose(call(lr), expected.fine, rtol=2e-6, atol=2e-6)
 
 
 def test_bad_input(tmp_path):

@@ -1,4 +1,4 @@
-"""References to texts in HDF5 files: lies about them are told before HDF5 believes them."""
+"""References to texts in HDF5 files: lies in them are reported before HDF5 believes them."""
 
 import re
 import struct
@@ -6,7 +6,7 @@ import struct
 import h5py
 import numpy as np
 import pytest
-from test_io_formats import everything, random_cube, write
+from support.cubes import everything, random_cube, write
 
 from dualsr_jax.io.cubes import open_cube
 
@@ -67,7 +67,7 @@ def test_every_text_is_found(tmp_path, layout):
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".nc"])
-def test_heaps_that_are_none(tmp_path, suffix):
+def test_damaged_heaps(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     write(path, CUBE, everything(7))
     content = path.read_bytes()

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 from support.scenes import small_networks, smooth
@@ -20,6 +21,19 @@ def test_floats_are_what_the_networks_give(rng, networks):
     doubled = networks.upscale(8 * cube.astype(np.float64), peak=8.0)
     assert doubled.dtype == np.float64
     np.testing.assert_allclose(doubled / 8, networks(cube).fine, atol=1e-5)
+
+
+def test_a_second_cube_of_the_same_shape_is_not_compiled_again(rng, networks):
+    networks.upscale(smooth(rng, 21, 18, 6))
+    compiled = []
+
+    def note(event, seconds, **_):
+        compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    networks.upscale(smooth(rng, 21, 18, 6))
+    jax.monitoring.unregister_event_duration_listener(note)
+    assert not [event for event in compiled if "backend_compile" in event]
 
 
 def test_labelled_arrays_come_back_as_they_were(rng, networks):
@@ -101,11 +115,11 @@ def test_bad_input(rng, networks):
     cube = smooth(rng, 12, 11, 6)
     for wrong, message in (
         (cube[0], r"a cube \[H, W, L\] is expected, got an array of shape \(11, 6\)"),
-        (cube.astype(complex), "values of type complex128 are no intensities"),
+        (cube.astype(complex), "values of type complex128 are not intensities"),
         (cube[..., :4], "the cube has 4 bands, at least 5 are needed"),
         ([1], "a NumPy array or an xarray.DataArray is expected, got list"),
         (xarray.DataArray(cube, dims=("a", "x", "b")), "expected three, one of them named 'y'"),
-        (np.ma.masked_less(cube, 0.1), r"got a masked one: give upscale\(cube.filled\(x\), nodata"),
+        (np.ma.masked_less(cube, 0.1), r"got a masked one: call upscale\(cube.filled\(x\), nodata"),
         (-cube, "no value is positive .*: set the peak"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -13,12 +13,23 @@ import rasterio
 import scipy.io
 import zarr
 from PIL import Image
-from test_io_formats import TYPES, everything, random_cube, write
+from support.cubes import TYPES, everything, random_cube, write
 
 from dualsr_jax import extras
 from dualsr_jax.disk import replacing
 from dualsr_jax.io.cubes import create_cube, open_cube
+from dualsr_jax.io.formats import (
+    band_images,
+    geotiff,
+    hdf5,
+    matlab,
+    netcdf_zarr,
+    numpy_files,
+)
+from dualsr_jax.io.formats import envi as envi_format
+from dualsr_jax.io.guards import hdf5_references, matlab5
 from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.io.raw import RawArray
 
 PLACE = {"transform": (1.0, 0.0, 5.0, 0.0, -1.0, 5.0)}
 CUBE = random_cube((6, 5, 7), "uint16")
@@ -60,15 +71,15 @@ def test_lying_envi_headers(tmp_path, changes, message):
         read(envi(tmp_path, **changes))
 
 
-def test_envi_pairs_that_are_no_pairs(tmp_path):
+def test_envi_files_without_their_other_half(tmp_path):
     header = envi(tmp_path)
     raw = (tmp_path / "a.img").rename(tmp_path / "b.img")
-    with pytest.raises(FileNotFoundError, match=r"no pixels beside the ENVI header .*a\.hdr"):
+    with pytest.raises(FileNotFoundError, match=r"no pixels next to the ENVI header .*a\.hdr"):
         read(header)
-    with pytest.raises(FileNotFoundError, match=r"no ENVI header beside .*b\.img"):
+    with pytest.raises(FileNotFoundError, match=r"no ENVI header next to .*b\.img"):
         read(raw)
     (tmp_path / "b.hdr").write_text("NROWS 5\n")
-    with pytest.raises(ValueError, match="is no ENVI header"):
+    with pytest.raises(ValueError, match="is not an ENVI header"):
         read(raw)
 
 
@@ -101,6 +112,17 @@ def test_truncated_and_foreign_files(tmp_path, suffix):
     path.unlink()
     with pytest.raises(FileNotFoundError, match="no file or folder"):
         read(path)
+
+
+def test_a_tiff_with_a_tag_of_no_known_type(tmp_path):
+    """GDAL's error has no public name in rasterio, and comes only when a property is read."""
+    write(tmp_path / "a.tif", CUBE, everything(7))
+    content = (tmp_path / "a.tif").read_bytes()
+    entry = struct.pack("<HHI", 258, 3, 7)  # bits per sample: seven numbers
+    assert content.count(entry) == 1
+    (tmp_path / "a.tif").write_bytes(content.replace(entry, struct.pack("<HHI", 1, 0, 7)))
+    with pytest.raises(ValueError, match=r"a\.tif cannot be read, it may be damaged"):
+        read(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -185,6 +207,54 @@ def test_hdf5_that_points_elsewhere(tmp_path):
         read(tmp_path / "a.h5")
 
 
+@pytest.mark.parametrize(
+    ("suffix", "module", "helper"),
+    [
+        (".hdr", envi_format, "to_metadata"),
+        (".tif", geotiff, "spectral"),
+        (".nc", netcdf_zarr, "from_variables"),
+        (".zarr", netcdf_zarr, "rows_columns_bands"),
+        (".h5", hdf5, "from_variables"),
+        (".h5", hdf5_references, "_number"),
+        (".mat", matlab, "to_metadata"),
+        (".npy", numpy_files, "from_variables"),
+        (".npz", numpy_files, "_plain"),
+        ("", band_images, "_together"),
+        (".npy", RawArray, "_place"),
+    ],
+)
+def test_a_slip_of_our_own_code_is_not_reported_as_damage(
+    tmp_path, monkeypatch, suffix, module, helper
+):
+    def slip(*_):
+        raise TypeError("of our own")
+
+    write(tmp_path / f"a{suffix}", CUBE, everything(7))
+    monkeypatch.setattr(module, helper, slip)
+    with pytest.raises(TypeError, match="of our own"):
+        read(tmp_path / f"a{suffix}")
+
+
+def test_a_slip_in_the_check_of_matlab_5_is_not_reported_as_damage(tmp_path, monkeypatch):
+    def slip(*_):
+        raise TypeError("of our own")
+
+    scipy.io.savemat(tmp_path / "a.mat", {"cube": CUBE})
+    monkeypatch.setattr(matlab5, "_matrix", slip)
+    with pytest.raises(TypeError, match="of our own"):
+        read(tmp_path / "a.mat")
+
+
+def test_what_a_library_raises_is_reported_as_damage(tmp_path, monkeypatch):
+    def damaged(*_, **__):
+        raise TypeError("of the library")
+
+    scipy.io.savemat(tmp_path / "a.mat", {"cube": CUBE})
+    monkeypatch.setattr(scipy.io, "loadmat", damaged)
+    with pytest.raises(ValueError, match=r"a\.mat cannot be read, it may be damaged: of the lib"):
+        read(tmp_path / "a.mat")
+
+
 def test_choice_of_the_variable(tmp_path):
     np.savez(tmp_path / "a.npz", one=CUBE, preview=CUBE[..., :3])
     np.testing.assert_array_equal(read(tmp_path / "a.npz"), CUBE)
@@ -198,9 +268,9 @@ def test_choice_of_the_variable(tmp_path):
 
 def test_unknown_formats(tmp_path):
     (tmp_path / "a.jpg").touch()
-    with pytest.raises(ValueError, match=r"no known format: expected .*\.hdr"):
+    with pytest.raises(ValueError, match=r"not of a known format: expected .*\.hdr"):
         read(tmp_path / "a.jpg")
-    with pytest.raises(ValueError, match=r"no known format: expected one of \.hdr"):
+    with pytest.raises(ValueError, match=r"not of a known format: expected one of \.hdr"):
         write(tmp_path / "b.jpg", CUBE)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no images"):
@@ -317,13 +387,13 @@ def test_the_files_of_others_stay(tmp_path):
             write(folder, CUBE, overwrite=True)
     with (
         pytest.raises(IsADirectoryError, match="a file cannot take its place"),
-        replacing(tmp_path / "a.npy") as beside,
+        replacing(tmp_path / "a.npy") as partial,
     ):
-        beside.touch()
+        partial.touch()
     assert {p.name for p in tmp_path.iterdir()} == {"git", ".git", "a.zarr", "a.npy"}
 
 
-def test_raw_files_that_would_be_taken_for_each_other(tmp_path):
+def test_raw_files_that_would_share_a_header(tmp_path):
     write(tmp_path / "a.img", CUBE)
     with pytest.raises(ValueError, match=r"a\.img has the ENVI header a\.hdr already"):
         write(tmp_path / "a.bsq", CUBE, overwrite=True)
@@ -373,7 +443,7 @@ def test_what_a_format_cannot_hold(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".hdr", ".tif", ".nc", ".zarr"])
-def test_text_that_is_no_coordinate_system_is_refused_before_the_work(tmp_path, suffix):
+def test_a_bad_coordinate_system_is_refused_before_the_work(tmp_path, suffix):
     nowhere = Metadata(crs="by the GPS", transform=(1.0, 0, 5, 0, -1, 5))
     with (
         pytest.raises(ValueError, match=r"expected WKT, or a code such as .*, got 'by the GPS'"),
@@ -383,7 +453,7 @@ def test_text_that_is_no_coordinate_system_is_refused_before_the_work(tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
-def test_band_images_that_are_none(tmp_path):
+def test_folders_that_are_not_band_images(tmp_path):
     Image.fromarray(CUBE[..., 0].astype(np.uint8)).save(tmp_path / "1.png")
     (tmp_path / "2.png").write_bytes(b"\x89PNG and nothing else")
     with pytest.raises(ValueError, match=r"2\.png cannot be read"):
@@ -402,7 +472,7 @@ def test_band_images_that_are_none(tmp_path):
     with pytest.raises(ValueError, match=r"2\.tif has no data at 4.0, the band before it at 3.0"):
         read(tmp_path / "tif")
     write(tmp_path / "tif" / "1.tif", CUBE, Metadata(**PLACE), overwrite=True)
-    with pytest.raises(ValueError, match=r"1\.tif holds 7 bands: one a file is expected"):
+    with pytest.raises(ValueError, match=r"1\.tif holds 7 bands: one per file is expected"):
         read(tmp_path / "tif")
     write(tmp_path / "tif" / "1.tif", CUBE[..., :3], Metadata(**PLACE), overwrite=True)
     with pytest.raises(ValueError, match=r"1\.tif is a colour image"):

@@ -10,8 +10,8 @@ import rasterio
 import scipy.io
 import spectral.io.envi
 import xarray
+from support.cubes import UTM, assert_same, everything, random_cube, write
 from support.files import ROOT
-from test_io_formats import UTM, assert_same, everything, random_cube, write
 
 from dualsr_jax.io.cubes import open_cube
 
@@ -20,7 +20,7 @@ ENMAP = DATA / "envi" / "EnMAP_BerlinUrbanGradient_raw.hdr"
 CORN = DATA / "envi" / "corn-kernel-hyperspectral.hdr"
 SALTON = DATA / "airborne" / "salton_sea_roi.mat"
 AIRPORTS = [DATA / "airborne" / f"abu-airport-{k}.mat" for k in (1, 2)]
-HERE = pytest.mark.skipif(not ENMAP.is_file(), reason="the scenes are not beside this checkout")
+HERE = pytest.mark.skipif(not ENMAP.is_file(), reason="the scenes are not next to this checkout")
 
 
 def read(path):
@@ -86,7 +86,7 @@ def check_rewritten(folder, path):
 @pytest.mark.parametrize("path", [ENMAP, CORN, SALTON, *AIRPORTS], ids=lambda path: path.stem)
 def test_scenes_are_read_and_rewritten(tmp_path, path):
     if not path.is_file():
-        pytest.skip(f"{path.name} is not beside this checkout")
+        pytest.skip(f"{path.name} is not next to this checkout")
     cube, m = check_rewritten(tmp_path, path)
     if path in (ENMAP, CORN):
         with rasterio.Env(CPL_VSIL_GZIP_WRITE_PROPERTIES="NO"), rasterio.open(_raw(path)) as gdal:

@@ -16,14 +16,15 @@ from dualsr_jax.ops.resize import imresize
 def super_resolved(source, dualsr, window, band_chunk, folder=None, spread=False):
     normalisation = plan(scan(source), source.dtype, source.metadata, peak=1.0)
     scene = FirstPass(
-        source, normalisation, dualsr.coarse_stage, Tiling(window, band_chunk), spread
+        source=source,
+        normalisation=normalisation,
+        stage=dualsr.coarse_stage,
+        tiling=Tiling(window, band_chunk),
+        spread=spread,
     )
-    bands = len(normalisation.bands)
-    if folder is None:
-        store = MemoryTileStore(source.shape[:2], scene.tiles, scene.layers, bands)
-    else:
-        store = FileTileStore(folder, scene.tiles, scene.layers, bands)
-    scene.compute(range(len(scene.tiles)), store)
+    layout = scene.layout
+    store = MemoryTileStore(layout) if folder is None else FileTileStore(folder, layout)
+    scene.compute(range(len(layout.tiles)), store)
     return scene, SecondPass(scene, store)
 
 
@@ -45,7 +46,7 @@ def test_tiles_are_the_whole(rng, tmp_path, scale, guide, window):
     source, networks = Memory(smooth(rng, 41, 35, 6)), small_networks(scale, guide)
     whole = networks(source.cube)
     scene, second = super_resolved(source, networks, window, 4, tmp_path)
-    assert len(scene.tiles) > 1
+    assert len(scene.layout.tiles) > 1
     assert whole.gains[0] < 1
     np.testing.assert_allclose(second.gain, whole.gains[0], atol=1e-5)
     fine = collected(second.write_fine, second.shape, source.dtype)
@@ -78,6 +79,8 @@ def test_an_ensemble_in_tiles_is_that_of_the_whole(rng):
     _, second = super_resolved(source, networks, (27, 27), 4, spread=True)
     fine = collected(second.write_fine, second.shape, source.dtype)
     np.testing.assert_allclose(fine, whole.fine, atol=1e-5)
+    again = collected(second.write_fine, second.shape, source.dtype)
+    np.testing.assert_array_equal(again, fine)  # writing leaves the store as it was
     spread = collected(second.write_spread, second.shape)
     assert whole.spread.max() > 1e-4
     np.testing.assert_allclose(spread, whole.spread, atol=1e-5)
@@ -87,7 +90,7 @@ def test_devices_share_the_tiles_and_change_nothing(rng, monkeypatch):
     assert jax.local_device_count() == 2
     source, networks = Memory(smooth(rng, 41, 27, 5)), small_networks(2)
     scene, two = super_resolved(source, networks, (31, 27), 5)
-    assert len(scene.tiles) == 3  # one device repeats a tile
+    assert len(scene.layout.tiles) == 3  # one device repeats a tile
     devices = jax.local_devices()[:1]
     monkeypatch.setattr(jax, "local_device_count", lambda: 1)
     monkeypatch.setattr(jax, "local_devices", lambda: devices)

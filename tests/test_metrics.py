@@ -6,7 +6,7 @@ from skimage.metrics import structural_similarity
 
 from dualsr_jax import metrics
 from dualsr_jax.ops.spectral_angle import spectral_angle_rad
-from dualsr_jax.protocols import PROTOCOLS, score
+from dualsr_jax.protocols import PROTOCOLS, get_protocol
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def all_metrics(sr, hr):
     return {
         (protocol, name): value
         for protocol in PROTOCOLS
-        for name, value in score(sr, hr, scale=4, protocol=protocol).items()
+        for name, value in PROTOCOLS[protocol].score(sr, hr, scale=4).items()
     }
 
 
@@ -76,7 +76,7 @@ def test_band_metrics_equal_numpy(pair):
             [np.corrcoef(sr[..., k].ravel(), hr[..., k].ravel())[0, 1] for k in range(6)]
         ),
     }
-    scores = score(*pair, scale=4, protocol="sspsr")
+    scores = PROTOCOLS["sspsr"].score(*pair, scale=4)
     for name, value in expected.items():
         assert float(scores[name]) == pytest.approx(value, rel=1e-5), name
 
@@ -127,4 +127,4 @@ def test_small_images_and_unknown_protocols(pair):
     with pytest.raises(ValueError, match="11x11"):
         metrics.ssim(pair[0][:10], pair[1][:10])
     with pytest.raises(ValueError, match="unknown protocol 'psnr'"):
-        score(*pair, scale=2, protocol="psnr")
+        get_protocol("psnr")

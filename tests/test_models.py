@@ -199,7 +199,9 @@ def test_fcf_gradient_through_time(rng, through_time):
     first = jnp.arange(3) == 0
     state = jnp.zeros((1, 2, 2, 4))
     variables = FCF().init(jax.random.key(0), state, d, first)
-    gradient = jax.grad(lambda d: FCF().apply(variables, state, d, first, through_time)[0].sum())(d)
+    gradient = jax.grad(
+        lambda d: FCF().apply(variables, state, d, first, through_time=through_time)[0].sum()
+    )(d)
     reaches = np.abs(gradient).max((1, 2, 3, 4)) > 0
     np.testing.assert_array_equal(reaches, [through_time, through_time, True])
 
@@ -251,7 +253,7 @@ def small():
 
 def test_all_bands_at_once_equals_band_by_band(small):
     model, variables, lr = small
-    whole = model.apply(variables, lr)
+    whole = jax.jit(model.apply)(variables, lr)
     partitioned = nbp.partition(lr, nbp.neighbour_table(8))
     state, bicubic = model.initial_state(lr), imresize(lr, 2)
     band = jax.jit(lambda *args: model.apply(variables, *args, method="bands"))
@@ -305,22 +307,24 @@ def test_a_joint_network_is_two_that_share_a_trunk(small):
     x4 = joint.clone(joint=False)
     x2 = x4.clone(scale=2)
     expected = (
-        x4.apply({"params": params}, lr),
-        x2.apply({"params": {**params, "tail": half_tail}}, lr),
+        jax.jit(x4.apply)({"params": params}, lr),
+        jax.jit(x2.apply)({"params": {**params, "tail": half_tail}}, lr),
     )
     for chunk in (None, 3):
-        found = joint.clone(band_chunk=chunk).apply(variables, lr, method="at_scales")
+        chunked = joint.clone(band_chunk=chunk)
+        found = jax.jit(lambda *x, m=chunked: m.apply(*x, method="at_scales"))(variables, lr)
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, atol=FLOAT32_NOISE)
     np.testing.assert_allclose(
-        joint.apply(variables, lr, imresize(lr, 4)), expected[0], atol=FLOAT32_NOISE
+        jax.jit(joint.apply)(variables, lr, imresize(lr, 4)), expected[0], atol=FLOAT32_NOISE
     )
 
 
 def test_bicubic_is_computed_when_not_given(small):
     model, variables, lr = small
-    np.testing.assert_array_equal(
-        model.apply(variables, lr), model.apply(variables, lr, imresize(lr, 2))
+    apply = jax.jit(model.apply)
+    np.testing.assert_allclose(
+        apply(variables, lr), apply(variables, lr, imresize(lr, 2)), atol=FLOAT32_NOISE
     )
 
 

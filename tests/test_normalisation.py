@@ -7,7 +7,7 @@ from dualsr_jax.large_scene.nodata import RADIUS, fill, nodata_of, to_stored
 from dualsr_jax.large_scene.normalisation import plan, read_normalised, scan
 
 
-def prepared(cube, peak=None, **metadata):
+def planned(cube, peak=None, **metadata):
     source = Memory(cube, **metadata)
     return plan(scan(source), source.dtype, source.metadata, peak=peak)
 
@@ -15,7 +15,7 @@ def prepared(cube, peak=None, **metadata):
 def test_statistics_are_those_of_the_valid_pixels(rng, monkeypatch):
     cube = smooth(rng, 9, 7, 6, np.int16, 900.0)
     cube[0, :3, 1] = -1
-    monkeypatch.setattr(preprocessing, "_STRIP_BYTES", 200)
+    monkeypatch.setattr(normalisation, "_BLOCK_BYTES", 200)
     source = Memory(cube, nodata=-1.0)
     found = normalisation.scan(source)
     assert source.largest < cube[..., 0].size
@@ -35,7 +35,7 @@ def test_statistics_are_those_of_the_valid_pixels(rng, monkeypatch):
             {"peak": 500.0, "reflectance_scale": 1e4},
             1 / 500,
             0,
-            "peak 500 as given",
+            "500 counts as full intensity, the peak that was given",
         ),
         (
             np.int16,
@@ -45,17 +45,45 @@ def test_statistics_are_those_of_the_valid_pixels(rng, monkeypatch):
             0,
             "stored value 10000 is reflectance 1",
         ),
-        (np.int16, 8000, {"scale": 1e-4, "offset": 0.1}, 1e-4, 0.1, "up to 0.9: full is 1"),
-        (np.uint16, 8000, {"scale": 0.5, "offset": 0.0}, 1 / 8000, 0, "after scale and offset"),
-        (np.float32, 1.25, {}, 1, 0, "reflectances up to 1.25: full is 1"),
-        (np.float32, 12.5, {}, 1 / 12.5, 0, "the largest value (stored), 12.5"),
+        (
+            np.int16,
+            8000,
+            {"scale": 1e-4, "offset": 0.1},
+            1e-4,
+            0.1,
+            "values after scale and offset are reflectances (largest 0.9)",
+        ),
+        (
+            np.uint16,
+            8000,
+            {"scale": 0.5, "offset": 0.0},
+            1 / 8000,
+            0,
+            "the largest of the values after scale and offset, 4000",
+        ),
+        (
+            np.float32,
+            1.25,
+            {},
+            1,
+            0,
+            "values are reflectances (largest 1.25), 1 counts as full intensity",
+        ),
+        (
+            np.float32,
+            12.5,
+            {},
+            1 / 12.5,
+            0,
+            "the largest of the values, 12.5, counts as full intensity",
+        ),
         (
             np.uint8,
             200,
             {"scale": 1.0, "offset": 0.0},
             1 / 200,
             0,
-            "the largest value (stored), 200",
+            "the largest of the values, 200",
         ),
     ],
 )
@@ -64,21 +92,21 @@ def test_normalisation_by_rule(rng, dtype, largest, settings, gain, bias, rule):
     cube[2, 3, 4] = largest
     for name in {"scale", "offset"} & set(settings):
         settings = {**settings, name: np.full(6, settings[name])}
-    found = prepared(cube, **settings)
+    found = planned(cube, **settings)
     np.testing.assert_allclose(found.gain, gain)
     np.testing.assert_allclose(found.bias, bias)
-    assert rule in found.report()
+    assert rule in found.describe()
 
 
-def test_bad_bands_are_left_out_and_told(rng):
+def test_bad_bands_are_left_out_and_reported(rng):
     cube = smooth(rng, 6, 6, 9)
     cube[..., 1], cube[..., 4] = np.nan, 0.25
     cube[0, 0, 5] = 7.0  # not of the usable bands: no peak
-    found = prepared(cube, bad_bands=np.arange(9) == 5)
+    found = planned(cube, bad_bands=np.arange(9) == 5)
     assert found.bands.tolist() == [0, 2, 3, 6, 7, 8]
     assert found.bad == {1: "empty", 4: "constant", 5: "flagged"}
-    assert "6 bands are usable, 3 are not" in found.report()
-    assert "constant 5; empty 2; flagged 6" in found.report()
+    assert "6 of 9 bands are usable, the others are enlarged by bicubic" in found.describe()
+    assert "band 5 (constant); band 2 (empty); band 6 (flagged)" in found.describe()
     assert found.gain.tolist() == [1.0] * 6
 
 
@@ -101,13 +129,13 @@ def test_windows_with_gaps_agree_with_the_whole(rng):
     cube[5:50, 20:45] = -7
     cube[30:, :10, 3] = -7  # in one band only
     source = Memory(cube, nodata=-7.0)
-    preparation = plan(scan(source), source.dtype, source.metadata)
-    whole, valid = read_normalised(source, slice(0, 60), slice(0, 50), preparation)
+    found = plan(scan(source), source.dtype, source.metadata)
+    whole, valid = read_normalised(source, slice(0, 60), slice(0, 50), found)
     np.testing.assert_array_equal(valid, (cube != -7).all(-1))
     known = (cube != -7).transpose(2, 0, 1)
     np.testing.assert_allclose(whole[known], cube.transpose(2, 0, 1)[known] / cube.max(), rtol=1e-6)
     window = slice(25, 40), slice(8, 33)
-    part, part_valid = read_normalised(source, *window, preparation)
+    part, part_valid = read_normalised(source, *window, found)
     np.testing.assert_array_equal(part, whole[:, *window])
     np.testing.assert_array_equal(part_valid, valid[window])
 
@@ -127,9 +155,9 @@ def test_stored_values_are_rounded_saturated_and_masked():
     assert floats[3] != 7.0
 
 
-def test_nodata_that_the_type_cannot_hold_is_none():
+def test_nodata_that_the_type_cannot_hold_is_ignored():
     for nodata, dtype in ((-9999, np.uint8), (0.5, np.int16), (np.nan, np.int16), (None, np.uint8)):
         assert nodata_of(nodata, np.dtype(dtype)) is None
     cube = np.full((6, 6, 6), 3, np.uint8)
     with pytest.raises(ValueError, match="0 of 6 bands are usable"):
-        prepared(cube + 0, nodata=-9999.0)
+        planned(cube + 0, nodata=-9999.0)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import numpy as np
 import optax
 import pytest
 from support.files import ROOT
-from support.scenes import SMALL, smooth
+from support.scenes import SMALL, small_networks, smooth
 
 from dualsr_jax.dualsr import tags
 from dualsr_jax.io.cubes import create_cube, open_cube
@@ -21,7 +23,7 @@ from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.prediction import run as command
 from dualsr_jax.prediction import work_folder
-from dualsr_jax.prediction.batch import check, finished, outputs
+from dualsr_jax.prediction.batch import check_before_run, finished, outputs
 from dualsr_jax.prediction.cluster import Weights
 from dualsr_jax.prediction.run import PredictOptions, predict
 from dualsr_jax.training.checkpoint import Checkpoints
@@ -39,6 +41,14 @@ def weights(tmp_path_factory):
     with Checkpoints(folder) as checkpoints:
         checkpoints.save(state, model, {})
     return Weights(folder)
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory):
+    """A joint x4 network in a file."""
+    path = tmp_path_factory.mktemp("joint") / "x4.safetensors"
+    small_networks(4, "joint").save_pretrained(path)
+    return Weights(path)
 
 
 @pytest.fixture
@@ -86,7 +96,13 @@ def test_int16_in_and_out(scene, weights, tmp_path, capsys):
     assert len(metadata.tags["dualsr_weights"]) == 16
     printed = capsys.readouterr().out
     assert "stored value 10000 is reflectance 1" in printed
-    assert "2 are not and are enlarged by bicubic interpolation: constant 3; flagged 6" in printed
+    assert (
+        "5 of 7 bands are usable, the others are enlarged by bicubic interpolation: "
+        "band 3 (constant); band 6 (flagged)" in printed
+    )
+    assert "24 tiles of 27x27 pixels, 5 bands at a time, on 2 devices; memory budget" in printed
+    assert f"the fine stage corrected by {gain:.4f} of the difference" in printed
+    assert re.search(r"CoarSR: reduced .* agrees with the scene to \d+\.\d\d dB PSNR and", printed)
     assert {p.name for p in report.iterdir()} == {"report.json", "report.png"}
     assert not list(tmp_path.glob(".*"))
     # The same in memory, all at once, with another value for nodata: it came into no neighbour.
@@ -97,6 +113,21 @@ def test_int16_in_and_out(scene, weights, tmp_path, capsys):
     rounding = np.abs(whole.astype(int) - cube)[~masked]
     assert rounding.max() <= 1
     assert rounding.mean() < 1e-3
+
+
+def test_a_joint_network_is_its_own_guide(scene, joint, tmp_path, capsys):
+    output = tmp_path / "made.npy"
+    gain = predict(scene, output, joint, PredictOptions(tile=(34, 32), scheduler="threads"))
+    assert 0 < gain < 1
+    assert " tiles of 34x32 pixels" in capsys.readouterr().out
+    cube, (stored, _) = read(output)[0], read(scene)
+    whole = joint.dualsr.upscale(np.delete(stored, 5, 2), nodata=-99, peak=10000)
+    rounding = np.abs(whole.astype(int) - np.delete(cube, 5, 2))
+    assert rounding.max() <= 1
+    assert rounding.mean() < 1e-3
+    sent = pickle.loads(pickle.dumps(joint))  # to a worker, which restores the networks itself
+    assert sent == joint
+    assert "dualsr" not in vars(sent)
 
 
 def test_one_file_of_weights(weights, tmp_path):
@@ -117,7 +148,7 @@ def test_killed_and_started_again(scene, weights, tmp_path):
     whole, killed = tmp_path / "whole.hdr", tmp_path / "killed.hdr"
     options = PredictOptions(tile=TILE, dtype=np.dtype(np.float32))
     predict(scene, whole, weights, options)
-    arguments = ["--weights", str(weights.place), "--tile=27x27", "--dtype=float32"]
+    arguments = ["--weights", str(weights.weights), "--tile=27x27", "--dtype=float32"]
     process = subprocess.Popen(
         [sys.executable, "-m", "dualsr_jax.predict", *arguments, str(scene), "--output", killed],
         cwd=ROOT,
@@ -140,9 +171,9 @@ def test_killed_and_started_again(scene, weights, tmp_path):
         seen.extend(indices)
         return compute(scene, indices, *rest)
 
-    compute = command.Scene.compute
+    compute = command.FirstPass.compute
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command.Scene, "compute", note)
+        patch.setattr(command.FirstPass, "compute", note)
         predict(scene, killed, weights, options)
     assert 2 <= len(there) < len(there) + len(seen) == 24
     assert killed.with_suffix(".img").read_bytes() == whole.with_suffix(".img").read_bytes()
@@ -151,12 +182,12 @@ def test_killed_and_started_again(scene, weights, tmp_path):
 
 def test_refused_before_any_work(scene, weights, tmp_path, monkeypatch):
     output = tmp_path / "made.tif"
-    monkeypatch.setattr(command.Scene, "compute", None)
+    monkeypatch.setattr(command.FirstPass, "compute", None)
     with pytest.raises(ValueError, match=r"tiles of 24x24 pixels are too small: 12 pixels on"):
         predict(scene, output, weights, PredictOptions(tile=(24, 24)))
     with pytest.raises(ValueError, match="give more memory"):
         predict(scene, output, weights, PredictOptions(memory_gb=1e-5))
-    with pytest.raises(ValueError, match=r"uint8 has no value for them \(nodata, -99"):
+    with pytest.raises(ValueError, match=r"has no value for them \(it cannot hold nodata -99"):
         predict(scene, output, weights, PredictOptions(dtype=np.dtype(np.uint8)))
     free = type("Usage", (), {"free": 100_000})
     with monkeypatch.context() as patch:
@@ -174,21 +205,21 @@ def test_refused_before_any_work(scene, weights, tmp_path, monkeypatch):
     report.touch()
     with pytest.raises(ValueError, match=r"the report '.*file' cannot be written \(File exists"):
         predict(scene, output, weights, PredictOptions(report=report))
-    assert not list(tmp_path.glob(".*"))  # nothing to go on from
+    assert not list(tmp_path.glob(".*"))  # nothing to resume
     output.touch()
     with pytest.raises(ValueError, match=r"made\.tif exists"):
         predict(scene, output, weights, PredictOptions())
 
 
 def test_a_second_run_leaves_the_first_alone(scene, weights, tmp_path, monkeypatch):
-    output, compute = tmp_path / "made.npy", command.Scene.compute
+    output, compute = tmp_path / "made.npy", command.FirstPass.compute
 
     def twice(*arguments):
         with pytest.raises(ValueError, match="another run is using the output"):
             predict(scene, output, weights, PredictOptions(tile=TILE))
         return compute(*arguments)
 
-    monkeypatch.setattr(command.Scene, "compute", twice)
+    monkeypatch.setattr(command.FirstPass, "compute", twice)
     predict(scene, output, weights, PredictOptions(tile=TILE, dtype=np.dtype(">i2")))
     assert read(output)[0].shape == (80, 72, 7)
 
@@ -207,19 +238,28 @@ def test_tiles_of_a_changed_scene_are_not_used(scene, weights, tmp_path, monkeyp
         predict(scene, output, weights, PredictOptions(tile=TILE))
 
 
-def test_errors_on_the_command_line(scene, weights, tmp_path):
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "dualsr_jax.predict", "--weights", str(weights.place)),
-            *("--scale=4", str(scene), "--output", str(tmp_path / "made.tif")),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1].startswith("error: --scale=4, but '")
+def test_errors_on_the_command_line(scene, weights, joint, tmp_path):
+    for flags, message in (
+        ([f"--weights={weights.weights}", "--scale=4"], "error: --scale=4, but '"),
+        (
+            [f"--weights={joint.weights}", f"--half_weights={weights.weights}"],
+            "error: this network is joint and restores the half scale itself",
+        ),
+    ):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "dualsr_jax.predict", *flags),
+                *(str(scene), "--output", str(tmp_path / "made.tif")),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert done.stderr.strip().splitlines()[-1].startswith(message)
+        assert "Traceback" not in done.stderr
+        assert not list(tmp_path.glob("*made*"))
 
 
 def test_where_results_go(tmp_path, monkeypatch):
@@ -241,8 +281,8 @@ def test_where_results_go(tmp_path, monkeypatch):
     for inputs, output, suffix, message in (
         (one, "a.nc", "tif", "--output=a.nc is the name of a file"),
         (two, "a.nc", None, "--output=a.nc is the name of a file"),
-        (one, "file/", None, "--output=file/ is a file, no folder"),
-        (two, "both", "jpg", "--format=jpg is no known format: expected one of hdr"),
+        (one, "file/", None, "--output=file/ is a file, not a folder"),
+        (two, "both", "jpg", "--format=jpg is not a known format: expected one of hdr"),
         ([*one, "out/a.img"], "both", None, r"several scenes would be written to a\.tif"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -251,11 +291,11 @@ def test_where_results_go(tmp_path, monkeypatch):
 
 def test_what_would_stop_a_later_scene(scene, weights, tmp_path):
     def refused(message, path=scene, name="made.npy", **options):
-        with pytest.raises(ValueError, match=rf"nothing is computed, for .*: .*{message}"):
-            check(path, tmp_path / name, weights.dualsr, PredictOptions(**options))
+        with pytest.raises(ValueError, match=rf"nothing was computed, because of .*: .*{message}"):
+            check_before_run(path, tmp_path / name, weights.dualsr, PredictOptions(**options))
 
     before = sorted(tmp_path.iterdir())
-    check(scene, tmp_path / "made.npy", weights.dualsr, PredictOptions())
+    check_before_run(scene, tmp_path / "made.npy", weights.dualsr, PredictOptions())
     refused("ENVI has no data type for float16", name="made.hdr", dtype=np.dtype(np.float16))
     refused("uint8 has no value for them", dtype=np.dtype(np.uint8))
     refused("there is no folder", name="nowhere/made.npy")
@@ -264,7 +304,7 @@ def test_what_would_stop_a_later_scene(scene, weights, tmp_path):
     (tmp_path / "made.npy").touch()
     refused(r"made\.npy exists: --skip_existing leaves this scene out")
     scene.with_suffix(".img").write_bytes(b"short")
-    refused("bytes of pixels beside it, there are 5", overwrite=True)
+    refused("bytes of pixels next to it, there are 5", overwrite=True)
 
 
 @pytest.mark.parametrize("suffix", ["", ".hdr", ".tif", ".nc", ".zarr", ".h5", ".mat", ".npz"])
@@ -284,10 +324,10 @@ def test_a_finished_result_is_known(scene, weights, tmp_path, suffix):
             finished(scene, made, other, options)
 
 
-def test_the_same_command_goes_on_after_a_scene_that_is_done(scene, weights, tmp_path):
+def test_the_same_command_resumes_after_a_finished_scene(scene, weights, tmp_path):
     bad = tmp_path / "bad.npy"
     bad.write_bytes(b"damaged")
-    arguments = ["--weights", str(weights.place), "--output", f"{tmp_path}/out/", "--format=npy"]
+    arguments = ["--weights", str(weights.weights), "--output", f"{tmp_path}/out/", "--format=npy"]
     arguments.append("--dtype=>i2")  # written in this machine's order
 
     def run(*more):
@@ -300,7 +340,7 @@ def test_the_same_command_goes_on_after_a_scene_that_is_done(scene, weights, tmp
         )
 
     first = run()
-    assert "error: nothing is computed, for " in first.stderr
+    assert "error: nothing was computed, because of " in first.stderr
     assert not list((tmp_path / "out").iterdir())
     cube, _ = read(scene)
     np.save(bad, cube[::-1])
@@ -308,7 +348,7 @@ def test_the_same_command_goes_on_after_a_scene_that_is_done(scene, weights, tmp
     there = (tmp_path / "out" / "scene.npy").stat().st_mtime_ns
     again = run("--skip_existing")
     assert again.returncode == 0, again.stderr
-    assert f"scene.npy is there: {scene} is skipped" in again.stdout
+    assert f"{scene} is skipped: its result {tmp_path}/out/scene.npy exists" in again.stdout
     assert (tmp_path / "out" / "scene.npy").stat().st_mtime_ns == there
     assert (tmp_path / "out" / "bad.npy").exists()
 

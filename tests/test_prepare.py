@@ -15,30 +15,14 @@ import numpy as np
 import pytest
 import scipy.io
 import tensorflow_datasets as tfds
+from support.cave import write_cave
+from support.cube_sets import SCENES, cube_set
 from support.files import ROOT
-from test_data import write_cave
 
 from dualsr_jax.data.sources import Scenes, open_source
 from dualsr_jax.data.split import divide
-from dualsr_jax.data.tfds_builder import CubeSet, CubeSetBuilder, as_stored
+from dualsr_jax.data.tfds_builder import CubeSetBuilder, as_stored
 from dualsr_jax.prepare import load_builder, prepare
-
-SCENES = ("beads", "cloth", "watercolors")
-
-
-def cube_set(**changes):
-    defaults = {
-        "title": "Little CAVE",
-        "scenes": SCENES,
-        "shape": (6, 5, 7),
-        "dtypes": ("uint16",),
-        "dtype_exceptions": {"watercolors": ("uint8",)},
-        "description": "three scenes.",
-        "homepage": "https://example.org",
-        "citation": "nobody",
-        "layout": "<scene>_ms/<scene>_ms/*.png",
-    }
-    return CubeSet(**{**defaults, **changes})
 
 
 @pytest.fixture
@@ -220,9 +204,9 @@ from pathlib import Path
 import numpy as np
 from dualsr_jax import prepare as module
 from dualsr_jax.data import tfds_builder
-from test_prepare import CubeSetBuilder, cube_set
+from support.cube_sets import cube_set
 
-class Builder(CubeSetBuilder, skip_registration=True):
+class Builder(tfds_builder.CubeSetBuilder, skip_registration=True):
     name = "little_cave"
     CUBE_SET = cube_set(**{changes})
 

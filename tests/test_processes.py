@@ -111,49 +111,106 @@ def test_two_processes_under_slurm_equal_one(tmp_path):
         assert max(relative_differences(one, {name: two[name] for name in one})) < 1e-6
 
 
-@pytest.mark.parametrize(
-    ("changes", "error", "message"),
-    [
-        ({"SLURM_STEP_NODELIST": None}, ValueError, "finds neither SLURM .*srun sets SLURM_JOB_ID"),
-        ({"SLURM_NTASKS": "2(x3)"}, ValueError, r"cannot read the environment: .*2\(x3\)"),
-        ({}, TimeoutError, "process 1 waited 1 s for process 0 .* at localhost:1 "),
-    ],
-)
-def test_environments_in_which_processes_do_not_meet(monkeypatch, changes, error, message):
-    for name in ("KUBERNETES_SERVICE_HOST", "OMPI_MCA_orte_hnp_uri"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in {**slurm(1, port=1), **changes}.items():
-        if value is None:
-            monkeypatch.delenv(name, raising=False)
-        else:
-            monkeypatch.setenv(name, value)
-    with (
-        pytest.raises(error, match=message),
-        processes.joined(None, None, None, detect=True, timeout_s=1),
-    ):
-        pass
+JOIN = """
+import sys
+from dualsr_jax.commands import run
+from dualsr_jax.training import processes
+
+def main():
+    with processes.joined(*{arguments}):
+        print("joined")
+
+run(main)
+"""
+
+
+def joining(*arguments, timeout_s=1, environment=None):
+    """A process that joins others as the command does, detected if there is an `environment`."""
+    known = ("SLURM_", "JAX_COORDINATOR", "KUBERNETES_SERVICE_HOST", "OMPI_MCA")
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(known)}
+    how = {"detect": environment is not None, "timeout_s": timeout_s}
+    return subprocess.Popen(
+        [sys.executable, "-c", JOIN.replace("*{arguments}", f"*{arguments!r}, **{how!r}")],
+        env={**inherited, "PYTHONPATH": str(ROOT), **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def error_of(process):
+    """The last line of a process that failed."""
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert out == ""
+    assert "Traceback" not in err
+    assert "Check failure" not in err  # of C++
+    return err.splitlines()[-1]
 
 
 def test_nobody_hangs_if_the_others_do_not_come():
-    port = free_port()
-    message = rf"process 1 waited 1 s for process 0 .* at 127\.0\.0\.1:{port} \(Connection refused"
-    with (
-        pytest.raises(TimeoutError, match=message),
-        processes.joined(f"127.0.0.1:{port}", 2, 1, timeout_s=1),
-    ):
-        pass
-    message = rf"process 0 waited 1 s at port {port}, but of 3 processes .* not come: 1, 2"
-    with (
-        pytest.raises(TimeoutError, match=message),
-        processes.joined(f"127.0.0.1:{port}", 3, 0, timeout_s=1),
-    ):
-        pass
-    with (
-        socket.create_server(("", port)),
-        pytest.raises(OSError, match=rf"process 0 cannot listen at port {port} \(Address already"),
-        processes.joined(f"127.0.0.1:{port}", 2, 0, timeout_s=1),
-    ):
-        pass
+    port, taken = free_port(), free_port()
+    place = f"127.0.0.1:{port}"
+    found = {name: value for name, value in slurm(1, port).items() if name != "SLURM_STEP_NODELIST"}
+    alone = (None, None, None)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(socket.create_server(("", taken)))
+        runs = [
+            stack.enter_context(process)
+            for process in (
+                joining(place, 2, 1),
+                joining(place.replace(str(port), str(free_port())), 3, 0),
+                joining(f"127.0.0.1:{taken}", 2, 0, timeout_s=30),
+                joining(*alone, environment=slurm(1, port)),
+                joining(*alone, environment=found, timeout_s=30),
+                joining(*alone, environment={**slurm(1, port), "SLURM_NTASKS": "2(x3)"}),
+            )
+        ]
+        for process in runs:
+            stack.callback(process.kill)
+        errors = [error_of(process) for process in runs]
+    waited = (
+        r"error: waited 1 s for the other processes{}: check that all of them run, .*timeout_s$"
+    )
+    assert re.match(waited.format(f" at {place}"), errors[0])
+    assert re.match(waited.format(r" at 127\.0\.0\.1:\d+"), errors[1])
+    assert f"error: process 0 cannot listen at port {taken} (Address already in use" in errors[2]
+    assert errors[2].endswith("): choose another port in --coordinator")
+    assert re.match(waited.format(""), errors[3])
+    assert "--distributed cannot find the processes (" in errors[4]
+    assert "start them with srun, which sets SLURM_JOB_ID" in errors[4]
+    assert re.search(r"cannot find the processes \(.*2\(x3\).*\): start", errors[5])
+
+
+def test_a_process_that_fails_ends_at_once_and_the_others_too():
+    code = (
+        "import sys\nfrom dualsr_jax.commands import run\n"
+        "from dualsr_jax.training import processes\n\n"
+        "def main():\n"
+        f"    with processes.joined('127.0.0.1:{free_port()}', 2, int(sys.argv[1])):\n"
+        "        if processes.is_first():\n            raise ValueError('mine')\n"
+        "        processes.wait_for_all('more')\n\n"
+        "run(main, arguments=True)\n"
+    ).replace("def main()", "def main(_)")
+    with contextlib.ExitStack() as stack:
+        first, second = (
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", code, str(number)],
+                    env={**os.environ, "PYTHONPATH": str(ROOT)},
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for number in (0, 1)
+        )
+        stack.callback(first.kill)
+        stack.callback(second.kill)
+        _, error = first.communicate(timeout=60)
+        assert first.returncode == 1
+        assert error.splitlines()[-1] == "error: mine"
+        second.communicate(timeout=60)
+        assert second.returncode not in (0, None)
 
 
 @pytest.mark.parametrize(

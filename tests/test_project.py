@@ -1,16 +1,21 @@
 """Properties of the code base itself: layers, configs, packaging."""
 
 import ast
-import importlib.util
+import itertools
 import re
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from support.files import ROOT
+from support.files import ROOT, load
 
+import dualsr_jax
+from dualsr_jax import recipe
 from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.models.network import METHODS
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.protocols import PROTOCOLS
 from dualsr_jax.training.optimizer import adam, learning_rate_schedule
@@ -32,7 +37,7 @@ LAYERS = [
     ["training.parallel", "training.checkpoint"],
     ["training.restore"],
     ["training.loop"],
-    ["evaluation"],
+    ["evaluation", "stablehlo"],
     ["prediction", "pages"],
     ["train", "evaluate", "prepare", "predict", "export", "convert", "report"],
 ]
@@ -112,17 +117,40 @@ def test_packages_stay_where_they_belong(package, allowed):
     assert users == allowed
 
 
+def names(source):
+    """The names that Python source uses or imports."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name | ast.Attribute | ast.alias):
+            yield getattr(node, "id", None) or getattr(node, "attr", None) or node.name
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in MODULES if p.parent.name != "dualsr_jax" or p.name != "__init__.py"],
+    ids=lambda p: p.relative_to(ROOT).as_posix(),
+)
+def test_methods_are_named_behind_their_seam_alone(path):
+    if not {"models", "weights"} & set(path.relative_to(ROOT).parts):
+        assert {kind.__name__ for kind in METHODS.values()}.isdisjoint(names(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from dualsr_jax.models.coarsr.coarse import CoarSR",
+        "from dualsr_jax.models.network import CoarSR as Other",
+        "model = coarse.CoarSR(4)",
+        "def build(model: CoarSR): ...",
+    ],
+)
+def test_a_named_method_is_seen(line):
+    assert "CoarSR" in set(names(line))
+
+
 def test_few_files_know_devices():
     words = ("pmap(", "local_device", "jax.devices(")
     users = {p.name for p in MODULES if any(word in p.read_text() for word in words)}
     assert users == {"parallel.py", "windows.py"}
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # One scale of each is traced; the networks of others are made and counted in test_models.
@@ -214,13 +242,39 @@ def test_configs_refuse_other_scales(name, argument):
         load(ROOT / "configs" / f"{name}.py").get_config(argument)
 
 
-def flatten(config, prefix=""):
+def fields(config, prefix=""):
     for name, value in config.items():
-        yield from flatten(value, f"{name}.") if isinstance(value, ConfigDict) else [prefix + name]
+        yield from fields(value, f"{name}.") if isinstance(value, ConfigDict) else [prefix + name]
 
 
-def test_configs_share_their_fields():
-    fields = {
-        path.stem: set(flatten(load(path).get_config())) for path in (ROOT / "configs").glob("*.py")
-    }
-    assert len({frozenset(f) for f in fields.values()}) == 1, fields
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
+def test_configs_set_the_fields_of_the_recipe_and_no_others(path):
+    config = load(path).get_config()
+    assert list(fields(config)) == list(fields(recipe.defaults()))
+    assert ast.get_docstring(ast.parse(path.read_text())).count(f"configs/{path.name}") >= 1
+
+
+def test_every_field_of_the_recipe_has_a_comment():
+    lines = (ROOT / "dualsr_jax" / "recipe.py").read_text().splitlines()
+    settings = [
+        (before, line)
+        for before, line in itertools.pairwise(lines)
+        if re.match(r"    c\.\w+ = (?!_)", line)
+    ]
+    assert len(settings) == len(list(fields(recipe.defaults())))
+    assert not [line for before, line in settings if "  # " not in line and "    # " not in before]
+
+
+def test_the_public_interface():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", dualsr_jax.__version__)
+    for name in dualsr_jax.__all__:
+        assert getattr(dualsr_jax, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'restore'"):
+        dualsr_jax.restore  # noqa: B018
+
+
+def test_importing_the_package_is_quick():
+    late = ("orbax", "h5py", "scipy.io", "grain", "tensorflow_datasets", "matplotlib", "optax")
+    code = f"import dualsr_jax, sys; print([name for name in {late} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -13,12 +13,14 @@ from absl import flags
 from PIL import Image
 
 from dualsr_jax import report
-from dualsr_jax.evaluation.results import METHODS, read_cubes, read_evaluation, write_cubes
+from dualsr_jax.evaluation.cubes import read_cubes, write_cubes
+from dualsr_jax.evaluation.results import read_evaluation
 from dualsr_jax.ops.resize import imresize
-from dualsr_jax.pages.embedding import ANGLE_LEVELS, LEVELS, ORDER, embed
-from dualsr_jax.pages.page import Options
-from dualsr_jax.report import write_report
+from dualsr_jax.pages.embedding import ANGLE_LEVELS, LEVELS, embed
+from dualsr_jax.pages.page import PageOptions, write_pages
 
+METHODS = ("Bicubic", "CoarSR", "DualSR")
+ORDER = (*METHODS, "Reference")
 HALF = 0.5 / LEVELS + 1e-6  # largest error of a value in a page
 ODD = "b <i>&#[:, 4:]"  # a scene's name with all that HTML and files could stumble over
 HEIGHT, WIDTH, BANDS = 12, 16, 6
@@ -62,8 +64,8 @@ def evaluation(tmp_path):
     return make_evaluation(tmp_path / "evaluation")
 
 
-@pytest.fixture
-def chromium(tmp_path):
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
     """A driver of Chromium that logs what goes wrong and what is asked of the network."""
     paths = shutil.which("chromium"), shutil.which("chromedriver")
     if None in paths:
@@ -73,10 +75,11 @@ def chromium(tmp_path):
 
     options = webdriver.ChromeOptions()
     options.binary_location = paths[0]
+    user = tmp_path_factory.mktemp("chromium")
     for switch in (
         *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
         *("disable-background-networking", "disable-component-update", "disable-sync"),
-        *("disable-dev-shm-usage", "window-size=1400,1000", f"user-data-dir={tmp_path / 'user'}"),
+        *("disable-dev-shm-usage", "window-size=1400,1000", f"user-data-dir={user}"),
     ):
         options.add_argument(f"--{switch}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
@@ -158,33 +161,37 @@ def assert_shown(page, view, expected, low, high, palette, atol=2 * HALF):
     assert off.max() <= 1, f"{(off > 1).sum()} pixels of {view} have other colours"
 
 
-def test_the_page_in_chromium(chromium, evaluation):
-    write_report(evaluation, options=Options(wavelengths_nm=(400, 500)))
-    page = Page(chromium, evaluation / "report" / "a.html")
-    cubes = read_cubes(read_evaluation(evaluation), "a")
-    check_slider_and_images(page, cubes)
-    check_pixels(page, cubes)
-    check_swipe(page, cubes)
-    check_errors(page, cubes)
-    check_zoom(page)
-    check_tables(page, evaluation)
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """An evaluation with its pages."""
+    folder = make_evaluation(tmp_path_factory.mktemp("built") / "evaluation")
+    write_pages(folder, options=PageOptions(wavelengths_nm=(400, 500)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cubes(built):
+    return read_cubes(read_evaluation(built), "a")
+
+
+@pytest.fixture
+def page(chromium, built):
+    """The page of scene a as it opens; asserts that it logs no error and needs no network."""
+    page = Page(chromium, built / "report" / "a.html")
+    page.leave()
+    yield page
     assert [entry for entry in chromium.get_log("browser") if entry["level"] != "INFO"] == []
     messages = [
         json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")
     ]
     requests = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    page_url = page.driver.current_url  # Chromium's own first page asks for much
-    urls = [r["request"]["url"] for r in requests if r["documentURL"] == page_url]
-    assert page_url in urls
+    # Chromium's own first page asks for much.
+    urls = [r["request"]["url"] for r in requests if r["documentURL"].startswith("file:")]
+    assert (built / "report" / "a.html").as_uri() in urls
     assert [url for url in urls if not url.startswith(("file:", "data:", "blob:"))] == []
-    # A scene whose name is full of traps: no element is made of it, and the link finds its page.
-    page.by_id("scores").find_element("link text", ODD).click()
-    page.wait("return document.title.slice(0, 1) === 'b'")
-    assert chromium.title == f"{ODD}, super-resolved ×2"
-    assert chromium.execute_script("return document.querySelector('i:not([style])')") is None
 
 
-def check_slider_and_images(page, cubes):
+def test_the_slider_and_the_select_choose_what_is_shown(page, cubes):
     grey = np.stack(3 * [np.arange(256)], -1)
     handle = page.within(".noUi-handle")
     band = BANDS // 2
@@ -201,7 +208,7 @@ def check_slider_and_images(page, cubes):
     select.send_keys("Bicubic")
 
 
-def check_pixels(page, cubes):
+def test_a_click_shows_spectra_and_angles(page, cubes):
     for view, pixel in ((None, FIRST), ("right", (3, 11)), ("CoarSR", (0, 0))):
         if view is not None:
             page.at(view, *pixel).click().perform()
@@ -219,7 +226,7 @@ def check_pixels(page, cubes):
     page.at("left", *FIRST).click().perform()
 
 
-def check_swipe(page, cubes):
+def test_the_swipe_shows_two_results(page):
     left, right = page.data("left"), page.data("right")
     columns = np.arange(WIDTH)
     np.testing.assert_array_equal(page.data("swipe"), np.where(columns < WIDTH // 2, left, right))
@@ -232,7 +239,7 @@ def check_swipe(page, cubes):
     np.testing.assert_array_equal(page.seen("swipe")[3, 6:], page.seen("right")[3, 6:])
 
 
-def check_errors(page, cubes):
+def test_errors_and_angles_have_the_colours_of_their_values(page, cubes):
     from bokeh.palettes import Viridis256
 
     palette = np.array([[int(c[k : k + 2], 16) for k in (1, 3, 5)] for c in Viridis256])
@@ -252,7 +259,7 @@ def check_errors(page, cubes):
         assert_shown(page, method, expected, 0, limit, palette, atol=0.006)
 
 
-def check_zoom(page):
+def test_zooming_moves_all_views(page):
     from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 
     before = page.model("view_left", "[m.x_range.start, m.x_range.end, m.y_range.end]")
@@ -269,8 +276,8 @@ def check_zoom(page):
     np.testing.assert_array_equal(page.seen("right"), seen)
 
 
-def check_tables(page, evaluation):
-    results = json.loads((evaluation / "results.json").read_text())
+def test_the_table_has_the_scores(page, built):
+    results = json.loads((built / "results.json").read_text())
     rows = page.by_id("scores").find_elements("css selector", "tbody tr")
     records = {name: record["scores"] for name, record in results["images"].items()}
     for row, (name, scores) in zip(
@@ -284,6 +291,13 @@ def check_tables(page, evaluation):
         assert row.text.removeprefix(name).split() == cells
         best = [e.text for e in row.find_elements("class name", "best")]
         assert best[1:] == [cells[5], cells[8]]  # the last of the made-up figures
+
+
+def test_a_name_full_of_traps_becomes_no_element_and_its_link_finds_its_page(page):
+    page.by_id("scores").find_element("link text", ODD).click()
+    page.wait("return document.title.slice(0, 1) === 'b'")
+    assert page.driver.title == f"{ODD}, super-resolved ×2"
+    assert page.driver.execute_script("return document.querySelector('i:not([style])')") is None
 
 
 def test_the_text_of_cubes_can_be_read_again(rng):
@@ -313,9 +327,9 @@ def test_the_text_of_cubes_can_be_read_again(rng):
 
 
 def test_a_part_and_one_page(evaluation, tmp_path, capsys):
-    options = Options("A title", (slice(2, 10), slice(None, 8)))
+    options = PageOptions(title="A title", crop=(slice(2, 10), slice(None, 8)))
     path = tmp_path / "new" / "page.html"
-    assert write_report(tmp_path, scenes=["a"], output=path, options=options) == [path]
+    assert write_pages(tmp_path, scenes=["a"], output=path, options=options) == [path]
     page = path.read_text()
     assert "<title>A title</title>" in page
     assert "rows 2 to 9, columns 0 to 7 of 12 × 16 × 6" in page
@@ -350,43 +364,47 @@ def test_bad_cubes(evaluation, tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"no evaluation in .*run python -m dualsr_jax\.eva"
     ):
-        write_report(tmp_path / "nothing")
+        write_pages(tmp_path / "nothing")
     with np.load(evaluation / "a.npz") as archive:
         cubes = dict(archive)
     for name, cube, message in (
         ("lr", cubes["lr"][1:], r"expected lr to be finite float32 of shape \(6, 8, 6\), got"),
         ("DualSR", cubes["DualSR"] * np.nan, "expected DualSR to be finite"),
-        ("CoarSR", cubes["CoarSR"] + 0.1, "not of the evaluation in results.json: psnr_db of Coa"),
+        (
+            "CoarSR",
+            cubes["CoarSR"] + 0.1,
+            "does not belong to the evaluation in results.json: psnr_db of Coa",
+        ),
     ):
         np.savez(evaluation / "a.npz", **(cubes | {name: cube}))
         with pytest.raises(ValueError, match=message):
-            write_report(evaluation, scenes=["a"])
+            write_pages(evaluation, scenes=["a"])
     (evaluation / "a.npz").write_bytes((evaluation / "a.npz").read_bytes()[:2000])
     with pytest.raises(ValueError, match=r"a\.npz.* damaged"):
-        write_report(evaluation, scenes=["a"])
+        write_pages(evaluation, scenes=["a"])
     (evaluation / "a.npz").unlink()
     with pytest.raises(FileNotFoundError, match=r"no cubes of 'a' .*without --nosave_cubes"):
-        write_report(evaluation)
+        write_pages(evaluation)
     assert not list((evaluation / "report").iterdir())
 
 
 def test_bad_settings(evaluation, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="the evaluation has no 'c', but a, b"):
-        write_report(evaluation, scenes=["a", "c"])
+        write_pages(evaluation, scenes=["a", "c"])
     with pytest.raises(ValueError, match="is one page, the evaluation has 2 scenes"):
-        write_report(evaluation, output=tmp_path / "page.html")
+        write_pages(evaluation, output=tmp_path / "page.html")
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"the output '.*file/x' cannot be written"):
-        write_report(evaluation, output=tmp_path / "file" / "x")
+        write_pages(evaluation, output=tmp_path / "file" / "x")
     with pytest.raises(ValueError, match="--part holds no pixels of 'a', which has 12x16"):
-        write_report(evaluation, options=Options(part=(slice(20, 30), slice(None))))
+        write_pages(evaluation, options=PageOptions(crop=(slice(20, 30), slice(None))))
     with pytest.raises(
         ValueError, match=r"would have \d.\d MB, more than 1: .*--part=0:\d+,0:\d+,"
     ):
-        write_report(evaluation, options=Options(max_mb=1))
+        write_pages(evaluation, options=PageOptions(max_mb=1))
     monkeypatch.setitem(sys.modules, "bokeh.embed", None)
     with pytest.raises(ValueError, match=r"needs the package 'bokeh': pip install .*\[report\]"):
-        write_report(evaluation)
+        write_pages(evaluation)
 
 
 @pytest.mark.parametrize(

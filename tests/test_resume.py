@@ -115,7 +115,7 @@ def test_a_full_disk_is_one_clear_error(make_config, tmp_path):
     assert process.returncode == 1
     (error,) = (line for line in err.splitlines() if "error: " in line)  # between tensorstore's
     assert "error: a checkpoint could not be saved in " in error
-    assert "(File too large): make room there; the same command goes on" in error
+    assert "(File too large): make room there; the same command resumes" in error
     saved = steps_saved(tmp_path)[-1]
     train(make_config(epochs=(saved + 1) / 15), tmp_path)
     assert steps_saved(tmp_path)[-1] == saved + 1
@@ -249,5 +249,5 @@ def test_an_old_checkpoint_without_metrics_is_no_hindrance(tmp_path, capsys):
     assert restored(tmp_path, "best")[1] == 2
     assert "checkpoint 1 has no PSNR: the best is one of the others" in capsys.readouterr().out
     metrics.touch()  # as a power failure leaves it; orbax does not open the folder
-    with pytest.raises(ValueError, match=r"checkpoint 1 in .* cannot be read: go on with the tr"):
+    with pytest.raises(ValueError, match=r"checkpoint 1 in .* cannot be read: resume the train"):
         restored(tmp_path)

@@ -4,12 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from support.files import ROOT
-from test_cave import DATA, SCENES, read
-from test_project import load
+from support.cave import DATA, SCENES, read
+from support.files import ROOT, load
 
-from dualsr_jax import self_check
-from dualsr_jax.evaluation.self_check import check, compare
+from dualsr_jax.evaluation import self_check
+from dualsr_jax.evaluation.self_check import check_protocol, compare
 
 
 def config(scale="8", **changes):
@@ -69,7 +68,7 @@ def test_settings_without_a_published_row():
 def test_made_up_scenes_do_not_pass(tmp_path, rng):
     for name in [*SCENES, "beads"]:
         np.save(tmp_path / f"{name}.npy", rng.integers(0, 65536, (32, 32, 5)).astype(np.uint16))
-    verdict = check(config(data__path=str(tmp_path)))
+    verdict = check_protocol(config(data__path=str(tmp_path)))
     assert verdict.agrees is False
 
 
@@ -81,7 +80,8 @@ def test_one_real_scene(tmp_path):
     np.save(tmp_path / "beads.npy", np.zeros((16, 16, 31), np.uint16))
     (tmp_path / "split.txt").write_text("[test]\nballoons\n")
     changed = config(data__path=str(tmp_path), data__split=str(tmp_path / "split.txt"))
-    here = next(line for line in check(changed).text.splitlines() if line.startswith("here"))
+    lines = check_protocol(changed).text.splitlines()
+    here = next(line for line in lines if line.startswith("here"))
     expected = json.loads((DATA / "bicubic_cave.json").read_text())["balloons"]["x8"]
     figures = [float(figure) for figure in here.split()[1:]]
     np.testing.assert_allclose(figures, list(expected.values()), atol=1e-3)

@@ -36,7 +36,7 @@ def test_the_reach_is_as_far_as_a_nan_gets():
 def test_the_halo_holds_what_the_fine_stage_reduces(scale, ratio):
     half = CoarSR(scale // 2) if ratio == 2 and scale > 2 else None
     beyond = halo(stage_of(CoarSR(scale), half)) - CoarSR(scale).reach
-    guide = scale // ratio  # pixels an LR pixel
+    guide = scale // ratio  # pixels per LR pixel
     fine = np.zeros((9 * scale, 9 * scale))
     seen = set()
     for row in range(9 * scale):

@@ -1,16 +1,22 @@
 """Weights as one file."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
+from support.files import ROOT
+from support.scenes import SMALL, small_networks
 
 from dualsr_jax import restore_dualsr
 from dualsr_jax.convert import convert
-from dualsr_jax.dualsr import STORAGES, DualSR
+from dualsr_jax.dualsr import STORAGES, DualSR, tags
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.models.network import Network
 from dualsr_jax.training.restore import warm_start
 from dualsr_jax.weights.safetensors_file import read_weights, shipped, weights_hash, write_weights
+
+OLD = ROOT / "tests" / "golden" / "weights_v0_1.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +68,21 @@ def test_bfloat16_takes_half_the_space(dualsr, tmp_path):
     assert read_weights(paths[1])[1]["sha256"] == weights_hash(again.arrays())
     with pytest.raises(ValueError, match=r"unknown storage 'int8': expected one of \('float32'"):
         dualsr.save_pretrained(tmp_path / "x.safetensors", storage="int8")
-    with pytest.raises(ValueError, match=r"x4\.npz': a file of weights is called \*\.safetensors"):
+    with pytest.raises(ValueError, match=r"x4\.npz': the name of a weights file must end in"):
         dualsr.save_pretrained(tmp_path / "x4.npz")
+    with pytest.raises(FileNotFoundError, match=r"no folder '.*absent' to write x4\.safetensors"):
+        dualsr.save_pretrained(tmp_path / "absent" / "x4.safetensors")
+
+
+def test_weights_are_hashed_once(dualsr, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(
+        "dualsr_jax.dualsr.weights_hash", lambda arrays: hashed.append(1) or weights_hash(arrays)
+    )
+    fresh = DualSR(dualsr.coarse, dualsr.half)
+    assert tags(fresh) == tags(fresh)
+    assert tags(fresh)["dualsr_weights"] == fresh.sha256[:16]
+    assert len(hashed) == 1
 
 
 def test_a_warm_start_from_weights_in_a_file(dualsr, tmp_path):
@@ -87,11 +106,11 @@ def test_shipped_weights_are_found_by_name(dualsr, tmp_path, monkeypatch):
     again = restore_dualsr("made_up_x4", iterations=3, ensemble=8)
     assert (again.iterations, again.ensemble) == (3, 8)
     jax.tree.map(np.testing.assert_array_equal, again.coarse.variables, dualsr.coarse.variables)
-    with pytest.raises(FileNotFoundError, match=r"nor do weights .*: made_up_x4 do; 'made_up_x4' "):
+    with pytest.raises(FileNotFoundError, match=r"\(shipped: made_up_x4\); .* 'made_up_x4'\?"):
         DualSR.from_pretrained("made_upx4")
     with pytest.raises(ValueError, match="hold the half-scale network too"):
         restore_dualsr("made_up_x4", "made_up_x4")
-    with pytest.raises(ValueError, match="is a folder: restore_dualsr reads those"):
+    with pytest.raises(ValueError, match="is a folder: read it with restore_dualsr"):
         DualSR.from_pretrained(tmp_path)
 
 
@@ -131,6 +150,47 @@ def test_shipped_weights(name):
     assert f"_x{dualsr.scale}" in name
     lr = np.full((8, 8, 31), 0.4, np.float32)
     np.testing.assert_allclose(dualsr(lr).fine, 0.4, atol=0.02)
+
+
+def old_weights():
+    """Of version 0.1: its settings have `bidirectional`, and have no `joint`."""
+    return read_weights(OLD)
+
+
+def test_weights_of_an_older_version_are_read():
+    settings = json.loads(old_weights()[1]["model"])
+    assert settings["bidirectional"] is False
+    assert "joint" not in settings
+    old = DualSR.from_pretrained(OLD)
+    assert old.coarse.model == CoarSR(2, **SMALL, band_chunk=8)
+    lr = np.linspace(0, 1, 4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+    coarse = old(lr).coarse
+    expected = [0.486938, 0.446037]
+    np.testing.assert_allclose([coarse.mean(), coarse[3, 4, 5]], expected, atol=1e-5)
+
+
+def test_weights_of_a_network_that_went_are_refused(tmp_path):
+    arrays, about = old_weights()
+    model = about["model"].replace('"bidirectional": false', '"bidirectional": true')
+    write_weights(tmp_path / "x2.safetensors", arrays, {"model": model})
+    message = r"x2\.safetensors': .* network with bidirectional=True, which this version of"
+    with pytest.raises(ValueError, match=message):
+        DualSR.from_pretrained(tmp_path / "x2.safetensors")
+
+
+def test_a_joint_network_comes_back(dualsr, tmp_path):
+    joint = small_networks(4, "joint")
+    place = tmp_path / "joint.safetensors"
+    joint.save_pretrained(place)
+    again = convert(str(place), None, tmp_path / "again.safetensors")
+    assert again.coarse.model == joint.coarse.model.clone(band_chunk=8)
+    assert again.coarse_stage.ratio == 2
+    jax.tree.map(np.testing.assert_array_equal, again.coarse.variables, joint.coarse.variables)
+    assert again.sha256 == joint.sha256 == read_weights(place)[1]["sha256"]
+    half = tmp_path / "x2.safetensors"
+    DualSR(dualsr.half).save_pretrained(half)
+    with pytest.raises(ValueError, match="network is joint and restores the half scale itself"):
+        convert(str(place), str(half), tmp_path / "c.safetensors")
 
 
 def test_one_network_alone(dualsr, tmp_path):

@@ -1,8 +1,8 @@
-"""Training images: scenes at every resize scale, as 16-bit integers, of which patches are cut.
+"""Training images: scenes at every resize scale, as 16-bit integers, from which patches are cut.
 
 Contract: 65535 is 1; resized images are clipped to [0, 1] and rounded, an error of at most 8e-6.
-Images are held in memory up to a limit, the rest in a temporary file without a name, so that
-nothing is left of it when the process ends, however it ends.
+Images are held in memory up to a limit, the rest in a temporary file without a name, which the
+system removes when the process ends, however it ends.
 """
 
 import os
@@ -29,7 +29,7 @@ class Images:
     """Scenes at every resize scale.
 
     Attributes:
-        names: of the scene of each image.
+        names: the scene of each image.
         shapes: `(H, W, L)` of each image.
         checksum: CRC-32 of all pixels, before resizing: that rounds differently on other machines.
     """
@@ -42,22 +42,22 @@ class Images:
         least_size: int = 1,
         memory_gb: float = 8.0,
     ) -> None:
-        """Reads and resizes the scenes.
+        """Reads and resizes the scenes, one at a time.
 
         Args:
-            scenes: read one at a time.
+            scenes: named cubes.
             resize_scales: each scene is held at each of these sizes.
-            least_size: pixels that a side must have, those of a patch.
+            least_size: height and width of a patch in pixels.
             memory_gb: how much to hold in memory, in GB of 1e9 bytes.
 
         Raises:
-            ValueError: if an image is smaller than a patch, or there is no scene.
+            ValueError: if an image is smaller than a patch, or `scenes` is empty.
             OSError: if the temporary file cannot be written.
         """
         self.names: list[str] = []
         self.shapes: list[tuple[int, int, int]] = []
         self.checksum = 0
-        self._arrays: list[np.ndarray | int] = []  # or where in the file an image begins
+        self._arrays: list[np.ndarray | int] = []  # an image, or where in the file it begins
         self._file = tempfile.TemporaryFile()  # noqa: SIM115, open as long as the object lives
         weakref.finalize(self, self._file.close)
         left = memory_gb * 1e9
@@ -80,7 +80,7 @@ class Images:
             raise ValueError("there is no scene to train on")
 
     def _spill(self, image: np.ndarray) -> int:
-        """Appends an image to the file; the place where it begins."""
+        """Appends an image to the file; returns the place where it begins."""
         place = self._file.tell()
         try:
             self._file.write(image.data)
@@ -101,7 +101,7 @@ class Images:
         return sum(a.nbytes for a in self._arrays if isinstance(a, np.ndarray))
 
     def patch(self, image: int, row: int, column: int, size: int) -> UInt16[np.ndarray, "S S L"]:
-        """A square piece of an image, all bands; maybe a view."""
+        """A square of an image, all bands; may be a view."""
         array = self._arrays[image]
         if isinstance(array, np.ndarray):
             return array[row : row + size, column : column + size]

@@ -1,4 +1,7 @@
-"""The parts of a config's data: training, validation and test scenes."""
+"""The parts of a config's data: training, validation and test scenes.
+
+Contract: the config chooses data and protocol; cubes are read when the scenes are iterated.
+"""
 
 from ml_collections import ConfigDict
 
@@ -8,7 +11,7 @@ from dualsr_jax.protocols import get_protocol
 
 
 def peak_of(config: ConfigDict) -> float | str | None:
-    """The config's peak, or that of its protocol; see `scenes.peak_value`."""
+    """The config's peak, or that of its protocol, as `sources.peak_value` takes it."""
     return get_protocol(config.protocol).peak if config.data.peak is None else config.data.peak
 
 
@@ -19,11 +22,12 @@ def open_parts(config: ConfigDict) -> dict[str, Scenes]:
         config: as of `configs/`.
 
     Returns:
-        The scenes of the parts "train", "validation" and "test".
+        The scenes of the parts "train", "validation" and "test"; the last two are cut to the crop
+        of the config or its protocol.
 
     Raises:
-        ValueError: for a source, split or protocol that is not one.
-        FileNotFoundError: if there is no such folder or split file.
+        ValueError: if the source, split or protocol is unknown or does not fit to the data.
+        FileNotFoundError: if the folder or the split file does not exist.
     """
     data, protocol = config.data, get_protocol(config.protocol)
     source = open_source(data.source, data.path, data.key)

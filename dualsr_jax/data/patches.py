@@ -1,13 +1,13 @@
-"""Training patches, drawn fresh and reproducibly: the input pipeline.
+"""The input pipeline: training patches, drawn fresh and reproducibly.
 
-Contract: a batch depends on nothing but the images, the settings, the seed and the number of the
-step, so that a run resumes anywhere by naming its first step. Several processes each draw an equal
-share of every batch; which samples a batch has does not depend on their number.
+Contract: a batch depends on the images, the settings, the seed and the number of the step only, so
+that a run can resume at any step. Several processes draw equal shares of every batch; which samples
+a batch has does not depend on their number.
 
 An epoch shows, for every scene at every resize scale, `patches_per_image` patches in each of their
-5 variants, in random order; positions are drawn anew for every variant and epoch, or with
-`fixed_patches` once for all, as in the published code. Only HR patches are made here: variants, LR
-and bicubic images, blur and noise are the step's. Source: paper, training details.
+5 variants (`ops.augment`), in random order. Positions are drawn anew for every variant and epoch,
+or with `fixed_patches` only once, as in the published code. Only HR patches are made here: the step
+makes variants, LR and bicubic images, blur and noise. Source: paper, training details.
 """
 
 import os
@@ -30,7 +30,7 @@ class PatchSampler:
     Attributes:
         num_bands: bands of a patch.
         samples_per_epoch: patches x scales x variants x images.
-        steps_per_epoch: whole batches an epoch.
+        steps_per_epoch: whole batches per epoch.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class PatchSampler:
         """Plans the epochs.
 
         Args:
-            images: of at least `patch_size` pixels a side.
+            images: with sides of at least `patch_size` pixels.
             patch_size: height and width of an HR patch in pixels.
-            batch_size: patches a batch, over all processes.
-            patches_per_image: patches of each image an epoch.
+            batch_size: patches per batch, over all processes.
+            patches_per_image: patches of each image per epoch.
             fixed_patches: whether all epochs, and the variants of a patch, share their positions.
-            window_bands: bands of a patch, a random contiguous window; None: all.
+            window_bands: neighbouring bands of a patch, chosen at random; None: all.
             seed: of everything that is drawn.
 
         Raises:
@@ -79,15 +79,15 @@ class PatchSampler:
     def batches(
         self, first_step: int = 0, *, process_index: int = 0, process_count: int = 1
     ) -> Iterator[Batch]:
-        """The batches from a step on, for more epochs than any run has, drawn ahead by threads.
+        """The batches from a step on, drawn ahead by threads; they do not end.
 
         Args:
             first_step: counted from 0 over all epochs.
             process_index: which share of every batch to draw.
-            process_count: number of shares, divides the batch size.
+            process_count: number of shares; must divide the batch size.
 
         Yields:
-            "hr" uint16 `[B, S, S, L]`, 65535 is 1; "variant" int32 `[B]`, see `ops.augment`;
+            "hr" uint16 `[B, S, S, L]`, 65535 is 1; "variant" int32 `[B]`, of `ops.augment`;
             "sample" int64 `[B]`, the sample's number over all epochs.
         """
         whole_batches = self.steps_per_epoch * self._batch_size
@@ -132,16 +132,13 @@ class PatchSampler:
 
     def _draw(self, sample: int, _: Any) -> Batch:
         image, patch, variant = self._place(sample)
-        height, width, bands = self._images.shapes[image]
         drawn_for = (image, patch) if self._fixed_patches else (sample,)
         rng = np.random.default_rng([self._seed, *drawn_for])
+        lengths = self._images.shapes[image]
+        extents = (self._patch_size, self._patch_size, self.num_bands)
         row, column, band = (
             int(rng.integers(length - extent + 1))
-            for length, extent in (
-                (height, self._patch_size),
-                (width, self._patch_size),
-                (bands, self.num_bands),
-            )
+            for length, extent in zip(lengths, extents, strict=True)
         )
         hr = self._images.patch(image, row, column, self._patch_size)
         return {

@@ -1,7 +1,7 @@
 """Scenes: named cubes in [0, 1], from a folder, a TFDS data set or the packaged example.
 
-Contract: a source knows names and reads one stored cube by name. `Scenes` reads, scales, cuts and
-checks them, one at a time, so that a data set need not fit in memory.
+Contract: a source knows the names of its cubes and reads one at a time, as stored. `Scenes` reads,
+scales, cuts and checks them one at a time, so that a data set need not fit in memory.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ class NamedCube:
 
 @dataclasses.dataclass(frozen=True)
 class CubeSource:
-    """Where cubes come from: their names and a reader of one."""
+    """Where cubes come from: their names, and a function that reads one as stored."""
 
     names: tuple[str, ...]
     read: Callable[[str], Cube]
@@ -39,7 +39,7 @@ def _folder(path: str, key: str | None) -> CubeSource:
 
 
 def _tfds(path: str, key: str | None) -> CubeSource:
-    """A prepared TFDS data set, by its folder or that of one of its versions."""
+    """A prepared TFDS data set; `path` is its folder or that of one of its versions."""
     del key  # the name of the feature is our own
     folder = Path(path).expanduser()
     versions = sorted(folder.glob("[0-9]*/dataset_info.json"))
@@ -93,8 +93,8 @@ def open_source(kind: str, path: str = "", key: str | None = None) -> CubeSource
 
     Args:
         kind: a key of `SOURCES`.
-        path: the folder, for those that have one.
-        key: name of the variable or feature that holds the cube.
+        path: the folder, if the kind needs one.
+        key: name of the variable that holds the cube, in files that may have several.
 
     Raises:
         ValueError: if the kind is unknown or the folder holds no cubes.
@@ -110,11 +110,11 @@ def peak_value(cube: Cube, peak: float | str | None) -> float:
 
     Args:
         cube: as stored.
-        peak: that value; "max": the cube's own maximum; None: the largest value of an unsigned
+        peak: that value; "max": the maximum of the cube; None: the largest value of an unsigned
             integer type, 1 for other types.
 
     Raises:
-        ValueError: if `peak` is none of these.
+        ValueError: if `peak` is something else.
     """
     if peak is None:
         return float(np.iinfo(cube.dtype).max) if cube.dtype.kind == "u" else 1.0
@@ -122,19 +122,11 @@ def peak_value(cube: Cube, peak: float | str | None) -> float:
         return float(np.max(cube, where=np.isfinite(cube), initial=0))
     if isinstance(peak, int | float) and 0 < peak < np.inf:
         return float(peak)
-    raise ValueError(f"config.data.peak={peak!r}: expected a positive number, 'max' or none")
+    raise ValueError(f"config.data.peak={peak!r}: expected a positive number, 'max' or None")
 
 
 def normalise(cube: Cube, peak: float | str | None, name: str) -> Float[np.ndarray, "H W L"]:
-    """Scales stored values to [0, 1].
-
-    Args:
-        cube: as stored.
-        peak: see `peak_value`.
-        name: of the scene, for errors.
-
-    Returns:
-        float32.
+    """Scales stored values to [0, 1]; `peak` is as in `peak_value`, the name is for errors.
 
     Raises:
         ValueError: if a pixel is NaN, infinite or outside [0, 1], or there are too few bands.
@@ -165,10 +157,10 @@ class Scenes:
     """Scenes of one part of a split, read one at a time, anew in every iteration.
 
     Attributes:
-        source: where from.
-        selections: which, of `split`.
-        peak: see `peak_value`; of the whole scene where a part of it is taken.
-        crop: only the top-left `crop` x `crop` pixels of each.
+        source: where they are read from.
+        selections: scenes or rectangles of scenes.
+        peak: as `peak_value` takes it; "max" is the maximum of the whole scene, not the rectangle.
+        crop: only the top-left `crop` x `crop` pixels of each are used; None: all.
     """
 
     source: CubeSource
@@ -183,21 +175,21 @@ class Scenes:
         """Reads the scenes, in order, all of one band count.
 
         Raises:
-            ValueError: as `normalise`, or if the scenes differ in their number of bands or a part
-                is empty.
+            ValueError: if a scene cannot be read or does not fit into [0, 1], the scenes differ in
+                their number of bands, or a selection is empty.
         """
         first: NamedCube | None = None
         name, stored = "", np.empty((0, 0, 0))
         for selection in self.selections:
-            if name != selection.name:  # parts of one scene follow each other
+            if name != selection.name:  # rectangles of one scene follow each other
                 name, stored = selection.name, self.source.read(selection.name)
-            part = stored[selection.rows, selection.columns][: self.crop, : self.crop]
-            if part.size == 0:
+            cube = stored[selection.rows, selection.columns][: self.crop, : self.crop]
+            if cube.size == 0:
                 raise ValueError(f"{selection.text!r} holds no pixels")
             whole = selection.rows == selection.columns == slice(None)
             label = name if whole else selection.text
-            scene = NamedCube(label, normalise(part, peak_value(stored, self.peak), label))
-            first = scene if first is None else first
+            scene = NamedCube(label, normalise(cube, peak_value(stored, self.peak), label))
+            first = first or scene
             if scene.cube.shape[-1] != first.cube.shape[-1]:
                 raise ValueError(
                     f"{scene.name} has {scene.cube.shape[-1]} bands, {first.name} has "

@@ -1,6 +1,6 @@
-"""Splits: which scenes, or parts of scenes, train, validate and test.
+"""Splits: which scenes, or rectangles of scenes, train, validate and test.
 
-Contract: a split is data. `splits/<data set>_<name>.txt` are published ones, and a user's own is a
+Contract: a split is data. The published ones are `splits/<data set>_<name>.txt`; a user's own is a
 file of the same form:
 
     # anything after a number sign is a remark
@@ -10,10 +10,10 @@ file of the same form:
     balloons
     indian_pines[97:, :]
 
-A line is a scene's name, with `*` and `?` as wildcards, or a rectangular part of it with Python's
-slices of rows and columns. Wildcards in `[train]` leave out what shares pixels with another part.
-`[train]` without lines means all scenes that are named nowhere else; so does a missing `[train]`.
-Parts share no pixel.
+A line is a scene's name, with `*` and `?` as wildcards, or a rectangle of it with Python's slices
+of rows and columns. Wildcards in `[train]` leave out what shares pixels with another part. A
+`[train]` that is missing or has no lines means all scenes that are named nowhere else. Parts share
+no pixel.
 """
 
 import configparser
@@ -21,7 +21,7 @@ import dataclasses
 import difflib
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ _FORMS = "'random', 'fold K/N' or the path of a text file"
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """A scene or a rectangular part of it."""
+    """A scene or a rectangle of it; `text` is how the split names it."""
 
     name: str
     rows: slice
@@ -81,8 +81,8 @@ def read_split(path: Path) -> dict[str, list[str]]:
     """The lines of a split file, by part.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not of the form that this module describes.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it does not have the form that this module describes.
     """
     # Names are kept as they are: no values, no interpolation, no defaults.
     parser = configparser.ConfigParser(
@@ -104,30 +104,12 @@ def read_split(path: Path) -> dict[str, list[str]]:
         raise ValueError(f"{path} is not a split file: {reason}") from error
     unknown = sorted(set(parser.sections()) - set(PARTS))
     if unknown:
-        raise ValueError(f"{path} has the section [{unknown[0]}]: expected [train], [test] ...")
+        raise ValueError(
+            f"{path} has the section [{unknown[0]}]: expected [train], [validation] or [test]"
+        )
     if not parser.has_section("test"):
         raise ValueError(f"{path} has no section [test]: name there the scenes to test on")
     return {part: list(parser[part]) if parser.has_section(part) else [] for part in PARTS}
-
-
-def _random(names: Sequence[str], share: float, seed: int) -> dict[str, list[str]]:
-    if not 0 < share < 1:
-        raise ValueError(f"data.test_share must be between 0 and 1, got {share}")
-    shuffled = _shuffled(names, seed)
-    return {"test": shuffled[: max(1, round(share * len(names)))]}
-
-
-def _fold(names: Sequence[str], fold: int, folds: int, seed: int) -> dict[str, list[str]]:
-    if not 1 <= fold <= folds or not 2 <= folds <= len(names):
-        raise ValueError(
-            f"data.split='fold {fold}/{folds}' does not divide {len(names)} scenes: expected "
-            f"'fold K/N' with K from 1 to N and N from 2 to {len(names)}"
-        )
-    return {"test": [str(n) for n in np.array_split(_shuffled(names, seed), folds)[fold - 1]]}
-
-
-def _shuffled(names: Sequence[str], seed: int) -> list[str]:
-    return [str(name) for name in np.random.default_rng(seed).permutation(sorted(names))]
 
 
 def divide(
@@ -146,8 +128,8 @@ def divide(
         how: the name of a published split of `data_set`; "random", a share of the scenes for
             testing; "fold K/N", the K-th of N folds for testing; or the path of a split file.
         data_set: name of the data set, for its published splits.
-        validation: selections besides those of a split file; held out of training, even if its
-            lines name them.
+        validation: selections in addition to those of a split file; held out of training, even if
+            the file names them there.
         test_share: share of the scenes that "random" tests on, in (0, 1).
         seed: of the order of "random" and "fold".
 
@@ -156,31 +138,17 @@ def divide(
 
     Raises:
         ValueError: if `how` is unknown, a selection names no scene, two parts share pixels, or no
-            scene is left for training.
-        FileNotFoundError: if there is no such split file.
+            scene is left for training or testing.
+        FileNotFoundError: if the split file does not exist.
     """
-    published = published_splits(data_set)
-    fold = re.fullmatch(r"fold (\d+)/(\d+)", how)
-    if how in published:
-        texts = read_split(published[how])
-    elif how == "random":
-        texts = _random(names, test_share, seed)
-    elif fold:
-        texts = _fold(names, int(fold[1]), int(fold[2]), seed)
-    elif how.endswith(".txt") or "/" in how:
-        texts = read_split(Path(how).expanduser())
-    else:
-        known = "".join(f"{name!r}, " for name in published)
-        raise ValueError(f"unknown data.split {how!r}: expected {known}{_FORMS}")
-
-    select = _selector(names)
-    listed, added = select(texts.get("validation", ())), select(validation)
-    parts = {"validation": listed + added, "test": select(texts["test"])}
+    texts = _texts(names, how, data_set, test_share, seed)
+    listed, added = _select(names, texts.get("validation", ())), _select(names, validation)
+    parts = {"validation": listed + added, "test": _select(names, texts["test"])}
     held_out = parts["validation"] + parts["test"]
     rest = sorted(set(names) - {selection.name for selection in held_out})
     parts["train"] = [
         selection
-        for selection in select(texts.get("train") or rest)
+        for selection in _select(names, texts.get("train") or rest)
         # A wildcard gives way to all other parts, a name to data.validation only.
         if not any(map(selection.overlaps, held_out if selection.is_wildcard else added))
     ]
@@ -190,6 +158,55 @@ def divide(
                 f"no scene is left for {part}: the split {how!r} of {len(names)} scenes holds "
                 f"{len(parts['test'])} for testing and {len(parts['validation'])} for validation"
             )
+    _check_disjoint(parts)
+    return parts
+
+
+def _texts(
+    names: Sequence[str], how: str, data_set: str, test_share: float, seed: int
+) -> dict[str, list[str]]:
+    """The lines of each part, before scenes are looked up."""
+    published = published_splits(data_set)
+    if how in published:
+        return read_split(published[how])
+    shuffled = [str(name) for name in np.random.default_rng(seed).permutation(sorted(names))]
+    if how == "random":
+        if not 0 < test_share < 1:
+            raise ValueError(f"data.test_share must be between 0 and 1, got {test_share}")
+        return {"test": shuffled[: max(1, round(test_share * len(names)))]}
+    if match := re.fullmatch(r"fold (\d+)/(\d+)", how):
+        fold, folds = int(match[1]), int(match[2])
+        if not 1 <= fold <= folds or not 2 <= folds <= len(names):
+            raise ValueError(
+                f"data.split={how!r} does not divide {len(names)} scenes: expected 'fold K/N' "
+                f"with K from 1 to N and N from 2 to {len(names)}"
+            )
+        return {"test": [str(name) for name in np.array_split(shuffled, folds)[fold - 1]]}
+    if how.endswith(".txt") or "/" in how:
+        return read_split(Path(how).expanduser())
+    known = "".join(f"{name!r}, " for name in published)
+    raise ValueError(f"unknown data.split {how!r}: expected {known}{_FORMS}")
+
+
+def _select(names: Sequence[str], texts: Iterable[str]) -> list[Selection]:
+    """The scenes that the texts select; all texts that select nothing are named in one error."""
+    chosen: list[Selection] = []
+    unknown: list[str] = []
+    for selection in map(Selection.parse, texts):
+        matches = fnmatch.filter(names, selection.name)
+        if not matches:
+            close = difflib.get_close_matches(selection.name, names, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            unknown.append(f"{selection.name!r}{hint}")
+        chosen += [dataclasses.replace(selection, name=match) for match in matches]
+    if unknown:
+        raise ValueError(
+            f"there is no scene {', '.join(unknown)}: the source has {', '.join(names)}"
+        )
+    return chosen
+
+
+def _check_disjoint(parts: Mapping[str, list[Selection]]) -> None:
     for first, second in (("train", "test"), ("train", "validation"), ("validation", "test")):
         shared = [(a, b) for a in parts[first] for b in parts[second] if a.overlaps(b)]
         if shared:
@@ -197,26 +214,3 @@ def divide(
                 a.text if a.text == b.text else f"{a.text} / {b.text}" for a, b in shared
             )
             raise ValueError(f"{first} and {second} share pixels of these scenes: {pairs}")
-    return parts
-
-
-def _selector(names: Sequence[str]) -> Callable[[Iterable[str]], list[Selection]]:
-    """Finds the scenes that texts select; all that select none are named in one error."""
-
-    def select(texts: Iterable[str]) -> list[Selection]:
-        chosen: list[Selection] = []
-        unknown: list[str] = []
-        for selection in map(Selection.parse, texts):
-            matches = fnmatch.filter(names, selection.name)
-            if not matches:
-                close = difflib.get_close_matches(selection.name, names, n=1)
-                hint = f" (did you mean {close[0]!r}?)" if close else ""
-                unknown.append(f"{selection.name!r}{hint}")
-            chosen += [dataclasses.replace(selection, name=match) for match in matches]
-        if unknown:
-            raise ValueError(
-                f"there is no scene {', '.join(unknown)}: the source has {', '.join(names)}"
-            )
-        return chosen
-
-    return select

@@ -1,4 +1,8 @@
-"""Test images: references of the right size, and the LR cubes that networks are tested with."""
+"""Test images: references of the right size, and the LR cubes that networks are tested with.
+
+Contract: cubes are `[H, W, L]`, float32. What is drawn for random degradation depends on the seed
+and the name of the image only, so that every test of an image uses the same LR cube.
+"""
 
 import zlib
 
@@ -31,8 +35,8 @@ def low_resolution(
         hr: the reference.
         scale: scale factor.
         degradation: by default that of the protocols, MATLAB bicubic.
-        name: of the image; with the seed it decides what is drawn for random degradation.
-        seed: see `name`.
+        name: name of the image, which with the seed decides what is drawn.
+        seed: seed of random degradation.
 
     Raises:
         ValueError: if a side of `hr` is not a multiple of the scale.
@@ -49,14 +53,6 @@ def low_resolution(
 def reference_and_lr(
     cube: Cube, scale: int, *, degradation: Degradation, name: str, seed: int
 ) -> tuple[Resized, Resized]:
-    """The reference of a test image, cut to a multiple of the scale, and its LR cube.
-
-    Args:
-        cube: the image, of any size.
-        scale: scale factor.
-        degradation: see `low_resolution`, as are the others.
-        name: likewise.
-        seed: likewise.
-    """
+    """The reference of a test image, cut to a multiple of the scale, and its `low_resolution`."""
     hr = crop_to_multiple(cube, scale)
     return hr, low_resolution(hr, scale, degradation=degradation, name=name, seed=seed)

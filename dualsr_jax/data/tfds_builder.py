@@ -1,13 +1,13 @@
-"""Normalisation of published data sets as TFDS data sets, without TensorFlow.
+"""Preparation of published data sets as TFDS data sets, without TensorFlow.
 
 Contract: a builder of `datasets/` describes its data set as a `CubeSet`; `CubeSetBuilder` finds,
 reads and verifies its scenes and writes them as `{"name", "cube"}` records of one split, "scenes",
-in the order of their names. What trains and what tests is said by name when the set is used
-(`split.py`). Everything that is missing or damaged is named in one error. Written beside and
-renamed: a data set is whole or not there.
+in the order of their names. Which scenes train and which test is decided when the set is used
+(`split.py`). Everything that is missing or damaged is named in one error. A data set is written
+under another name and renamed at the end, so that it is complete or does not exist.
 
-Cubes are stored as 16-bit integers: as they are where they hold such integers, 8-bit ones times
-257, others scaled so that the cube's maximum is 65535 (an error of at most 8e-6 of it).
+Cubes are stored as 16-bit integers: unchanged if they hold such integers, 8-bit values times 257,
+others scaled so that the maximum of the cube is 65535 (an error of at most 8e-6 of it).
 """
 
 import contextlib
@@ -32,56 +32,37 @@ SPLIT = "scenes"
 
 @dataclasses.dataclass(frozen=True)
 class CubeSet:
-    """What is known of a published data set.
-
-    Attributes:
-        title: its name in prose.
-        scenes: names of its scenes.
-        shape: (height, width, bands) of every scene.
-        dtypes: data types that a scene may be stored in, such as ("uint16",); "float" is any
-            floating-point type.
-        description: one sentence.
-        homepage: its address.
-        citation: whom to cite.
-        layout: how the folder that the user has looks.
-        key: name of the variable that holds a cube, in `.mat` files.
-        files: names of files by scene, where they differ from the scene's name.
-        dtype_exceptions: data types of single scenes.
-        checksums: SHA-256 of stored cubes, `[H, W, L]` in row-major order and little-endian, of
-            those scenes of which it is known.
-        crop: part of a scene that is kept.
-        url: ZIP archive to download where no folder is given.
-        packaged: folder of an installed package that holds the data.
-    """
+    """What is known of a published data set; mappings are by scene."""
 
     title: str
     scenes: tuple[str, ...]
-    shape: tuple[int, int, int]
-    dtypes: tuple[str, ...]
+    shape: tuple[int, int, int]  # height, width and bands of every scene
+    dtypes: tuple[str, ...]  # as stored, such as "uint16"; "float": any floating-point type
     description: str
     homepage: str
     citation: str
-    layout: str
-    key: str | None = None
-    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    layout: str  # the files as distributed, in words
+    key: str | None = None  # variable that holds a cube, in .mat files
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)  # if named otherwise
     dtype_exceptions: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    # SHA-256 of the stored cube [H, W, L] in row-major order and little-endian, if it is known.
     checksums: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    crop: tuple[slice, slice] = (slice(None), slice(None))
-    url: str | None = None
-    packaged: Path | None = None
+    crop: tuple[slice, slice] = (slice(None), slice(None))  # rows and columns that are kept
+    url: str | None = None  # ZIP archive, downloaded if the user gives no folder
+    packaged: Path | None = None  # folder of an installed package that holds the data
 
 
 def find_scenes(cube_set: CubeSet, folder: Path) -> dict[str, Path]:
     """Paths of the scenes that are in a folder, by name; other files are ignored.
 
     Raises:
-        ValueError: if there is none of them.
-        FileNotFoundError: if there is no such folder.
+        ValueError: if the folder holds no scene of the set.
+        FileNotFoundError: if the folder does not exist.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {str(folder)!r}")
     found: dict[str, Path] = {}
-    with contextlib.suppress(ValueError):  # no cubes at all
+    with contextlib.suppress(ValueError):  # it holds no cubes
         found = list_cubes(folder)
     names = {cube_set.files.get(scene, scene): scene for scene in cube_set.scenes}
     scenes = {names[name]: path for name, path in found.items() if name in names}
@@ -94,7 +75,7 @@ def find_scenes(cube_set: CubeSet, folder: Path) -> dict[str, Path]:
 
 
 def _missing_bands(path: Path, num_bands: int) -> str:
-    """The bands of a folder of numbered images that are not there, in words."""
+    """Names the bands that a folder of numbered images lacks."""
     numbers = (re.search(r"(\d+)$", file.stem) for file in path.iterdir())
     have = {int(match[1]) for match in numbers if match}
     missing = sorted(set(range(1, num_bands + 1)) - have)
@@ -124,7 +105,7 @@ def read_scene(cube_set: CubeSet, scene: str, path: Path) -> Cube:
 
 
 def as_stored(cube: Cube) -> UInt16[np.ndarray, "H W L"]:
-    """A cube as 16-bit integers, as the module's contract says; negative values become 0."""
+    """A cube as 16-bit integers, as in the module's contract; negative values become 0."""
     if cube.dtype == np.uint8:
         return cube.astype(np.uint16) * 257
     high = float(cube.max())
@@ -142,12 +123,7 @@ class CubeSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "Initial release."}
 
     def __init__(self, *, source: Path | None = None, **settings: Any) -> None:
-        """Sets the builder up.
-
-        Args:
-            source: folder of the data as distributed; None: packaged, or else to be downloaded.
-            **settings: of TFDS, such as `data_dir`.
-        """
+        """Makes a builder; without a `source` folder the data are packaged or downloaded."""
         self._source = source
         super().__init__(**settings)
 
@@ -186,14 +162,14 @@ class CubeSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         )
 
     def _unpacked(self, archive: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The examples of a downloaded archive, unpacked beside what is written."""
+        """Yields the examples of a downloaded archive, unpacked in the folder of the data set."""
         with tempfile.TemporaryDirectory(dir=self._data_dir) as folder:
             try:
                 with zipfile.ZipFile(archive) as packed:
                     packed.extractall(folder)
             except (zipfile.BadZipFile, zlib.error) as error:
-                archive.unlink()  # TFDS would take it again
-                archive.with_name(f"{archive.name}.INFO").unlink()  # and its size
+                archive.unlink()  # or TFDS would use it again
+                archive.with_name(f"{archive.name}.INFO").unlink()
                 raise self._not_downloaded(error) from error
             yield from self._generate_examples(Path(folder))
 
@@ -220,6 +196,6 @@ class CubeSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
             )
 
     def _generate_examples(self, folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yields one example a scene."""
+        """Yields one example per scene."""
         for number, (name, cube) in enumerate(self.scenes(folder)):
             yield number, {"name": name, "cube": as_stored(cube)}

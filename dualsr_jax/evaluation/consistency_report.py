@@ -1,7 +1,7 @@
 """The report of a result without ground truth: numbers, quick looks and spectra.
 
-Contract: `write_report` writes `report.json` and `report.png` to a folder, from arrays or from
-readers of files that are too large for memory; see `quality` for what a cube and a mask are.
+Contract: `write_consistency` writes `report.json` and `report.png` to a folder, from arrays or from
+readers of files that are too large for memory; `consistency.py` says what the numbers mean.
 """
 
 import json
@@ -11,38 +11,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from dualsr_jax.disk import replacing
 from dualsr_jax.evaluation.consistency import (
     VALUES_AT_ONCE,
-    Cube,
+    ArrayOrReader,
+    BadBands,
     Intensity,
     good_bands,
     lr_consistency,
     scaled,
 )
+from dualsr_jax.evaluation.results import BICUBIC
 from dualsr_jax.figures import Look, Spectra, report_figure
 
 _RGB_NM = (640.0, 550.0, 470.0)
-_RGB_PLACES = (3 / 4, 1 / 2, 1 / 4)  # of the bands, where no wavelength is known
-_LOOK_PIXELS = 512  # a side of the quick look
-_DETAIL_PIXELS = 96  # a side of the part of the input that is shown in full
+_RGB_PLACES = (3 / 4, 1 / 2, 1 / 4)  # in the sequence of bands, if wavelengths are unknown
+_LOOK_PIXELS = 512  # longest side of the quick look
+_DETAIL_PIXELS = 96  # side of the middle of the input, which is shown in full
 _PLACES = ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))  # of the spectra
 
 
 def rgb_bands(
     num_bands: int,
     wavelengths: Float[np.ndarray, "L"] | None = None,
-    bad_bands: Bool[np.ndarray, "L"] | None = None,
+    bad_bands: BadBands | None = None,
 ) -> tuple[int, int, int]:
-    """The bands to show as red, green and blue, counted from 0, none of them bad.
+    """Chooses good bands to show as red, green and blue, counted from 0.
 
-    Args:
-        num_bands: L, of the cube.
-        wavelengths: nm; the bands nearest to 640, 550 and 470 nm are taken. None: those at 3/4,
-            1/2 and 1/4 of the bands.
-        bad_bands: True where a band is not to be shown.
+    They are nearest to 640, 550 and 470 nm, or without wavelengths to 3/4, 1/2 and 1/4 of L.
     """
     good = np.array(good_bands(num_bands, bad_bands))
     at: np.ndarray = np.arange(num_bands) if wavelengths is None else wavelengths
@@ -55,15 +53,14 @@ def rgb_bands(
 
 
 def _thin(cube: Intensity, bands: Sequence[int], step: int) -> Float[np.ndarray, "h w l"]:
-    """Every `step`-th pixel of a few bands, read in strips."""
+    """Every `step`-th row and column of a few bands, read in windows of whole rows."""
     height, width, _ = cube.cube.shape
-    strip = max(VALUES_AT_ONCE // (width * len(bands)) // step, 1) * step
-    every = slice(None, None, step)
-    strips = [
-        cube.read(slice(row, min(row + strip, height)), slice(0, width), bands)[every, every]
-        for row in range(0, height, strip)
+    rows = max(VALUES_AT_ONCE // (width * len(bands)) // step, 1) * step
+    windows = [
+        cube.read(slice(row, min(row + rows, height)), slice(0, width), bands)[::step, ::step]
+        for row in range(0, height, rows)
     ]
-    return np.concatenate(strips)
+    return np.concatenate(windows)
 
 
 def _looks(cubes: Mapping[str, Intensity], scale: int, rgb: Sequence[int]) -> dict[str, Look]:
@@ -73,11 +70,10 @@ def _looks(cubes: Mapping[str, Intensity], scale: int, rgb: Sequence[int]) -> di
     """
     lr = next(iter(cubes.values()))
     height, width, _ = lr.cube.shape
-    sides = [min(_DETAIL_PIXELS, max(length // 2, 1)) for length in (height, width)]
-    middle = [
-        slice((length - side) // 2, (length - side) // 2 + side)
-        for length, side in zip((height, width), sides, strict=True)
-    ]
+    middle = []
+    for length in (height, width):
+        side = min(_DETAIL_PIXELS, max(length // 2, 1))
+        middle.append(slice((length - side) // 2, (length - side) // 2 + side))
     images: dict[str, list[np.ndarray]] = {}
     for name, cube in cubes.items():
         times = 1 if cube is lr else scale
@@ -113,7 +109,7 @@ def _default_pixels(lr: Intensity, bands: Sequence[int]) -> list[tuple[int, int]
 def _spectra(
     cubes: Mapping[str, Intensity], scale: int, row: int, column: int, bands: Sequence[int]
 ) -> Spectra:
-    """The spectra at a pixel of the input: its own, and the means over its s x s of each result."""
+    """Spectra at a pixel of the input: its own, and of each result the mean over its s x s."""
     lr = next(iter(cubes.values()))
     spectra = {}
     for name, cube in cubes.items():
@@ -124,7 +120,7 @@ def _spectra(
 
 
 def _for_json(value: Any) -> Any:
-    """Replaces what JSON has no number for."""
+    """Replaces infinity and NaN, which JSON does not have, by None."""
     if isinstance(value, dict):
         return {key: _for_json(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -132,27 +128,94 @@ def _for_json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_report(
-    lr: Cube,
-    results: Mapping[str, Cube],
+def describe_consistency(scores: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """Says how consistent each method is, and whether more than bicubic.
+
+    Takes the scores of `lr_consistency`, or those of `report.json`, where None stands for an
+    infinite PSNR and for NaN.
+    """
+    lines = []
+    for name, found in scores.items():
+        if found["sam_deg"] is None or math.isnan(found["sam_deg"]):
+            lines.append(f"{name}: not compared, all pixels are masked")
+            continue
+        psnr_db, sam_deg = _numbers(found)
+        line = (
+            f"{name}: reduced to the scene's size it agrees with the scene to {psnr_db:.2f} dB "
+            f"PSNR and {sam_deg:.3f} degrees"
+        )
+        if name != BICUBIC:
+            bicubic_db, bicubic_deg = _numbers(scores[BICUBIC])
+            better = (psnr_db >= bicubic_db) + (sam_deg <= bicubic_deg)
+            verdict = ("worse than", "in one of both better than", "better than")[better]
+            line += f" ({verdict} {BICUBIC})"
+        lines.append(line)
+    return lines
+
+
+def _numbers(found: Mapping[str, float | None]) -> tuple[float, float]:
+    psnr_db, sam_deg = found["psnr_db"], found["sam_deg"]
+    return math.inf if psnr_db is None else psnr_db, math.nan if sam_deg is None else sam_deg
+
+
+def _check(
+    shape: tuple[int, ...],
+    wavelengths: Float[np.ndarray, "L"] | None,
+    pixels: Sequence[tuple[int, int]] | None,
+) -> None:
+    height, width, num_bands = shape
+    if wavelengths is not None and wavelengths.shape != (num_bands,):
+        raise ValueError(f"{wavelengths.size} wavelengths do not belong to {num_bands} bands")
+    wrong = [(r, c) for r, c in pixels or () if not (0 <= r < height and 0 <= c < width)]
+    if wrong:
+        raise ValueError(f"the pixels {wrong} are not in an input of {height}x{width} pixels")
+
+
+def _content(
+    scale: int,
+    consistency: Mapping[str, Any],
+    rgb: Sequence[int],
+    bands: Sequence[int],
+    wavelengths: Float[np.ndarray, "L"] | None,
+    spectra: Sequence[Spectra],
+) -> dict[str, Any]:
+    """The content of `report.json`."""
+    content = {
+        "scale": scale,
+        "pixels": consistency["pixels"],
+        "lr_consistency": consistency["methods"],
+        "rgb_bands": [band + 1 for band in rgb],
+        "bands": [band + 1 for band in bands],
+        "wavelengths_nm": None if wavelengths is None else [float(wavelengths[b]) for b in bands],
+        "spectra": [
+            {"row": s.row, "column": s.column} | {n: v.tolist() for n, v in s.by_method.items()}
+            for s in spectra
+        ],
+    }
+    return _for_json(content)  # type: ignore[no-any-return]
+
+
+def write_consistency(
+    lr: ArrayOrReader,
+    results: Mapping[str, ArrayOrReader],
     scale: int,
     folder: Path,
     *,
     wavelengths: Float[np.ndarray, "L"] | None = None,
     peak: float = 1.0,
     nodata: float | None = None,
-    bad_bands: Bool[np.ndarray, "L"] | None = None,
+    bad_bands: BadBands | None = None,
     pixels: Sequence[tuple[int, int]] | None = None,
     title: str = "",
 ) -> dict[str, Any]:
     """Writes `report.json` and `report.png`.
 
     Args:
-        lr: the input `[H, W, L]`, stored values.
+        lr: input `[H, W, L]`, stored values.
         results: cubes `[s H, s W, L]` by method, stored values in the same units.
         scale: scale factor s.
-        folder: to write to; made if it is missing.
-        wavelengths: nm; None: unknown.
+        folder: to write to; created if it is missing.
+        wavelengths: nm, or None if they are unknown.
         peak: stored value of intensity 1.
         nodata: stored value of masked pixels, besides NaN.
         bad_bands: True where a band is left out.
@@ -160,55 +223,28 @@ def write_report(
         title: of the figure.
 
     Returns:
-        The content of `report.json`: `scale`, `pixels` that were compared, `lr_consistency`
+        The content of `report.json`: `scale`, the number of `pixels` that count, `lr_consistency`
         (`psnr_db` and `sam_deg` by method, Bicubic first), `rgb_bands` counted from 1, `spectra`
         and their `bands` and `wavelengths_nm`. Null stands for an infinite PSNR and for NaN.
 
     Raises:
-        ValueError: if a result is not `[s H, s W, L]`, the peak is not positive, no band is good,
-            there is not one wavelength a band, or a pixel does not exist.
+        ValueError: if `lr_consistency` raises it, the number of wavelengths is not L, or a pixel
+            does not exist.
     """
-    height, width, num_bands = lr.shape
-    if wavelengths is not None and wavelengths.shape != (num_bands,):
-        raise ValueError(f"{wavelengths.size} wavelengths do not belong to {num_bands} bands")
-    wrong = [(r, c) for r, c in pixels or () if not (0 <= r < height and 0 <= c < width)]
-    if wrong:
-        raise ValueError(f"the pixels {wrong} are not in an input of {height}x{width} pixels")
-    consistency = lr_consistency(lr, results, scale, peak=peak, nodata=nodata, bad_bands=bad_bands)
-    bands = good_bands(num_bands, bad_bands)
-    rgb = rgb_bands(num_bands, wavelengths, bad_bands)
-    cubes = {name: Intensity(cube, peak, nodata) for name, cube in {"Input": lr, **results}.items()}
+    _check(lr.shape, wavelengths, pixels)
+    how: dict[str, Any] = {"peak": peak, "nodata": nodata}
+    consistency = lr_consistency(lr, results, scale, bad_bands=bad_bands, **how)
+    bands = good_bands(lr.shape[2], bad_bands)
+    rgb = rgb_bands(lr.shape[2], wavelengths, bad_bands)
+    cubes = {name: Intensity(cube, **how) for name, cube in {"Input": lr, **results}.items()}
     shown = _default_pixels(cubes["Input"], rgb) if pixels is None else pixels
     spectra = [_spectra(cubes, scale, row, column, bands) for row, column in shown]
-    nm = None if wavelengths is None else [float(wavelengths[band]) for band in bands]
-    report = _for_json(
-        {
-            "scale": scale,
-            "pixels": consistency["pixels"],
-            "lr_consistency": consistency["methods"],
-            "rgb_bands": [band + 1 for band in rgb],
-            "bands": [band + 1 for band in bands],
-            "wavelengths_nm": nm,
-            "spectra": [
-                {
-                    "row": s.row,
-                    "column": s.column,
-                    **{name: spectrum.tolist() for name, spectrum in s.by_method.items()},
-                }
-                for s in spectra
-            ],
-        }
-    )
+    report = _content(scale, consistency, rgb, bands, wavelengths, spectra)
+    label, key = ("band", "bands") if wavelengths is None else ("wavelength (nm)", "wavelengths_nm")
+    heading = "\n".join([*filter(None, [title]), *describe_consistency(consistency["methods"])])
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [title] if title else []
-    lines += [
-        f"{name}: {scores['psnr_db']:.2f} dB, {scores['sam_deg']:.3f}° to the input when reduced"
-        for name, scores in consistency["methods"].items()
-    ]
-    places = np.array(report["bands"], float) if nm is None else np.array(nm)
-    label = "band" if nm is None else "wavelength (nm)"
-    looks = _looks(cubes, scale, rgb)
-    report_figure(folder / "report.png", looks, spectra, places, label, "\n".join(lines))
-    with replacing(folder / "report.json") as beside:
-        beside.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    looks, places = _looks(cubes, scale, rgb), np.array(report[key], float)
+    report_figure(folder / "report.png", looks, spectra, places, label, heading)
+    with replacing(folder / "report.json") as new:
+        new.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
     return report

@@ -1,104 +1,35 @@
 """What readers and writers of every format have in common.
 
-Contract: a format gives a source, anything with `shape`, `dtype` and `source[slices]`, or a target,
-anything with `target[slices] = block`, whose three axes lie in the format's order; `CubeReader` and
-`CubeWriter` put them in the order rows, columns, bands. What is wrong with a file comes out as
-ValueError or FileNotFoundError that names the file.
+Contract: a format hands over a source (anything with `shape`, `dtype` and `source[slices]`) or a
+target (anything with `shape`, `dtype` and `target[slices] = block`) whose three axes lie in the
+format's order; `CubeReader` and `CubeWriter` put them in the order rows, columns, bands. What is
+wrong with a file is raised as ValueError or FileNotFoundError and names the file.
 """
 
-import contextlib
-import struct
+import dataclasses
 import threading
-import tokenize
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Shaped
-from scipy.io.matlab import MatReadError
 
+from dualsr_jax.io.damage import OWN_ERRORS, BadFileError, reported_as_damage
 from dualsr_jax.io.metadata import Metadata
 
+Item = TypeVar("Item")
 Block = Shaped[np.ndarray, "h w l"]
-
-# What numpy, scipy, h5py, zarr and GDAL raise at damaged files, as scripts/fuzz_readers.py finds.
-# MemoryError: a size in the file that no memory holds.
-DAMAGE = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    EOFError,
-    ArithmeticError,
-    RuntimeError,
-    MemoryError,
-    SyntaxError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-    MatReadError,
-    tokenize.TokenError,  # numpy
-    UnboundLocalError,  # scipy
-    SystemError,  # numcodecs
-)
-# Deflate packs at most 1032 : 1. Smaller cubes than this are let through whatever they claim.
-_MOST_PACKED = 1100
-_HARMLESS_BYTES = 2**28
-
-
-@contextlib.contextmanager
-def damage_told(path: Path) -> Iterator[None]:
-    """Turns what libraries raise at a damaged file into a ValueError that names the file."""
-    try:
-        yield
-    except (FileNotFoundError, BadFileError):
-        raise
-    except DAMAGE as error:
-        raise ValueError(f"{path} cannot be read, it may be damaged: {error}") from error
-
-
-class BadFileError(ValueError):
-    """Already says which file is wrong and how."""
-
-
-def check_size(path: Path, shape: Sequence[int], dtype: np.dtype, stored_bytes: int) -> None:
-    """Checks the size that a packed file declares, before anything of that size is held.
-
-    Args:
-        path: for the error.
-        shape: declared.
-        dtype: declared.
-        stored_bytes: of the packed data.
-
-    Raises:
-        ValueError: if the declared cube is larger than any packing explains.
-    """
-    declared = dtype.itemsize
-    for length in shape:
-        declared *= int(length)
-    if declared > max(_HARMLESS_BYTES, _MOST_PACKED * stored_bytes):
-        raise BadFileError(
-            f"{path} declares a cube of {tuple(shape)} {dtype}, {declared} bytes, but holds only "
-            f"{stored_bytes}: it is damaged or made to fill the memory"
-        )
+Axes = tuple[int, int, int]  # of rows, columns and bands
+ROWS_FIRST: Axes = (0, 1, 2)
+BANDS_FIRST: Axes = (1, 2, 0)
 
 
 def choose(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None) -> str:
-    """Which of a file's arrays is the cube.
+    """Chooses the cube among the arrays of a file, of which the shapes are given, bands last.
 
-    Args:
-        path: for the error.
-        shapes: of all arrays, by name, last axis bands.
-        key: its name; None: the only three-dimensional one. If there are several, those of fewer
-            than five bands, such as colour previews, are none.
-
-    Raises:
-        ValueError: if there is no such array, or not exactly one.
+    `key` is the name of the cube; None: the only three-dimensional array. If there are several,
+    those of fewer than five bands, such as colour previews, do not count.
     """
     cubes = [name for name, shape in shapes.items() if len(shape) == 3]
     held = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no array"
@@ -116,48 +47,35 @@ def choose(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None) -
     return cubes[0]
 
 
+def in_order(items: Sequence[Item], axes: Axes) -> tuple[Item, ...]:
+    """Puts what belongs to rows, columns and bands in the order of a format's axes."""
+    return tuple(items[k] for k in np.argsort(axes))
+
+
 class CubeReader:
     """A cube in a file, read by window. A context manager; threads may share it.
 
-    Attributes:
-        path: the file.
-        shape: (H, W, L).
-        dtype: as stored, in this machine's byte order.
-        metadata: what the file says beside the pixels.
-        files: all that it is read from, `path` among them.
+    `shape` is (H, W, L), `dtype` as stored, in this machine's byte order; `files` are all files
+    that the cube is read from, `path` among them.
     """
 
     def __init__(
         self,
         path: Path,
         source: Any,
-        axes: tuple[int, int, int],
+        *,
+        axes: Axes,
         metadata: Metadata,
         close: Callable[[], object] = lambda: None,
-        *,
         files: Sequence[Path] = (),
     ) -> None:
-        """Opens a source.
-
-        Args:
-            path: the file.
-            source: has `shape`, `dtype` and `source[slices]`, safe between threads.
-            axes: of the source that are rows, columns and bands.
-            metadata: what the file says beside the pixels.
-            close: frees the source.
-            files: beside `path`, of formats of several files.
-
-        Raises:
-            ValueError: if it is empty or its values are no real numbers.
-        """
+        """Wraps a source that `close` frees; raises ValueError if it is empty or not of reals."""
         self.path, self.metadata, self.files = path, metadata, (path, *files)
         self._source, self._axes, self._close = source, axes, close
-        self.shape = (
-            int(source.shape[axes[0]]),
-            int(source.shape[axes[1]]),
-            int(source.shape[axes[2]]),
-        )
+        rows, columns, bands = (int(source.shape[axis]) for axis in axes)
+        self.shape = (rows, columns, bands)
         dtype = np.dtype(source.dtype)
+        self.dtype = dtype.newbyteorder("=")
         if dtype.kind not in "iuf" or dtype.itemsize > 8:
             close()
             what = "complex numbers" if dtype.kind == "c" else f"values of type {dtype}"
@@ -165,23 +83,15 @@ class CubeReader:
         if 0 in self.shape:
             close()
             raise BadFileError(f"{path} is an empty cube, {self.shape}")
-        self.dtype = dtype.newbyteorder("=")
 
     def read(
         self, rows: slice, columns: slice, bands: Sequence[int] | slice | None = None
     ) -> Block:
-        """Reads a window.
+        """Reads a window `[h, w, l]`; possibly a view, if the format is unpacked whole.
 
-        Args:
-            rows: within 0..H, no step.
-            columns: within 0..W, no step.
-            bands: within 0..L, a slice or numbers in any order; None: all.
-
-        Returns:
-            `[h, w, l]` in `dtype`; of formats that are unpacked whole maybe a view.
-
-        Raises:
-            ValueError: if the window is not inside the cube, or the file is damaged there.
+        Rows are within 0..H, columns within 0..W, without a step; bands within 0..L are a slice or
+        numbers in any order; None: all. Raises ValueError if the window is not inside the cube, or
+        the file is damaged there.
         """
         height, width, num_bands = self.shape
         place = (_inside(rows, height, "rows"), _inside(columns, width, "columns"))
@@ -194,16 +104,13 @@ class CubeReader:
             raise ValueError(f"bands {bands} are not among the {num_bands} of {self.path}")
         # Neighbouring bands are read at once, others are not read.
         runs = np.split(wanted, np.flatnonzero(np.diff(wanted) != 1) + 1)
-        with damage_told(self.path):
+        with reported_as_damage(self.path, OWN_ERRORS):
             blocks = [self._window((*place, slice(int(r[0]), int(r[-1]) + 1))) for r in runs]
         return np.concatenate(blocks, -1) if len(blocks) > 1 else blocks[0]
 
     def _window(self, place: tuple[slice, slice, slice]) -> np.ndarray:
-        index = [slice(None)] * 3
-        for axis, part in zip(self._axes, place, strict=True):
-            index[axis] = part
-        block = np.asarray(self._source[tuple(index)]).transpose(self._axes)
-        return np.ascontiguousarray(block, self.dtype)
+        index = in_order(place, self._axes)
+        return np.ascontiguousarray(self._source[index].transpose(self._axes), self.dtype)
 
     def close(self) -> None:
         """Frees the file."""
@@ -216,47 +123,37 @@ class CubeReader:
         self.close()
 
 
-def _inside(part: slice, length: int, what: str) -> slice:
-    start, stop = part.start or 0, length if part.stop is None else part.stop
-    if part.step not in (None, 1) or not 0 <= start < stop <= length:
-        raise ValueError(f"{what} {part} are not inside 0..{length}")
+def _inside(selection: slice, length: int, what: str) -> slice:
+    start, stop = selection.start or 0, length if selection.stop is None else selection.stop
+    if selection.step not in (None, 1) or not 0 <= start < stop <= length:
+        raise ValueError(f"{what} {selection} are not inside 0..{length}")
     return slice(int(start), int(stop))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NewCube:
+    """A cube to be written: its path, shape (H, W, L), data type and metadata."""
+
+    path: Path
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    metadata: Metadata
+
+
 class CubeWriter:
-    """A cube that is being written; threads may share it.
+    """A cube of `shape` (H, W, L) that is being written in blocks of `dtype`, by any thread."""
 
-    Attributes:
-        shape: (H, W, L).
-        dtype: of the blocks.
-    """
-
-    def __init__(
-        self, target: Any, axes: tuple[int, int, int], shape: Sequence[int], dtype: np.dtype
-    ) -> None:
-        """Writes to a target.
-
-        Args:
-            target: has `target[slices] = block`.
-            axes: of the target that are rows, columns and bands.
-            shape: (H, W, L).
-            dtype: of the blocks.
-        """
-        self.shape, self.dtype = (int(shape[0]), int(shape[1]), int(shape[2])), dtype
+    def __init__(self, target: Any, axes: Axes) -> None:
+        rows, columns, bands = (int(target.shape[axis]) for axis in axes)
+        self.shape, self.dtype = (rows, columns, bands), np.dtype(target.dtype).newbyteorder("=")
         self._target, self._axes = target, axes
         self._lock = threading.Lock()
 
     def write(self, block: Block, row: int, column: int, band: int = 0) -> None:
-        """Writes a block; blocks come in any order, what is never written is zero.
+        """Writes a block `[h, w, l]` whose first pixel is at `row`, `column` and `band`.
 
-        Args:
-            block: in `dtype`.
-            row: of its first pixel.
-            column: of its first pixel.
-            band: of its first pixel.
-
-        Raises:
-            ValueError: if it is of another type, or does not lie inside the cube.
+        Blocks come in any order; what is never written is zero. Raises ValueError if the block is
+        of another type, or does not lie inside the cube.
         """
         starts = (row, column, band)
         ends = tuple(start + n for start, n in zip(starts, block.shape, strict=True))
@@ -266,9 +163,6 @@ class CubeWriter:
             raise ValueError(
                 f"a block of {block.shape} at {starts} is not inside the cube {self.shape}"
             )
-        index = [slice(None)] * 3
-        for axis, start, end in zip(self._axes, starts, ends, strict=True):
-            index[axis] = slice(start, end)
-        order = sorted(range(3), key=lambda k: self._axes[k])
+        index = in_order(tuple(map(slice, starts, ends)), self._axes)
         with self._lock:
-            self._target[tuple(index)] = np.ascontiguousarray(block.transpose(order))
+            self._target[index] = np.ascontiguousarray(block.transpose(np.argsort(self._axes)))

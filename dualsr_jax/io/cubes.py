@@ -5,87 +5,65 @@ of band images. Cubes are `[H, W, L]` in their stored data type, not scaled.
 """
 
 import contextlib
-import re
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
 from numpy.typing import DTypeLike
 
-from dualsr_jax.io.base import CubeReader, CubeWriter
-from dualsr_jax.io.formats.band_images import (
-    IMAGE_SUFFIXES,
-    band_images,
-    create_band_images,
-    open_band_images,
-)
-from dualsr_jax.io.formats.envi import RAW_SUFFIXES, create_envi, envi_pair, open_envi
-from dualsr_jax.io.formats.geotiff import create_geotiff, open_geotiff
-from dualsr_jax.io.formats.hdf5 import create_hdf5, open_hdf5
-from dualsr_jax.io.formats.matlab import create_mat, open_mat
-from dualsr_jax.io.formats.netcdf_zarr import create_netcdf, create_zarr, open_netcdf, open_zarr
-from dualsr_jax.io.formats.numpy_files import (
-    create_npy,
-    create_npz,
-    json_beside,
-    open_npy,
-    open_npz,
-)
+from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
+from dualsr_jax.io.formats import band_images as images
+from dualsr_jax.io.formats import envi, geotiff, hdf5, matlab, netcdf_zarr, numpy_files
 from dualsr_jax.io.metadata import Metadata, check_bands
 
 Cube = Shaped[np.ndarray, "H W L"]
-_Create = Callable[
-    [Path, Sequence[int], np.dtype, Metadata], contextlib.AbstractContextManager[CubeWriter]
-]
 
 
-def _alone(path: Path) -> tuple[Path, ...]:
-    return (path,)
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """How cubes of one format are read and written; the second argument of `open` is the key.
 
-
-def _with_json(path: Path) -> tuple[Path, ...]:
-    return path, json_beside(path)
-
-
-class Format(NamedTuple):
-    """How cubes of one format are read and written.
-
-    Attributes:
-        open: opens a path; the second argument names the variable.
-        create: writes a cube; a context manager.
-        files: the files or folders that `create` makes of a path.
-        is_folder: whether a cube is a folder.
+    `files` names the files or folders that `create` makes of a path. If they are folders, `is_cube`
+    says whether a folder holds a cube and nothing else.
     """
 
     open: Callable[[Path, str | None], CubeReader]
-    create: _Create
-    files: Callable[[Path], tuple[Path, ...]] = _alone
-    is_folder: bool = False
+    create: Callable[[NewCube], contextlib.AbstractContextManager[CubeWriter]]
+    _: dataclasses.KW_ONLY
+    files: Callable[[Path], tuple[Path, ...]] = lambda path: (path,)
+    is_cube: Callable[[Path], bool] | None = None
 
 
-_ENVI = Format(open_envi, create_envi, envi_pair)
-_GEOTIFF = Format(open_geotiff, create_geotiff)
-_HDF5 = Format(open_hdf5, create_hdf5)
-_BAND_IMAGES = Format(open_band_images, create_band_images, _with_json, is_folder=True)
+_ENVI = Format(envi.open_envi, envi.create_envi, files=envi.envi_pair)
+_GEOTIFF = Format(geotiff.open_geotiff, geotiff.create_geotiff)
+_HDF5 = Format(hdf5.open_hdf5, hdf5.create_hdf5)
+_ZARR = Format(netcdf_zarr.open_zarr, netcdf_zarr.create_zarr, is_cube=netcdf_zarr.is_zarr_store)
+_NPY = Format(numpy_files.open_npy, numpy_files.create_npy, files=numpy_files.with_sidecar)
+_FOLDER = Format(
+    images.open_band_images,
+    images.create_band_images,
+    files=numpy_files.with_sidecar,
+    is_cube=images.is_band_images,
+)
 
 FORMATS: dict[str, Format] = {  # by suffix
     ".hdr": _ENVI,
-    **dict.fromkeys(RAW_SUFFIXES, _ENVI),
+    **dict.fromkeys(envi.RAW_SUFFIXES, _ENVI),
     ".tif": _GEOTIFF,
     ".tiff": _GEOTIFF,
-    ".nc": Format(open_netcdf, create_netcdf),
-    ".zarr": Format(open_zarr, create_zarr, is_folder=True),
+    ".nc": Format(netcdf_zarr.open_netcdf, netcdf_zarr.create_netcdf),
+    ".zarr": _ZARR,
     ".h5": _HDF5,
     ".hdf5": _HDF5,
-    ".mat": Format(open_mat, create_mat),
-    ".npy": Format(open_npy, create_npy, _with_json),
-    ".npz": Format(open_npz, create_npz),
-    "": _BAND_IMAGES,
+    ".mat": Format(matlab.open_mat, matlab.create_mat),
+    ".npy": _NPY,
+    ".npz": Format(numpy_files.open_npz, numpy_files.create_npz),
+    "": _FOLDER,
 }
-FILE_SUFFIXES = tuple(s for s in FORMATS if s and s not in RAW_SUFFIXES)  # ENVI by its header
-KNOWN_SUFFIXES = tuple(filter(None, FORMATS))
+_FILE_SUFFIXES = tuple(s for s in FORMATS if s and s not in envi.RAW_SUFFIXES)  # ENVI by its header
+_KNOWN_SUFFIXES = ", ".join(filter(None, FORMATS))
 
 
 def open_cube(path: str | Path, key: str | None = None) -> CubeReader:
@@ -93,12 +71,8 @@ def open_cube(path: str | Path, key: str | None = None) -> CubeReader:
 
     Args:
         path: a file (ENVI: its header or its raw file), a Zarr store, or a folder of band images.
-        key: name of the variable in formats that hold several (`group/name` in a group); None: the
-            only three-dimensional one.
-
-    Returns:
-        A context manager. Pixels are read by its `read`, except for `.npz`, MATLAB v5 and band
-        images, which are unpacked whole when they are opened.
+            `.npz`, MATLAB v5 and band images are unpacked whole when they are opened.
+        key: name of the variable if there are several, or `group/name`; None: the only 3-D one.
 
     Raises:
         FileNotFoundError: if there is no such file, or a file that belongs to it is missing.
@@ -108,60 +82,41 @@ def open_cube(path: str | Path, key: str | None = None) -> CubeReader:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {path}")
-    found = FORMATS.get(path.suffix.lower())
-    if found is None and path.is_dir():
-        found = _BAND_IMAGES
-    if found is None or (found is _BAND_IMAGES and not path.is_dir()):
+    # The name of a folder of band images may have a dot.
+    found = FORMATS.get(path.suffix.lower(), FORMATS[""] if path.is_dir() else None)
+    if found is None:
         raise ValueError(
             f"{path} is not of a known format: expected a folder of band images or one of "
-            f"{', '.join(KNOWN_SUFFIXES)}"
+            f"{_KNOWN_SUFFIXES}"
         )
     return found.open(path, key)
 
 
 def read_cube(path: str | Path, key: str | None = None) -> Cube:
-    """Reads one cube whole.
-
-    Args:
-        path: see `open_cube`.
-        key: name of the variable in formats that hold several; None: the only three-dimensional
-            one.
-
-    Returns:
-        `[H, W, L]` in the stored data type.
-
-    Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: as `open_cube`.
-    """
+    """Reads a cube whole, `[H, W, L]`, in the stored data type; raises what `open_cube` raises."""
     with open_cube(path, key) as cube:
         return cube.read(slice(None), slice(None))
 
 
-def list_cubes(folder: Path) -> dict[str, Path]:
-    """Finds the cubes in a folder.
+def list_cubes(folder: str | Path) -> dict[str, Path]:
+    """Finds cube files, and folders of band images (also nested once, `x_ms/x_ms/*.png`).
 
-    Args:
-        folder: holds cube files, or folders of band images (also nested once, `x_ms/x_ms/*.png`).
-
-    Returns:
-        Scene names (without suffix and without CAVE's `_ms`) to paths, in order of names.
-
-    Raises:
-        FileNotFoundError: if the folder does not exist.
-        ValueError: if it holds no cube, or two of the same name.
+    Gives their paths by name, without suffix and without CAVE's `_ms`, in order of names. Raises
+    FileNotFoundError if the folder does not exist, ValueError if it holds no cube, or two of the
+    same name.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(
             f"there is no folder {str(folder)!r}: set config.data.path to the folder of cubes"
         )
     found: dict[str, Path] = {}
     for entry in sorted(folder.iterdir()):
-        if entry.suffix.lower() in FILE_SUFFIXES:
+        if entry.suffix.lower() in _FILE_SUFFIXES:
             cubes = [entry]
         elif entry.is_dir():
             inner = [entry, *sorted(path for path in entry.iterdir() if path.is_dir())]
-            cubes = [path for path in inner if band_images(path)]
+            cubes = [path for path in inner if images.band_images(path)]
         else:
             cubes = []
         for path in cubes[:1]:
@@ -171,8 +126,8 @@ def list_cubes(folder: Path) -> dict[str, Path]:
             found[name] = path
     if not found:
         raise ValueError(
-            f"no cubes in {str(folder)!r}: expected files ({', '.join(FILE_SUFFIXES)}) or folders "
-            f"of band images ({', '.join(IMAGE_SUFFIXES)})"
+            f"no cubes in {str(folder)!r}: expected files ({', '.join(_FILE_SUFFIXES)}) or folders "
+            f"of band images ({', '.join(images.IMAGE_SUFFIXES)})"
         )
     return found
 
@@ -194,18 +149,15 @@ def create_cube(
     """Writes a cube. It appears, whole, when the block ends well; otherwise nothing is left.
 
     Args:
-        path: its suffix chooses the format; the folder exists. ENVI: header or raw file, both are
-            written.
+        path: the suffix chooses the format; ENVI: of the header or the raw file, both are written.
         shape: (H, W, L).
-        dtype: integers or floating-point numbers, of the kinds that the format has.
+        dtype: integers or floating-point numbers, of a type that the format has.
         metadata: of L bands.
         overwrite: whether a cube of this name may be replaced.
 
     Raises:
         ValueError: if the format is not known or its packages are missing; if it cannot hold the
-            type or the metadata; if the path exists and must not be replaced, or cannot be (a
-            folder in place of a file, a file in place of a folder, a folder that holds more than
-            a cube).
+            type or the metadata; if the path exists and must not be replaced, or cannot be.
         FileNotFoundError: if its folder does not exist.
     """
     path = Path(path)
@@ -218,16 +170,10 @@ def create_cube(
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"the shape is {tuple(shape)}: expected (H, W, L), all positive")
     check_bands(metadata, shape[2])
-    with FORMATS[path.suffix.lower()].create(path, shape, dtype, metadata) as writer:
+    lengths = (int(shape[0]), int(shape[1]), int(shape[2]))
+    new = NewCube(path=path, shape=lengths, dtype=dtype, metadata=metadata)
+    with FORMATS[path.suffix.lower()].create(new) as writer:
         yield writer
-
-
-def _is_cube(folder: Path) -> bool:
-    """Whether a folder is a Zarr store, or holds only band images of its own name."""
-    names = {path.name for path in folder.iterdir()}
-    if folder.suffix.lower() == ".zarr":
-        return not names or not names.isdisjoint({".zgroup", "zarr.json"})
-    return all(re.fullmatch(re.escape(folder.name) + r"_\d+\.png", name) for name in names)
 
 
 def check_output(path: Path, *, overwrite: bool = False) -> None:
@@ -235,19 +181,20 @@ def check_output(path: Path, *, overwrite: bool = False) -> None:
     found = FORMATS.get(path.suffix.lower())
     if found is None:
         raise ValueError(
-            f"{path} is not of a known format: expected one of {', '.join(KNOWN_SUFFIXES)}, or no "
+            f"{path} is not of a known format: expected one of {_KNOWN_SUFFIXES}, or no "
             "suffix for a folder of band images"
         )
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent}")
-    for target in written_files(path):
+    for target in found.files(path):
         into = f", or write into it (--output={target}/)" if target.is_dir() else ""
-        if target.exists() and target.is_dir() != (target == path and found.is_folder):
+        is_cube = found.is_cube if target == path else None
+        if target.exists() and target.is_dir() != (is_cube is not None):
             is_, writes = ("folder", "file") if target.is_dir() else ("file", "folder")
             raise ValueError(
                 f"{target} is a {is_}, and a {writes} is written: choose another name{into}"
             )
-        if target.is_dir() and not _is_cube(target):
+        if target.is_dir() and is_cube is not None and not is_cube(target):
             raise ValueError(
                 f"{target} holds more than a cube of its name: choose another name{into}"
             )

@@ -1,8 +1,10 @@
 """A plain array in a file: the pixels of ENVI and NumPy files."""
 
+import contextlib
+import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -10,38 +12,26 @@ import numpy as np
 
 
 class RawArray:
-    """Three axes of numbers in a file, read and written by window; threads may share it.
+    """Three axes of numbers in a file, slowest first, read and written by window, by any thread.
 
     Not a memory map: its pages would count as this process's memory, and a file that shrinks
-    meanwhile would end the process.
-
-    Attributes:
-        shape: of the array, slowest axis first.
-        dtype: with the file's byte order.
+    meanwhile would end the process. `dtype` has the file's byte order.
     """
 
     def __init__(
-        self, file: IO[bytes], shape: Sequence[int], dtype: np.dtype, offset: int = 0
+        self, file: IO[bytes], shape: Sequence[int], dtype: np.dtype, *, offset: int = 0
     ) -> None:
-        """Lays an array over a file.
-
-        Args:
-            file: stays open as long as the array is used; unbuffered use by its number only.
-            shape: slowest axis first.
-            dtype: with the file's byte order.
-            offset: byte at which it begins.
-        """
+        """Lays an array over an unbuffered file, from the byte `offset` on; the file stays open."""
         self.shape, self.dtype = tuple(int(n) for n in shape), dtype
         self._file, self._offset = file, offset
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole array."""
-        first, second, third = self.shape
-        return self.dtype.itemsize * first * second * third
+        """Bytes that the whole array takes in the file."""
+        return self.dtype.itemsize * math.prod(self.shape)
 
     def _place(self, first: int, second: int) -> int:
-        """Byte at which a line along the last axis begins."""
+        """The byte at which a line along the last axis begins."""
         line = first * self.shape[1] + second
         return self._offset + line * self.shape[2] * self.dtype.itemsize
 
@@ -52,15 +42,16 @@ class RawArray:
         whole = len(inner) == self.shape[2]
         for k, first in enumerate(outer):
             into = block[k] if whole else lines
-            self._fill(into, self._place(first, middle.start))
+            self._move(os.preadv, into, self._place(first, middle.start))
             if not whole:
                 block[k] = lines[:, inner.start : inner.stop]
         return block
 
-    def _fill(self, into: np.ndarray, place: int) -> None:
-        view = into.view(np.uint8).data.cast("B")
+    def _move(self, call: Callable[..., int], values: np.ndarray, place: int) -> None:
+        """Reads or writes contiguous values, by as many calls as the system needs."""
+        view = values.view(np.uint8).data.cast("B")
         while view:
-            count = os.preadv(self._file.fileno(), [view], place)
+            count = call(self._file.fileno(), [view], place)
             if not count:
                 raise EOFError("the file is shorter than its header says")
             view, place = view[count:], place + count
@@ -71,23 +62,21 @@ class RawArray:
         whole = len(inner) == self.shape[2]
         for k, first in enumerate(outer):
             if whole:
-                self._store(block[k], self._place(first, middle.start))
+                self._move(os.pwritev, block[k], self._place(first, middle.start))
                 continue
             for m, second in enumerate(middle):
                 place = self._place(first, second) + inner.start * self.dtype.itemsize
-                self._store(block[k, m], place)
-
-    def _store(self, values: np.ndarray, place: int) -> None:
-        view = values.view(np.uint8).data.cast("B")
-        while view:
-            count = os.pwrite(self._file.fileno(), view, place)
-            view, place = view[count:], place + count
+                self._move(os.pwritev, block[k, m], place)
 
     def allocate(self) -> None:
         """Makes the file as long as the array is, with zeros."""
         os.ftruncate(self._file.fileno(), self._offset + self.nbytes)
 
 
-def staged(folder: Path) -> IO[bytes]:
-    """A file without a name in the folder; it is gone when it is closed or the process ends."""
-    return tempfile.TemporaryFile(dir=folder)
+@contextlib.contextmanager
+def staged(folder: Path, shape: Sequence[int], dtype: np.dtype) -> Iterator[RawArray]:
+    """Gives an array of zeros in a nameless file in the folder, which disappears in the end."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        array = RawArray(file, shape, dtype)
+        array.allocate()
+        yield array

@@ -1,12 +1,10 @@
-"""Super-resolves scenes of any size: the first of two passes.
+"""The first pass over a scene: coarse results and residuals, tile by tile.
 
-Contract: the first pass computes, tile by tile, the coarse result U and the fine stage's residual
-R = V - down(U), with V the guide (`fine_stage`), and the spectral angles between V and down(U). The
-gain of the fine stage is one number a scene, the mean angle in degrees, at most 1, so that it is
-known when all tiles are there; the second pass (`assembly`) then makes U + gain up(R), strip by
-strip, and turns it into stored values. Memory is bounded by `choose_tiling`, whatever the scene's
-size, and the result is that of `DualSR.__call__` on the whole scene up to rounding. Pixels that are
-masked in any usable band do not count in the gain.
+Contract: every tile gets the coarse result U, the fine stage's residual R = V - down(U) with V the
+guide (`fine_stage`), and the sum of the spectral angles between V and down(U). The gain of the fine
+stage is their mean over all tiles, in degrees, at most 1; pixels that are invalid in any usable
+band do not count. Memory is bounded by `choose_tiling`, whatever the size of the scene. Up to
+rounding, the result of both passes is that of `DualSR.__call__` on the whole scene.
 """
 
 import contextlib
@@ -19,17 +17,17 @@ from jaxtyping import Bool
 
 from dualsr_jax.large_scene import tiling
 from dualsr_jax.large_scene.normalisation import Normalisation, SceneReader, read_normalised
-from dualsr_jax.large_scene.prefetch import BackgroundCalls, prefetched
-from dualsr_jax.large_scene.tile_store import AngleSum, TileStore
-from dualsr_jax.large_scene.tiling import Tile, Tiling
-from dualsr_jax.large_scene.windows import Bands, CoarseWindows
+from dualsr_jax.large_scene.prefetch import background_calls, prefetched
+from dualsr_jax.large_scene.tile_store import AngleSum, Layout, TileStore
+from dualsr_jax.large_scene.tiling import Tiling
+from dualsr_jax.large_scene.windows import Bands, CoarseWindows, device_count
 from dualsr_jax.models.network import CoarseStage
 
 COARSE, RESIDUAL, SPREAD = "coarse", "residual", "spread"
 
 
 class _AngleSums:
-    """Sums over bands of which spectral angles are made, float64, at each pixel of a tile."""
+    """Sums over bands that make the spectral angle at each pixel of a tile, float64."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self._dot, self._low, self._guide = np.zeros((3, *shape))
@@ -47,26 +45,9 @@ class _AngleSums:
         return AngleSum(float(angle_deg[valid].sum()), int(valid.sum()))
 
 
-def _sides(tile: Tile, grid: int) -> tuple[int, int]:
-    rows, columns = tile.core(grid)
-    return rows.stop - rows.start, columns.stop - columns.start
-
-
-def _enlarged(mask: np.ndarray, factor: int) -> np.ndarray:
-    return mask.repeat(factor, -2).repeat(factor, -1)
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FirstPass:
-    """A scene, the networks for it, and how it is computed.
-
-    Attributes:
-        source: of the stored values.
-        normalisation: see `preprocessing`.
-        stage: the networks.
-        tiling: see `choose`.
-        spread: whether the self-ensemble's spread is kept.
-    """
+    """A scene, the networks for it, how the work is divided, and whether the spread is kept."""
 
     source: SceneReader
     normalisation: Normalisation
@@ -74,35 +55,28 @@ class FirstPass:
     tiling: Tiling
     spread: bool = False
 
-    @property
-    def scale(self) -> int:
-        """Scale factor."""
-        return self.stage.scale
-
-    @property
-    def layers(self) -> dict[str, int]:
-        """What the first pass leaves, with its pixels an LR pixel."""
-        layers = {COARSE: self.scale, RESIDUAL: self.scale // self.stage.ratio}
-        return {**layers, SPREAD: self.scale} if self.spread else layers
-
     @functools.cached_property
-    def tiles(self) -> list[Tile]:
-        """The tiles, row by row."""
+    def layout(self) -> Layout:
+        """The tiles and their layers: coarse result, residual and, if it is kept, spread."""
         height, width, _ = self.source.shape
-        margin = tiling.halo(self.stage)
-        return tiling.tiles(height, width, self.tiling.window, margin)
+        layers = {COARSE: self.stage.scale, RESIDUAL: self.stage.scale // self.stage.ratio}
+        return Layout(
+            tiles=tiling.tiles(height, width, self.tiling.window, tiling.halo(self.stage)),
+            layers={**layers, SPREAD: self.stage.scale} if self.spread else layers,
+            num_bands=len(self.normalisation.bands),
+        )
 
     @functools.cached_property
     def _coarse(self) -> CoarseWindows:
         return CoarseWindows(
             self.stage,
-            num_bands=len(self.normalisation.bands),
+            num_bands=self.layout.num_bands,
             band_chunk=self.tiling.band_chunk,
             spread=self.spread,
         )
 
-    def _load(self, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
-        height, width = self.tiling.window
+    def _load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        tile, (height, width) = self.layout.tiles[index], self.tiling.window
         rows, columns = slice(tile.row, tile.row + height), slice(tile.column, tile.column + width)
         return read_normalised(self.source, rows, columns, self.normalisation)
 
@@ -112,18 +86,12 @@ class FirstPass:
         store: TileStore,
         done: Callable[[int], object] = lambda _: None,
     ) -> None:
-        """First pass over some tiles.
-
-        Args:
-            indices: of the tiles.
-            store: to write them to.
-            done: called with the index of each tile that is finished.
-        """
-        devices = self._coarse.devices
+        """Computes some of the tiles into a store and calls `done` with the index of each."""
+        devices = device_count()
         batches = [indices[i : i + devices] for i in range(0, len(indices), devices)]
 
         def load(batch: Sequence[int]) -> tuple[np.ndarray, list[np.ndarray]]:
-            cubes, valid = zip(*(self._load(self.tiles[index]) for index in batch), strict=True)
+            cubes, valid = zip(*map(self._load, batch), strict=True)
             # Devices without a tile of their own repeat the last one.
             filled = (*cubes, *cubes[-1:] * (devices - len(cubes)))
             return filled[0][None] if devices == 1 else np.stack(filled), list(valid)
@@ -136,26 +104,25 @@ class FirstPass:
     def _compute_batch(
         self, batch: Sequence[int], cubes: np.ndarray, valid: list[np.ndarray], store: TileStore
     ) -> None:
-        guide = self.layers[RESIDUAL]
+        grid = self.layout.layers[RESIDUAL]
+        tiles = [self.layout.tiles[index] for index in batch]
+        sums = [_AngleSums(self.layout.shape(tile, RESIDUAL)[1:]) for tile in tiles]
         with contextlib.ExitStack() as stack:
             writers = [stack.enter_context(store.tile(index)) for index in batch]
-            tiles = [self.tiles[index] for index in batch]
-            sums = [_AngleSums(_sides(tile, guide)) for tile in tiles]
 
             def keep(found: Bands) -> None:
-                for device, (tile, writer, angles) in enumerate(
-                    zip(tiles, writers, sums, strict=True)
-                ):
-                    here = (device, slice(None), *tile.core(self.scale))
-                    writer.append(COARSE, found.coarse[here])
+                for device, tile in enumerate(tiles):
+                    here = (device, slice(None), *tile.core(self.stage.scale))
+                    writers[device].append(COARSE, found.coarse[here])
                     if found.spread is not None:
-                        writer.append(SPREAD, found.spread[here])
-                    here = (device, slice(None), *tile.core(guide))
-                    writer.append(RESIDUAL, found.guide[here] - found.low[here])
-                    angles.add(found.low[here], found.guide[here])
+                        writers[device].append(SPREAD, found.spread[here])
+                    here = (device, slice(None), *tile.core(grid))
+                    writers[device].append(RESIDUAL, found.guide[here] - found.low[here])
+                    sums[device].add(found.low[here], found.guide[here])
 
-            with BackgroundCalls() as behind:
+            with background_calls() as call:
                 for found in self._coarse(cubes):
-                    behind.call(keep, found)
+                    call(keep, found)
             for tile, writer, angles, mask in zip(tiles, writers, sums, valid, strict=True):
-                writer.angles = angles.finish(_enlarged(mask[tile.core(1)], guide))
+                valid_core = mask[tile.core(1)].repeat(grid, 0).repeat(grid, 1)
+                writer.angles = angles.finish(valid_core)

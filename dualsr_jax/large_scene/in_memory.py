@@ -1,18 +1,17 @@
-"""Super-resolution of cubes in memory: NumPy arrays and xarray.DataArrays, given back as they came.
+"""Super-resolution of cubes in memory: NumPy arrays and xarray.DataArrays.
 
-Contract: the same passes, normalisation and masks as for files (`large_scene`, `preprocessing`).
-xarray itself is not imported: the type of a labelled array is that of the one given back.
+Contract: the same passes, normalisation and no-data rules as for files. A result is of the type of
+its input. xarray itself is not imported: a DataArray is made by the type of the one that was given.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
 
-from dualsr_jax.io.metadata import (
-    Metadata,
+from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.io.variables import (
     from_attributes,
     from_variables,
     rows_columns_bands,
@@ -31,29 +30,19 @@ Cube = Shaped[np.ndarray, "_ _ L"]
 _KEPT_ENCODING = ("_FillValue", "missing_value", "scale_factor", "add_offset", "grid_mapping")
 
 
-@dataclasses.dataclass(frozen=True)
 class ArraySource:
-    """A scene in memory."""
+    """A `SceneReader` of an array `[H, W, L]`."""
 
-    cube: Cube
-    metadata: Metadata
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """`(H, W, L)`."""
-        height, width, bands = self.cube.shape
-        return height, width, bands
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Of the stored values."""
-        return self.cube.dtype
+    def __init__(self, cube: Cube, metadata: Metadata) -> None:
+        height, width, bands = cube.shape
+        self._cube, self.metadata = cube, metadata
+        self.shape, self.dtype = (height, width, bands), cube.dtype
 
     def read(
         self, rows: slice, columns: slice, bands: Sequence[int] | slice | None = None
     ) -> Shaped[np.ndarray, "h w l"]:
-        """A window, as stored."""
-        window = self.cube[rows, columns]
+        """Reads a window; `bands` None: all."""
+        window = self._cube[rows, columns]
         return window if bands is None else window[..., bands]
 
 
@@ -66,33 +55,23 @@ def upscale_array(
     dtype: np.dtype | None = None,
     memory_gb: float = MEMORY_GB,
 ) -> Cube:
-    """Super-resolves an array.
+    """Super-resolves an array `[H, W, L]` of stored values, which the metadata describe.
 
-    Args:
-        stage: the networks.
-        cube: `[H, W, L]`, stored values, integers or floats.
-        metadata: what is known of them.
-        peak: stored value of full intensity; None: by rule, see `preprocessing`.
-        dtype: of the result; None: that of the cube.
-        memory_gb: for a tile.
-
-    Returns:
-        `[s H, s W, L]` in stored units.
-
-    Raises:
-        ValueError: if it is not such a cube, or fewer than 5 bands are usable.
+    `peak`, `dtype` and `memory_gb` are those of `DualSR.upscale`. The result is `[s H, s W, L]`.
+    Raises ValueError if `cube` does not have three axes or is empty, fewer than 5 bands are usable,
+    `peak` cannot be found, or `dtype` has no value for pixels without data.
     """
     if cube.ndim != 3 or 0 in cube.shape:
         raise ValueError(f"a cube [H, W, L] is expected, got an array of shape {cube.shape}")
     source = ArraySource(cube.astype(cube.dtype.newbyteorder("="), copy=False), metadata)
     normalisation = plan(scan(source), source.dtype, metadata, peak=peak)
     shape = (*source.shape[:2], len(normalisation.bands))
-    how = choose_tiling(shape, cube.itemsize, stage, memory_gb=memory_gb, devices=device_count())
-    scene = FirstPass(source, normalisation, stage, how)
+    tiling = choose_tiling(shape, cube.itemsize, stage, memory_gb=memory_gb, devices=device_count())
+    scene = FirstPass(source=source, normalisation=normalisation, stage=stage, tiling=tiling)
     dtype = source.dtype if dtype is None else np.dtype(dtype)
     check_dtype(normalisation, metadata.nodata, dtype)
-    store = MemoryTileStore(source.shape[:2], scene.tiles, scene.layers, len(normalisation.bands))
-    scene.compute(range(len(scene.tiles)), store)
+    store = MemoryTileStore(scene.layout)
+    scene.compute(range(len(scene.layout.tiles)), store)
     second = SecondPass(scene, store)
     result = np.empty(second.shape, dtype)
 
@@ -104,10 +83,10 @@ def upscale_array(
 
 
 def _finer(values: np.ndarray, axis: int, factor: int) -> np.ndarray:
-    """Centres of pixels `factor` times smaller, from centres: linear, also beyond the ends."""
+    """Values at the centres of pixels `factor` times smaller: linear, also beyond the ends."""
     length = values.shape[axis]
     if values.dtype.kind not in "iuf" or length == 1:
-        return values.repeat(factor, axis)  # of names and the like
+        return values.repeat(factor, axis)  # such as names
     place = (np.arange(length * factor) + 0.5) / factor - 0.5
     left = np.clip(np.floor(place).astype(int), 0, length - 2)
     weight = (place - left).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
@@ -117,13 +96,13 @@ def _finer(values: np.ndarray, axis: int, factor: int) -> np.ndarray:
 
 
 def _enlarged_attributes(attributes: Any, factor: int) -> dict[str, Any]:
-    """Attributes with the geotransform of smaller pixels, where there is one."""
+    """Attributes in which the geotransform, if there is one, is that of smaller pixels."""
     found = dict(attributes)
-    if "GeoTransform" in found:  # of GDAL, in the order c, a, b, f, d, e
+    if "GeoTransform" in found:  # GDAL's order is c, a, b, f, d, e
         c, a, b, f, d, e = (float(x) for x in str(found["GeoTransform"]).split())
         smaller = (c, a / factor, b / factor, f, d / factor, e / factor)
         found["GeoTransform"] = " ".join(repr(x) for x in smaller)
-    if len(np.shape(found.get("transform", ()))) == 1 and len(found.get("transform", ())) == 6:
+    if np.shape(found.get("transform", ())) == (6,):
         found["transform"] = (
             Metadata(transform=tuple(found["transform"])).enlarged(factor).transform
         )
@@ -133,20 +112,17 @@ def _enlarged_attributes(attributes: Any, factor: int) -> dict[str, Any]:
 
 
 def _metadata(cube: Any, bands: str, nodata: float | None) -> Metadata:
-    """What a DataArray says of its values, by the names that files have.
-
-    Floats may have been decoded, or divided by their scale: what is kept beside them still tells
-    of the stored integers.
-    """
+    """The metadata of a DataArray, under the names that files use."""
+    # Floats may be decoded integers, which their scale, offset and encoding describe.
     stored = cube.dtype.kind != "f"
     said = from_attributes({**cube.encoding, **cube.attrs} if stored else cube.attrs)
     names = ("bbl", "scale", "offset") if stored else ("bbl",)
-    beside = {
+    sidecar = {
         name: coordinate.values
         for name, coordinate in cube.coords.items()
         if coordinate.dims == (bands,) and variable_name(str(name)) in names
     }
-    found = from_variables({**beside, **said}, cube.sizes[bands])
+    found = from_variables({**sidecar, **said}, cube.sizes[bands])
     return Metadata(
         nodata=found.nodata if nodata is None else nodata,
         bad_bands=found.bad_bands,
@@ -159,22 +135,13 @@ def _metadata(cube: Any, bands: str, nodata: float | None) -> Metadata:
 def upscale_labelled(
     stage: CoarseStage, cube: Any, *, nodata: float | None = None, **settings: Any
 ) -> Any:
-    """Super-resolves an `xarray.DataArray`.
+    """Super-resolves an `xarray.DataArray` with dimensions y, x and bands in any order.
 
-    Args:
-        stage: the networks.
-        cube: dimensions y, x and bands in any order. nodata (`_FillValue`), `scale_factor` and
-            `add_offset` are taken from its attributes, bad bands from a coordinate `bbl` or
-            `good_wavelengths`.
-        nodata: stored value of pixels without data; None: as the attributes say.
-        settings: of `upscale_array`.
-
-    Returns:
-        A DataArray with the same dimensions, name and attributes; coordinates along y and x are
-        those of the smaller pixels, and so is the geotransform.
-
-    Raises:
-        ValueError: if the dimensions are others, or as `upscale_array`.
+    `scale_factor`, `add_offset` and, unless `nodata` is given, `_FillValue` are taken from its
+    attributes, bad bands from a coordinate `bbl` or `good_wavelengths`. The settings are those of
+    `upscale_array`. The result has the same dimensions, name and attributes; its coordinates along
+    y and x, and its geotransform, are those of the smaller pixels. Raises ValueError if `cube` does
+    not have these dimensions, or as `upscale_array`.
     """
     axes = rows_columns_bands(cube.dims)
     if axes is None:

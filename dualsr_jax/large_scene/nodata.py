@@ -1,8 +1,8 @@
-"""Stored values: which are none, what stands in for them, and how results become stored values.
+"""No-data pixels: finding them, filling them, writing them back.
 
-Contract: pixels that are nodata, NaN or infinite hold no measurement. They are filled from valid
-ones around, as far as `RADIUS`, and with one value further away: what a pixel is filled with
-depends on those within `RADIUS` alone, so that tiles agree. In results they become nodata again.
+Contract: a pixel that is nodata, NaN or infinite holds no measurement: it is invalid. A filled
+value depends only on pixels within `RADIUS`, so that tiles agree. In results the invalid pixels
+become nodata again.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ RADIUS = 16  # pixels
 
 
 def nodata_of(value: float | None, dtype: np.dtype) -> Any:
-    """A nodata value in a data type, or None where there is none or the type cannot hold it."""
+    """A nodata value in a data type, or None if it is not given or the type cannot hold it."""
     if value is None or (dtype.kind == "f" and not np.isfinite(value)):
         return None  # NaN and infinite pixels are invalid anyway
     if dtype.kind == "f":
@@ -25,12 +25,7 @@ def nodata_of(value: float | None, dtype: np.dtype) -> Any:
 
 
 def invalid_pixels(stored: Shaped[np.ndarray, "*shape"], nodata: Any) -> Bool[np.ndarray, "*shape"]:
-    """Pixels that hold no measurement.
-
-    Args:
-        stored: integer or floating point.
-        nodata: of `nodata_of`.
-    """
+    """Marks the pixels that hold no measurement; `nodata` comes from `nodata_of`."""
     invalid = np.zeros(stored.shape, bool) if stored.dtype.kind != "f" else ~np.isfinite(stored)
     if nodata is not None:
         invalid |= stored == nodata
@@ -38,7 +33,7 @@ def invalid_pixels(stored: Shaped[np.ndarray, "*shape"], nodata: Any) -> Bool[np
 
 
 def _around(x: np.ndarray) -> np.ndarray:
-    """Sums over 3x3 pixels; the order of the sums is the same wherever a pixel lies."""
+    """Sums over 3x3 pixels; the order of summation is the same for every pixel."""
     padded = np.pad(x, 1)
     rows = padded[:-2] + padded[1:-1] + padded[2:]
     return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
@@ -47,15 +42,10 @@ def _around(x: np.ndarray) -> np.ndarray:
 def fill(
     values: Float[np.ndarray, "h w"], invalid: Bool[np.ndarray, "h w"], otherwise: float
 ) -> Float[np.ndarray, "h w"]:
-    """Fills invalid pixels from the valid ones around them, step by step.
+    """Gives an image whose invalid pixels are filled from the valid ones around, step by step.
 
-    Args:
-        values: any value where invalid.
-        invalid: what to fill.
-        otherwise: for pixels further than `RADIUS` from all valid ones.
-
-    Returns:
-        A new image; a filled pixel is an average of pixels at most `RADIUS` rows and columns away.
+    A filled pixel is an average of valid ones at most `RADIUS` rows and columns away, or
+    `otherwise` if there is no such pixel.
     """
     known = ~invalid
     filled = np.where(invalid, values.dtype.type(0), values)
@@ -75,14 +65,10 @@ def to_stored(
     dtype: np.dtype,
     nodata: float | None,
 ) -> Shaped[np.ndarray, "*shape"]:
-    """Values in stored units as they are written.
+    """Converts values in stored units to the data type of a file; integers saturate.
 
-    Args:
-        values: floating point.
-        invalid: pixels without measurement, or None.
-        dtype: integers are rounded and saturated.
-        nodata: what invalid pixels become; None: NaN, in a floating-point type. A valid pixel that
-            would happen to be nodata becomes the number beside it.
+    Invalid pixels become nodata; None: NaN, if `dtype` is floating point. A valid pixel whose value
+    would happen to be nodata becomes the next number.
     """
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
@@ -97,10 +83,10 @@ def to_stored(
     mark = nodata_of(nodata, dtype)
     if mark is not None:
         if dtype.kind == "f":
-            beside = np.nextafter(mark, dtype.type(0 if mark else 1))
+            adjacent = np.nextafter(mark, dtype.type(0 if mark else 1))
         else:
-            beside = mark - dtype.type(1) if mark == np.iinfo(dtype).max else mark + dtype.type(1)
-        stored[stored == mark] = beside
+            adjacent = mark - dtype.type(1) if mark == np.iinfo(dtype).max else mark + dtype.type(1)
+        stored[stored == mark] = adjacent
     if invalid is not None and invalid.any():
         stored[invalid] = np.nan if mark is None else mark
     return stored

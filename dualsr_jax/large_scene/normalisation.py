@@ -1,15 +1,15 @@
-"""What a scene's stored values mean to the network, and back.
+"""Normalisation: from the stored values of a scene to what the network takes.
 
-Contract: `scan` reads a scene once, strip by strip; `prepare` decides from what it found which
-bands are usable and which stored value is full intensity, by rule:
+Contract: `scan` reads a scene once, by blocks of whole rows; `plan` decides from the statistics
+which bands are usable and which stored value counts as full intensity, by the first rule that
+applies:
 
 1. the peak that the user gives, in stored units;
 2. the stored value of reflectance 1 in the metadata;
-3. else physical values, stored * scale + offset where the metadata say so: full intensity is 1 if
-   they are floating-point or scaled and none is above 1.5, and the largest valid one otherwise.
+3. physical values, which are stored * scale + offset if the metadata say so: 1 is full intensity if
+   they are floating-point or scaled and at most 1.5; else their maximum over the valid pixels is.
 
-The other half of the way, from windows of stored values to what the network takes, is here too;
-filling and rounding are in `stored_values`.
+Windows of a scene are normalised here; no-data pixels are handled in `nodata`.
 """
 
 import dataclasses
@@ -24,48 +24,36 @@ from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.large_scene.nodata import RADIUS, fill, invalid_pixels, nodata_of
 from dualsr_jax.models.coarsr.nbp import MIN_BANDS
 
-_UNIT_RANGE = 1.5  # values of floating-point data up to here are taken as reflectance
+_UNIT_RANGE = 1.5  # physical values up to here count as reflectances
 _BLOCK_BYTES = 64 * 2**20
 
 
 @runtime_checkable
 class WindowReader(Protocol):
-    """A cube of which windows can be read; whatever its size, they are all that is in memory."""
+    """A cube of any size, `shape` is (H, W, L), of which windows can be read."""
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """`(H, W, L)`."""
+    shape: tuple[int, int, int]
 
     def read(
         self, rows: slice, columns: slice, bands: Sequence[int] | slice | None = None
     ) -> Shaped[np.ndarray, "h w l"]:
-        """A window, as stored."""
+        """Reads a window in stored values; `bands` None: all."""
 
 
 @runtime_checkable
 class SceneReader(WindowReader, Protocol):
-    """What a scene is read from: a file, or an array."""
+    """A cube of stored values of which the data type and the metadata are known."""
 
-    @property
-    def dtype(self) -> np.dtype:
-        """Of the stored values."""
-
-    @property
-    def metadata(self) -> Metadata:
-        """What is said beside them."""
+    dtype: np.dtype
+    metadata: Metadata
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """Of the valid pixels of each band, stored units, float64 `[L]`; NaN where there are none.
+    """Statistics of a scene over the valid pixels of each band.
 
-    Attributes:
-        minimum: smallest.
-        maximum: largest.
-        mean: average.
-        valid: how many valid pixels there are.
-        pixels: how many pixels a band has.
-        content: hash of the stored values, which tells the scene from others.
+    `minimum`, `maximum` and `mean` are float64 `[L]` in stored units, NaN if no pixel is valid.
+    `valid` `[L]` of the `pixels` of each band are valid. `content` is the SHA-256 of the values.
     """
 
     minimum: np.ndarray
@@ -76,22 +64,18 @@ class Statistics:
     content: str
 
 
-def blocks_of_rows(height: int, row_bytes: int, most: int) -> list[slice]:
-    """Cuts rows into blocks_of_rows of about equal memory."""
-    rows = max(1, most // max(row_bytes, 1))
+def blocks_of_rows(height: int, row_bytes: int, max_bytes: int) -> list[slice]:
+    """Cuts the rows of a cube into blocks of at most `max_bytes`, and of at least one row."""
+    rows = max(1, max_bytes // max(row_bytes, 1))
     return [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
 
 
 def scan(source: SceneReader) -> Statistics:
-    """Reads a scene once, by blocks_of_rows.
-
-    Raises:
-        ValueError: if its values are neither integers nor floating-point numbers.
-    """
+    """Computes the statistics of a scene, read once; raises ValueError if it is not of reals."""
     height, width, bands = source.shape
     if source.dtype.kind not in "iuf":
         raise ValueError(
-            f"values of type {source.dtype} are no intensities: integers or floats are"
+            f"values of type {source.dtype} are not intensities: expected integers or floats"
         )
     nodata = nodata_of(source.metadata.nodata, source.dtype)
     minimum, maximum = np.full(bands, np.inf), np.full(bands, -np.inf)
@@ -109,14 +93,20 @@ def scan(source: SceneReader) -> Statistics:
                 maximum[band] = max(maximum[band], values.max())
                 total[band] += values.sum(dtype=np.float64)
                 valid[band] += values.size
-    none = valid == 0
-    minimum[none], maximum[none] = np.nan, np.nan
-    mean = np.where(none, np.nan, total / np.maximum(valid, 1))
-    return Statistics(minimum, maximum, mean, valid, height * width, content.hexdigest())
+    empty = valid == 0
+    minimum[empty], maximum[empty] = np.nan, np.nan
+    return Statistics(
+        minimum=minimum,
+        maximum=maximum,
+        mean=np.where(empty, np.nan, total / np.maximum(valid, 1)),
+        valid=valid,
+        pixels=height * width,
+        content=content.hexdigest(),
+    )
 
 
 def bad_bands(statistics: Statistics, metadata: Metadata) -> dict[int, str]:
-    """The bands that the network must not see, with the reason, by index from 0."""
+    """The bands that the network must not see, counted from 0, each with the reason."""
     flagged = metadata.bad_bands
     found: dict[int, str] = {}
     for band, valid in enumerate(statistics.valid):
@@ -129,19 +119,17 @@ def bad_bands(statistics: Statistics, metadata: Metadata) -> dict[int, str]:
     return found
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Normalisation:
-    """How a scene is made ready for the network: normalised = stored * gain + bias.
+    """How a scene is normalised: normalised = stored * gain + bias.
 
     Attributes:
-        bands: int64 `[K]`, the usable bands.
-        bad: the others, with the reason.
-        gain: float64 `[K]`.
-        bias: float64 `[K]`.
+        bands: int64 `[K]`, the usable bands; `gain` and `bias`, float64 `[K]`, are theirs.
+        bad: the other bands, each with the reason.
         rule: how full intensity was chosen, in words.
-        mean: float64 `[L]`, of each band, stored units.
+        mean: float64 `[L]`, mean of each band in stored units.
         masked: bool `[L]`, whether any pixel of a band is invalid.
-        nodata: of `nodata_of` for the stored type.
+        nodata: what `nodata_of` makes of the nodata value.
     """
 
     bands: np.ndarray
@@ -154,17 +142,17 @@ class Normalisation:
     nodata: Any
 
     def describe(self) -> str:
-        """What was decided, for the user."""
+        """One line for the user: the rule and the usable bands."""
+        total = len(self.bands) + len(self.bad)
         if not self.bad:
-            return f"normalisation: {self.rule}; all {len(self.bands)} bands are usable"
-        reasons = sorted(set(self.bad.values()))
-        named = [
-            f"{reason} {', '.join(str(b + 1) for b, why in self.bad.items() if why == reason)}"
-            for reason in reasons
-        ]
+            return f"normalisation: {self.rule}; all {total} bands are usable"
+        named = []
+        for reason in sorted(set(self.bad.values())):
+            found = [str(band + 1) for band, why in self.bad.items() if why == reason]
+            named.append(f"band{'s' * (len(found) > 1)} {', '.join(found)} ({reason})")
         return (
-            f"normalisation: {self.rule}; {len(self.bands)} bands are usable, {len(self.bad)} are "
-            f"not and are enlarged by bicubic interpolation: {'; '.join(named)}"
+            f"normalisation: {self.rule}; {len(self.bands)} of {total} bands are usable, the "
+            f"others are enlarged by bicubic interpolation: {'; '.join(named)}"
         )
 
 
@@ -175,12 +163,12 @@ def _affine(
     metadata: Metadata,
     peak: float | None,
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Gain and bias `[K]` by the rules of the module's contract, and the rule in words."""
+    """Gain and bias `[K]` of the usable bands by the rules of the contract, and the rule used."""
     ones, zeros = np.ones(len(bands)), np.zeros(len(bands))
     if peak is not None:
         if not (np.isfinite(peak) and peak > 0):
             raise ValueError(f"the peak must be a positive number, got {peak}")
-        return ones / peak, zeros, f"peak {peak:g} as given"
+        return ones / peak, zeros, f"{peak:g} counts as full intensity, the peak that was given"
     full = metadata.reflectance_scale
     if full is not None and full > 0:
         return ones / full, zeros, f"stored value {full:g} is reflectance 1, by the metadata"
@@ -189,27 +177,24 @@ def _affine(
     scaled = bool(np.any(scale != 1) or np.any(offset != 0))
     extremes = np.stack([statistics.minimum[bands], statistics.maximum[bands]])
     largest = float((extremes * scale + offset).max())
-    unit = "after scale and offset" if scaled else "stored"
     if largest <= 0:
-        raise ValueError(f"no value is positive ({unit}, the largest is {largest:g}): set the peak")
+        what = "no value is positive" + " after scale and offset" * scaled
+        raise ValueError(f"{what} (the largest is {largest:g}): set the peak")
+    values = "values after scale and offset" if scaled else "values"
     if (scaled or dtype.kind == "f") and largest <= _UNIT_RANGE:
-        return scale, offset, f"values ({unit}) are reflectances up to {largest:g}: full is 1"
-    return scale / largest, offset / largest, f"full is the largest value ({unit}), {largest:g}"
+        rule = f"{values} are reflectances (largest {largest:g}), 1 counts as full intensity"
+        return scale, offset, rule
+    rule = f"the largest of the {values}, {largest:g}, counts as full intensity"
+    return scale / largest, offset / largest, rule
 
 
 def plan(
     statistics: Statistics, dtype: np.dtype, metadata: Metadata, *, peak: float | None = None
 ) -> Normalisation:
-    """Decides how a scene is made ready for the network.
+    """Decides how a scene of a stored data type is normalised.
 
-    Args:
-        statistics: of `scan`.
-        dtype: of the stored values.
-        metadata: of the scene.
-        peak: stored value of full intensity; None: by rule.
-
-    Raises:
-        ValueError: if fewer than 5 bands are usable, or no peak can be found.
+    `peak` is the stored value of full intensity; None: by the rules of the module's contract.
+    Raises ValueError if fewer than 5 bands are usable, `peak` is not positive, or no value is.
     """
     bad = bad_bands(statistics, metadata)
     bands = np.array([b for b in range(len(statistics.valid)) if b not in bad], np.int64)
@@ -223,79 +208,70 @@ def plan(
             else f"the cube has {len(bands)} bands, at least {MIN_BANDS} are needed"
         )
     gain, bias, rule = _affine(statistics, bands, dtype, metadata, peak)
-    masked = statistics.valid < statistics.pixels
-    nodata = nodata_of(metadata.nodata, dtype)
-    return Normalisation(bands, bad, gain, bias, rule, statistics.mean, masked, nodata)
+    return Normalisation(
+        bands=bands,
+        bad=bad,
+        gain=gain,
+        bias=bias,
+        rule=rule,
+        mean=statistics.mean,
+        masked=statistics.valid < statistics.pixels,
+        nodata=nodata_of(metadata.nodata, dtype),
+    )
 
 
-def _read_filled(
+def _read_with_margin(
     source: SceneReader,
     rows: slice,
     columns: slice,
     normalisation: Normalisation,
     bands: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[slice, slice]]:
-    """Stored values, with a margin where there is something to fill; the mask; the window in it."""
+    """Reads a window, grown by `RADIUS` if pixels are invalid, and gives its mask and its place."""
     height, width, _ = source.shape
     here = slice(0, rows.stop - rows.start), slice(0, columns.stop - columns.start)
-    whole = len(bands) == source.shape[2]
-    chosen = None if whole else bands.tolist()
-    stored = source.read(rows, columns, chosen)
-    if not normalisation.masked[bands].any():
+    stored = source.read(rows, columns, bands.tolist())
+    masked = normalisation.masked[bands].any()
+    if not masked or not invalid_pixels(stored, normalisation.nodata).any():
         return stored, None, here
-    invalid = invalid_pixels(stored, normalisation.nodata)
-    if not invalid.any():
-        return stored, None, here
-    wide = [
-        slice(max(s.start - RADIUS, 0), min(s.stop + RADIUS, length))
-        for s, length in ((rows, height), (columns, width))
-    ]
-    stored = source.read(wide[0], wide[1], chosen)
-    inner = tuple(
-        slice(s.start - w.start, s.stop - w.start)
-        for s, w in zip((rows, columns), wide, strict=True)
-    )
-    return stored, invalid_pixels(stored, normalisation.nodata), (inner[0], inner[1])
+    tall = slice(max(rows.start - RADIUS, 0), min(rows.stop + RADIUS, height))
+    wide = slice(max(columns.start - RADIUS, 0), min(columns.stop + RADIUS, width))
+    stored = source.read(tall, wide, bands.tolist())
+    down, right = rows.start - tall.start, columns.start - wide.start
+    here = slice(down, down + here[0].stop), slice(right, right + here[1].stop)
+    return stored, invalid_pixels(stored, normalisation.nodata), here
 
 
 def read_normalised(
     source: SceneReader, rows: slice, columns: slice, normalisation: Normalisation
 ) -> tuple[Float[np.ndarray, "K h w"], Bool[np.ndarray, "h w"]]:
-    """A window as the network takes it.
-
-    Args:
-        source: the scene.
-        rows: of the window.
-        columns: likewise.
-        normalisation: of `prepare`.
-
-    Returns:
-        The usable bands, bands first, float32, filled; and which pixels are valid in all of them.
-    """
-    stored, invalid, here = _read_filled(source, rows, columns, normalisation, normalisation.bands)
-    shape = here[0].stop - here[0].start, here[1].stop - here[1].start
-    cube = np.empty((len(normalisation.bands), *shape), np.float32)
+    """Reads the usable bands of a window, filled, and which pixels are valid in all of them."""
+    bands = normalisation.bands
+    stored, invalid, here = _read_with_margin(source, rows, columns, normalisation, bands)
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    cube = np.empty((len(bands), *shape), np.float32)
     valid = np.ones(shape, bool)
     if invalid is not None:
         valid &= ~invalid[here].any(-1)
-    for index, band in enumerate(normalisation.bands):
+    for index, band in enumerate(bands):
         gain, bias = normalisation.gain[index], normalisation.bias[index]
         if invalid is None or not invalid[..., index].any():
             cube[index] = stored[*here, index] * gain + bias
         else:
-            with np.errstate(invalid="ignore"):  # of what is filled
+            with np.errstate(invalid="ignore"):  # of pixels that are filled
                 values = (stored[..., index] * gain + bias).astype(np.float32)
             otherwise = float(normalisation.mean[band] * gain + bias)
             cube[index] = fill(values, invalid[..., index], otherwise)[here]
     return cube, valid
 
 
-def read_stored(
+def read_band(
     source: SceneReader, rows: slice, columns: slice, normalisation: Normalisation, band: int
 ) -> Float[np.ndarray, "h w"]:
-    """One band of a window in stored units, float64, filled; NaN where the band is empty."""
-    stored, invalid, here = _read_filled(source, rows, columns, normalisation, np.array([band]))
+    """Reads a window of one band in stored units, float64, filled; NaN if the band is empty."""
+    bands = np.array([band])
+    stored, invalid, here = _read_with_margin(source, rows, columns, normalisation, bands)
     values = stored[..., 0].astype(np.float64)
-    if invalid is None:
-        return values[here]
-    return fill(values, invalid[..., 0], normalisation.mean[band])[here]
+    if invalid is not None:
+        values = fill(values, invalid[..., 0], normalisation.mean[band])
+    return values[here]

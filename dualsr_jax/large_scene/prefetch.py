@@ -1,11 +1,11 @@
-"""Reading ahead and writing behind: files wait for the devices, or the devices for files, not both.
+"""Reads ahead and writes behind, so that devices and files do not wait for each other.
 
 Contract: one thread each, bounded: one item is read ahead, one is being written.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -15,7 +15,7 @@ Loaded = TypeVar("Loaded")
 def prefetched(
     load: Callable[[Item], Loaded], items: Iterable[Item]
 ) -> Iterator[tuple[Item, Loaded]]:
-    """Loads items in a thread, one before it is asked for."""
+    """Yields each item with what `load` makes of it; the next one is loaded in a thread."""
     with ThreadPoolExecutor(1) as pool:
         waiting: tuple[Item, Future[Loaded]] | None = None
         for item in items:
@@ -27,28 +27,21 @@ def prefetched(
             yield waiting[0], waiting[1].result()
 
 
-class BackgroundCalls:
-    """Makes calls in a thread, in order. A context manager, which waits for them at its end."""
+@contextlib.contextmanager
+def background_calls() -> Iterator[Callable[..., None]]:
+    """Gives `call(function, *arguments)`, which makes calls in a thread, in order.
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1)
-        self._last: Future[Any] | None = None
+    A call, and the end of the block, wait for the call before and raise what that one raised.
+    """
+    last: Future[Any] | None = None
 
-    def call(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Makes a call, as soon as the one before it is done; raises what that one raised."""
-        if self._last is not None:
-            self._last.result()
-        self._last = self._pool.submit(function, *arguments)
+    def call(function: Callable[..., object], *arguments: Any) -> None:
+        nonlocal last
+        if last is not None:
+            last.result()
+        last = pool.submit(function, *arguments)
 
-    def __enter__(self) -> "BackgroundCalls":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._pool.shutdown()
-        if error is None and self._last is not None:
-            self._last.result()
+    with ThreadPoolExecutor(1) as pool:
+        yield call
+    if last is not None:
+        last.result()

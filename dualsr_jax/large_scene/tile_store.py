@@ -1,19 +1,20 @@
 """What the first pass over a scene leaves for the second: results of tiles, in files or in memory.
 
-Contract: a tile has a few layers, each a cube of its core, bands first, float32, on its own grid;
-a tile is appended to band by band and is finished when `tile` ends well. Every tile has its own
-files, so that tiles can be written in any order, by several processes, even twice, and a tile whose
-record is there is whole: the record is written last, by renaming. Layers are read by window, across
-tiles; no file is mapped, for mapped pages count as memory.
+Contract: a tile has a few layers, each a cube of its core, bands first, float32, on its own grid.
+`with store.tile(index)` gives its writer, which appends chunk by chunk; the tile is finished when
+the block ends without an error. In files, tiles can be written in any order, by several processes,
+even twice; the record of a tile comes last, by renaming, so that a tile with a record is whole.
+Layers are read by window, across tiles, without memory maps, whose pages count as memory.
 """
 
+import abc
 import contextlib
 import dataclasses
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -24,89 +25,115 @@ from dualsr_jax.large_scene.tiling import Tile
 _STORED = np.dtype("<f4")
 
 
+class Layout(NamedTuple):
+    """The tiles of a scene and their layers, which all have `num_bands` bands.
+
+    `layers` gives the grid factor of each layer: its pixels per LR pixel, along a side.
+    """
+
+    tiles: Sequence[Tile]
+    layers: Mapping[str, int]
+    num_bands: int
+
+    def shape(self, tile: Tile, layer: str) -> tuple[int, int, int]:
+        """`(K, h, w)` of a layer of a tile."""
+        rows, columns = tile.place(self.layers[layer])
+        return self.num_bands, rows.stop - rows.start, columns.stop - columns.start
+
+    def nbytes(self, tile: Tile) -> dict[str, int]:
+        """Stored bytes of a tile by layer."""
+        return {
+            layer: _STORED.itemsize * int(np.prod(self.shape(tile, layer))) for layer in self.layers
+        }
+
+
 @dataclasses.dataclass
 class AngleSum:
-    """Spectral angles of a tile: their sum in degrees, and how many there are."""
+    """Sum of the spectral angles of a tile, in degrees, and their number."""
 
     sum_deg: float = 0.0
     count: int = 0
 
 
 class TileWriter:
-    """A tile that is being written.
+    """A tile that is being written; its spectral `angles` are set before it is finished."""
 
-    Attributes:
-        angles: of the tile; set before it is finished.
-    """
-
-    def __init__(self, targets: Mapping[str, Any]) -> None:
-        self._targets = targets
+    def __init__(self, appends: Mapping[str, Callable[[Any], object]]) -> None:
+        self._appends = appends
         self.angles = AngleSum()
 
-    def append(self, layer: str, block: Float[np.ndarray, "k h w"]) -> None:
+    def append(self, layer: str, chunk: Float[np.ndarray, "k h w"]) -> None:
         """Writes the next bands of a layer."""
-        self._targets[layer].write(np.ascontiguousarray(block, _STORED))
+        self._appends[layer](np.ascontiguousarray(chunk, _STORED))
 
 
-@runtime_checkable
-class TileStore(Protocol):
-    """Where tiles are kept."""
+def _overlap(wanted: slice, core: slice) -> tuple[slice, slice]:
+    """What two ranges have in common, counted from the start of each."""
+    start, stop = max(wanted.start, core.start), min(wanted.stop, core.stop)
+    return (
+        slice(start - wanted.start, stop - wanted.start),
+        slice(start - core.start, stop - core.start),
+    )
 
+
+class TileStore(abc.ABC):
+    """Keeps the tiles of a scene."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    @abc.abstractmethod
     def finished(self) -> dict[int, AngleSum]:
-        """The tiles that are whole, by index."""
+        """The finished tiles by index."""
 
+    @abc.abstractmethod
     def tile(self, index: int) -> contextlib.AbstractContextManager[TileWriter]:
         """Writes a tile."""
+
+    @abc.abstractmethod
+    def _read_tile(self, index: int, layer: str, window: tuple[slice, slice, slice]) -> np.ndarray:
+        """Reads bands, rows and columns of a layer of one tile."""
 
     def read(
         self, layer: str, rows: slice, columns: slice, bands: slice
     ) -> Float[np.ndarray, "k h w"]:
-        """Reads a window of a layer, in its own pixels; every tile in it is finished."""
+        """Reads a window of a layer, in the layer's pixels; its tiles must be finished."""
+        shape = bands.stop - bands.start, rows.stop - rows.start, columns.stop - columns.start
+        window = np.empty(shape, np.float32)
+        for index, tile in enumerate(self.layout.tiles):
+            core_rows, core_columns = tile.place(self.layout.layers[layer])
+            to_rows, from_rows = _overlap(rows, core_rows)
+            to_columns, from_columns = _overlap(columns, core_columns)
+            if to_rows.start < to_rows.stop and to_columns.start < to_columns.stop:
+                found = self._read_tile(index, layer, (bands, from_rows, from_columns))
+                window[:, to_rows, to_columns] = found
+        return window
 
 
-@dataclasses.dataclass(frozen=True)
-class FileTileStore:
-    """Tiles in a folder.
+class FileTileStore(TileStore):
+    """Tiles in an existing folder, which several processes may share."""
 
-    Attributes:
-        folder: exists; all who compute see the same.
-        tiles: of the scene.
-        layers: pixels an LR pixel of each.
-        bands: of every layer.
-    """
-
-    folder: Path
-    tiles: Sequence[Tile]
-    layers: Mapping[str, int]
-    bands: int
+    def __init__(self, folder: Path, layout: Layout) -> None:
+        super().__init__(layout)
+        self.folder = folder
 
     def _path(self, index: int, suffix: str) -> Path:
         return self.folder / f"tile_{index:06d}.{suffix}"
 
-    def _shape(self, index: int, layer: str) -> tuple[int, int, int]:
-        tile, grid = self.tiles[index], self.layers[layer]
-        sides = (s.stop - s.start for s in (tile.rows, tile.columns))
-        height, width = (grid * side for side in sides)
-        return self.bands, height, width
-
-    def _bytes(self, index: int, layer: str) -> int:
-        return _STORED.itemsize * int(np.prod(self._shape(index, layer)))
-
     def bytes_missing(self) -> int:
-        """That the tiles which are not finished will take."""
+        """Bytes that the tiles which are not finished will take."""
         finished = self.finished()
-        missing = [index for index in range(len(self.tiles)) if index not in finished]
-        return sum(self._bytes(index, layer) for index in missing for layer in self.layers)
+        missing = (tile for index, tile in enumerate(self.layout.tiles) if index not in finished)
+        return sum(sum(self.layout.nbytes(tile).values()) for tile in missing)
 
     def finished(self) -> dict[int, AngleSum]:
-        """The tiles that are whole, by index."""
+        """The finished tiles by index."""
         found = {}
-        for index in range(len(self.tiles)):
+        for index, tile in enumerate(self.layout.tiles):
             record = self._path(index, "json")
+            sizes = {self._path(index, name): n for name, n in self.layout.nbytes(tile).items()}
             if record.exists() and all(
-                self._path(index, layer).exists()
-                and self._path(index, layer).stat().st_size == self._bytes(index, layer)
-                for layer in self.layers
+                path.exists() and path.stat().st_size == size for path, size in sizes.items()
             ):
                 found[index] = AngleSum(**json.loads(record.read_text()))
         return found
@@ -114,105 +141,60 @@ class FileTileStore:
     @contextlib.contextmanager
     def tile(self, index: int) -> Iterator[TileWriter]:
         """Writes a tile."""
-        # Named by chance: another process may be computing the same tile.
-        mine = {
-            name: self.folder / f".{uuid.uuid4().hex}.{name}" for name in (*self.layers, "json")
-        }
+        # Random names: another process may be computing the same tile.
+        names = (*self.layout.layers, "json")
+        partial = {name: self.folder / f".{uuid.uuid4().hex}.{name}" for name in names}
         try:
             with contextlib.ExitStack() as stack:
-                files = {n: stack.enter_context(mine[n].open("wb")) for n in self.layers}
-                writer = TileWriter(files)
+                files = {
+                    name: stack.enter_context(partial[name].open("wb"))
+                    for name in self.layout.layers
+                }
+                writer = TileWriter({name: file.write for name, file in files.items()})
                 yield writer
-            mine["json"].write_text(json.dumps(dataclasses.asdict(writer.angles)))
-            for name, path in mine.items():  # the record comes last
+            partial["json"].write_text(json.dumps(dataclasses.asdict(writer.angles)))
+            for name, path in partial.items():  # the record comes last
                 path.replace(self._path(index, name))
         finally:
-            for path in mine.values():
+            for path in partial.values():
                 path.unlink(missing_ok=True)
 
-    def read(
-        self, layer: str, rows: slice, columns: slice, bands: slice
-    ) -> Float[np.ndarray, "k h w"]:
-        """Reads a window of a layer, in its own pixels; every tile in it is finished."""
-        grid = self.layers[layer]
-        window = np.empty(
-            (bands.stop - bands.start, rows.stop - rows.start, columns.stop - columns.start),
-            np.float32,
-        )
-        for index, tile in enumerate(self.tiles):
-            top, left = tile.rows.start * grid, tile.columns.start * grid
-            _, height, width = self._shape(index, layer)
-            row = slice(max(rows.start, top), min(rows.stop, top + height))
-            column = slice(max(columns.start, left), min(columns.stop, left + width))
-            if row.start >= row.stop or column.start >= column.stop:
-                continue
-            here = window[
-                :,
-                row.start - rows.start : row.stop - rows.start,
-                column.start - columns.start : column.stop - columns.start,
-            ]
-            with self._path(index, layer).open("rb", buffering=0) as file:
-                stored = RawArray(file, self._shape(index, layer), _STORED)
-                here[:] = stored[
-                    bands,
-                    slice(row.start - top, row.stop - top),
-                    slice(column.start - left, column.stop - left),
-                ]
-        return window
+    def _read_tile(self, index: int, layer: str, window: tuple[slice, slice, slice]) -> np.ndarray:
+        shape = self.layout.shape(self.layout.tiles[index], layer)
+        with self._path(index, layer).open("rb", buffering=0) as file:
+            return RawArray(file, shape, _STORED)[window]
 
 
-class _Band:
-    """The core of a tile in an array, written to like a file."""
+def _append_to(cube: np.ndarray) -> Callable[[np.ndarray], None]:
+    """A function that fills the bands of a cube, bands first, in order."""
+    unfilled = iter(cube)
 
-    def __init__(self, core: np.ndarray) -> None:
-        self._core, self._next = core, 0
+    def append(chunk: np.ndarray) -> None:
+        for image, band in zip(chunk, unfilled, strict=False):
+            band[:] = image
 
-    def write(self, block: np.ndarray) -> None:
-        self._core[self._next : self._next + len(block)] = block
-        self._next += len(block)
+    return append
 
 
-class MemoryTileStore:
+class MemoryTileStore(TileStore):
     """Tiles in arrays."""
 
-    def __init__(
-        self, shape: tuple[int, int], tiles: Sequence[Tile], layers: Mapping[str, int], bands: int
-    ) -> None:
-        """Makes room.
-
-        Args:
-            shape: of the scene, LR pixels.
-            tiles: of the scene.
-            layers: pixels an LR pixel of each.
-            bands: of every layer.
-        """
-        self._tiles, self._layers = tiles, layers
-        self._arrays = {
-            name: np.empty((bands, shape[0] * grid, shape[1] * grid), np.float32)
-            for name, grid in layers.items()
-        }
-        self._finished: dict[int, AngleSum] = {}
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout)
+        self._tiles: dict[int, tuple[dict[str, np.ndarray], AngleSum]] = {}
 
     def finished(self) -> dict[int, AngleSum]:
-        """The tiles that are whole, by index."""
-        return dict(self._finished)
+        """The finished tiles by index."""
+        return {index: angles for index, (_, angles) in self._tiles.items()}
 
     @contextlib.contextmanager
     def tile(self, index: int) -> Iterator[TileWriter]:
         """Writes a tile."""
-        tile = self._tiles[index]
-        targets = {}
-        for name, grid in self._layers.items():
-            rows, columns = (
-                slice(s.start * grid, s.stop * grid) for s in (tile.rows, tile.columns)
-            )
-            targets[name] = _Band(self._arrays[name][:, rows, columns])
-        writer = TileWriter(targets)
+        tile = self.layout.tiles[index]
+        cubes = {n: np.empty(self.layout.shape(tile, n), np.float32) for n in self.layout.layers}
+        writer = TileWriter({name: _append_to(cube) for name, cube in cubes.items()})
         yield writer
-        self._finished[index] = writer.angles
+        self._tiles[index] = cubes, writer.angles
 
-    def read(
-        self, layer: str, rows: slice, columns: slice, bands: slice
-    ) -> Float[np.ndarray, "k h w"]:
-        """Reads a window of a layer, in its own pixels; every tile in it is finished."""
-        return self._arrays[layer][bands, rows, columns]
+    def _read_tile(self, index: int, layer: str, window: tuple[slice, slice, slice]) -> np.ndarray:
+        return self._tiles[index][0][layer][window]

@@ -8,25 +8,22 @@ is what is computed for the whole scene. Windows start at LR pixels, where all g
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 
 from dualsr_jax.models.network import CoarseStage
 from dualsr_jax.ops import resize
 
-MEMORY_GB = 2.5  # of a tile, per device, unless said otherwise
-_MOST_BANDS = 16  # at a time
+MEMORY_GB = 2.5  # default memory budget per device
+_MAX_BAND_CHUNK = 16
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Tile:
-    """A window of a scene and the part of it that is kept.
+    """A window of a scene, from `row` and `column` on, and its core, whose result is kept.
 
-    Attributes:
-        row: where the window begins.
-        column: likewise.
-        rows: of the core, in the scene.
-        columns: likewise.
+    `rows` and `columns` are those of the core, in the scene.
     """
 
     row: int
@@ -35,18 +32,21 @@ class Tile:
     columns: slice
 
     def core(self, grid: int) -> tuple[slice, slice]:
-        """Rows and columns of the core in the window, on a grid of `grid` pixels an LR pixel."""
-        return (
-            slice((self.rows.start - self.row) * grid, (self.rows.stop - self.row) * grid),
-            slice(
-                (self.columns.start - self.column) * grid, (self.columns.stop - self.column) * grid
-            ),
-        )
+        """Rows and columns of the core in the window, on a grid of `grid` pixels per LR pixel."""
+        return _on_grid(self.rows, grid, self.row), _on_grid(self.columns, grid, self.column)
+
+    def place(self, grid: int) -> tuple[slice, slice]:
+        """Rows and columns of the core in the scene, on a grid of `grid` pixels per LR pixel."""
+        return _on_grid(self.rows, grid), _on_grid(self.columns, grid)
+
+
+def _on_grid(part: slice, grid: int, start: int = 0) -> slice:
+    return slice((part.start - start) * grid, (part.stop - start) * grid)
 
 
 def halo(stage: CoarseStage) -> int:
-    """How many LR pixels around a tile its coarse result and its fine-stage residual depend on."""
-    # `down` needs pixels of the result beyond the one that the guide's pixel covers.
+    """How many LR pixels around a core its coarse result and its fine-stage residual depend on."""
+    # Reducing the result needs pixels beyond those that the guide's pixel covers.
     reduction = math.ceil((resize.REACH - 0.5) * stage.ratio / stage.scale)
     guide = 0 if stage.half is None else stage.half.model.reach
     return max(stage.coarse.model.reach + reduction, guide)
@@ -62,11 +62,7 @@ def _cut(length: int, window: int, margin: int) -> list[tuple[int, slice]]:
 
 
 def check_window(window: tuple[int, int], height: int, width: int, margin: int) -> tuple[int, int]:
-    """A window shape cut to the scene.
-
-    Raises:
-        ValueError: if it is nothing but halo.
-    """
+    """Cuts a window shape to the scene; raises ValueError if it has no room for a core."""
     cut = min(window[0], height), min(window[1], width)
     for side, length in zip(cut, (height, width), strict=True):
         if side < length and side <= 2 * margin:
@@ -78,17 +74,10 @@ def check_window(window: tuple[int, int], height: int, width: int, margin: int) 
 
 
 def tiles(height: int, width: int, window: tuple[int, int], margin: int) -> list[Tile]:
-    """The tiles of a scene, row by row.
-
-    Args:
-        height: of the scene.
-        width: likewise.
-        window: height and width of the windows, at most the scene's.
-        margin: the halo.
-    """
+    """The tiles of a scene of a height and width, row by row; `margin` is the halo."""
     check_window(window, height, width, margin)
     return [
-        Tile(row, column, rows, columns)
+        Tile(row=row, column=column, rows=rows, columns=columns)
         for row, rows in _cut(height, window[0], margin)
         for column, columns in _cut(width, window[1], margin)
     ]
@@ -97,20 +86,11 @@ def tiles(height: int, width: int, window: tuple[int, int], margin: int) -> list
 def choose_window(
     height: int, width: int, margin: int, max_pixels: int, devices: int = 1
 ) -> tuple[int, int]:
-    """The window shape with which the fewest pixels are computed, halos included.
+    """Chooses the shape of windows that computes a scene with the least work.
 
-    Args:
-        height: of the scene.
-        width: likewise.
-        margin: the halo.
-        max_pixels: a window may have.
-        devices: that compute a tile each at a time.
-
-    Returns:
-        Height and width; among equals the widest, which reads whole rows.
-
-    Raises:
-        ValueError: if no window that is more than halo has so few pixels.
+    A window has at most `max_pixels`, halos of `margin` pixels included, and each device computes
+    one tile at a time. Among equally good shapes the widest is chosen, so that whole rows are read.
+    Raises ValueError if a window of `max_pixels` has no room for a core.
     """
     best: tuple[int, tuple[int, int]] | None = None
     for across in range(1, max(2, width - 2 * margin + 1)):
@@ -120,7 +100,7 @@ def choose_window(
             continue
         down = 1 if most >= height else math.ceil((height - 2 * margin) / (most - 2 * margin))
         if down * across < devices and height > 2 * margin:
-            # Smaller windows than memory asks for, so that all devices have work.
+            # Windows smaller than the memory allows, so that all devices have work.
             down = min(math.ceil(devices / across), height - 2 * margin)
         rows = math.ceil((height + 2 * margin * (down - 1)) / down)
         cost = math.ceil(down * across / devices) * rows * columns
@@ -129,7 +109,7 @@ def choose_window(
     if best is None:
         least = min(height, 2 * margin + 1) * min(width, 2 * margin + 1)
         raise ValueError(
-            f"there is memory for {max_pixels} pixels at a time, but a tile with its halo of "
+            f"there is memory for tiles of {max_pixels} pixels, but a tile with its halo of "
             f"{margin} pixels has at least {least}: give more memory"
         )
     return best[1]
@@ -137,11 +117,9 @@ def choose_window(
 
 @dataclasses.dataclass(frozen=True)
 class Tiling:
-    """How a scene is computed; the result depends on it in the last bits only.
+    """How the work on a scene is divided; only the last bits of the result depend on it.
 
-    Attributes:
-        window: height and width of the tiles with their halo, LR pixels.
-        band_chunk: bands at a time.
+    `window` is height and width of the tiles with their halo; `band_chunk` bands run at a time.
     """
 
     window: tuple[int, int]
@@ -149,16 +127,16 @@ class Tiling:
 
 
 def _bytes_per_pixel(
-    stage: CoarseStage, num_bands: int, itemsize: int, band_chunk: int, spread: bool
+    stage: CoarseStage, num_bands: int, itemsize: int, spread: bool, band_chunk: int
 ) -> int:
-    """Memory that a tile takes, for each LR pixel of its window: host and device together."""
+    """Memory of a tile per LR pixel of its window, on the host and the device together."""
     scale, floats = stage.scale, 4
     models = [network.model for network in stage.networks]
     guide = scale // stage.ratio
     maps_bytes = math.ceil(max(floats * m.features * m.feature_maps for m in models))
-    # As stored; ready for the network, this tile and the next.
+    # Stored values, and normalised ones, of this tile and of the next, which is read ahead.
     cube = num_bands * (2 * itemsize + 2 * floats)
-    state = sum(floats * m.features for m in models)  # between bands
+    state = sum(floats * m.features for m in models)
     results = 4 * floats * (scale**2 + 2 * guide**2 + 5)
     ensemble = 0
     if stage.ensemble > 1:
@@ -176,32 +154,20 @@ def choose_tiling(
     spread: bool = False,
     devices: int = 1,
 ) -> Tiling:
-    """The tiles with which the least is computed twice, within the memory.
+    """The tiling that computes the fewest pixels twice within a memory budget per device.
 
-    Args:
-        shape: of the scene, `(H, W, L)`.
-        itemsize: bytes of a stored value.
-        stage: the networks.
-        memory_gb: for a tile, of every device.
-        window: shape of the tiles, halo included; None: by memory.
-        spread: whether the self-ensemble's spread is kept.
-        devices: that compute a tile each at a time.
-
-    Raises:
-        ValueError: if the memory is too small for a tile, or the window for a halo.
+    `shape` is `(H, W, K)` of the scene with its usable bands, `itemsize` the bytes per stored
+    value. `window` fixes height and width of the tiles with their halo. Raises ValueError if the
+    memory is too small for a tile, or the window for its halo.
     """
     height, width, num_bands = shape
     margin = halo(stage)
     memory = int(memory_gb * 1e9)
-    per_pixel = {
-        band_chunk: _bytes_per_pixel(stage, num_bands, itemsize, band_chunk, spread)
-        for band_chunk in range(1, min(_MOST_BANDS, num_bands) + 1)
-    }
-    least = min(per_pixel, key=lambda band_chunk: per_pixel[band_chunk])
+    per_pixel = functools.partial(_bytes_per_pixel, stage, num_bands, itemsize, spread)
     if window is None:
-        pixels = memory // per_pixel[least]
-        window = choose_window(height, width, margin, pixels, devices)
+        window = choose_window(height, width, margin, memory // per_pixel(1), devices)
     window = check_window(window, height, width, margin)
-    memory_of_pixel = memory // (window[0] * window[1])
-    fitting = [band_chunk for band_chunk, size in per_pixel.items() if size <= memory_of_pixel]
-    return Tiling(window, max(fitting, default=least))
+    budget = memory // (window[0] * window[1])
+    chunks = range(2, min(_MAX_BAND_CHUNK, num_bands) + 1)
+    fitting = [band_chunk for band_chunk in chunks if per_pixel(band_chunk) <= budget]
+    return Tiling(window, max(fitting, default=1))

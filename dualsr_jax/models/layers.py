@@ -1,14 +1,15 @@
 """Layers that the coarse network is made of.
 
 Contract: feature maps are `[N, H, W, C]`. Every convolution has a bias and is weight-normalised
-over its output channel, w = g v / |v|, with g = |v| at start, so that a new layer equals the
-plain one. Initial values are PyTorch's, which the published runs used: weights and biases uniform
-in +-1/sqrt(fan in).
+over its output channel, w = g v / |v|, with g = |v| at the start, so that a new layer equals the
+plain one. Initial values are PyTorch's, which the published runs used: weights and biases are
+uniform in +-1/sqrt(fan in).
 
 With `dtype="bfloat16"` convolutions and products are made in bfloat16; parameters, biases and the
 sums of residual paths stay float32.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -24,21 +25,16 @@ UPSAMPLING_STEPS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
 
 
 def torch_uniform(fan_in: int) -> Callable[..., jax.Array]:
-    """PyTorch's default initialiser of a convolution (Kaiming uniform, a = sqrt 5)."""
+    """Returns PyTorch's default initialiser of a convolution (Kaiming uniform, a = sqrt 5)."""
     bound = fan_in**-0.5
     return lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
 class WeightNorm(nn.Module):
-    """Parameters of a weight-normalised convolution, without applying it.
+    """Parameters of a weight-normalised convolution, without applying it."""
 
-    Attributes:
-        shape: kernel shape, `[..., C_in, C_out]`.
-        gain: factor on the initial gains and biases.
-    """
-
-    shape: tuple[int, ...]
-    gain: float = 1.0
+    shape: tuple[int, ...]  # of the kernel, [..., C_in, C_out]
+    gain: float = 1.0  # factor on the initial gains and biases
 
     @nn.compact
     def __call__(self) -> tuple[jax.Array, jax.Array]:
@@ -57,14 +53,14 @@ class WeightNorm(nn.Module):
 def add_bias(
     x: Float[jax.Array, "*batch C"], bias: Float[jax.Array, "C"]
 ) -> Float[jax.Array, "*batch C"]:
-    """Adds one number a channel."""
+    """Adds one number per channel."""
     return x + jnp.broadcast_to(bias, x.shape)
 
 
 def product(
     x: Float[jax.Array, "*batch I"], kernel: Float[jax.Array, "I O"], dtype: str
 ) -> Float[jax.Array, "*batch O"]:
-    """`x @ kernel` made in a data type, of the type of `x`."""
+    """Computes `x @ kernel` in a data type; the result has the type of `x`."""
     return (x.astype(dtype) @ kernel.astype(dtype)).astype(x.dtype)
 
 
@@ -74,12 +70,13 @@ class Conv(nn.Module):
     Attributes:
         features: output channels.
         size: kernel height and width, odd.
-        dtype: in which it is made.
-        train_bias: False where BatchNorm follows and takes the bias away again: its gradient is
-            nothing but rounding noise, which Adam would turn into steps of full size.
+        dtype: "float32" or "bfloat16".
+        train_bias: False where BatchNorm follows and removes the bias again: its gradient is then
+            pure rounding noise, which Adam would turn into steps of full size.
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     size: int = 3
     dtype: str = "float32"
     train_bias: bool = True
@@ -99,12 +96,12 @@ class Conv(nn.Module):
 class BatchNorm(nn.Module):
     """BatchNorm with PyTorch's running statistics (momentum 0.1, eps 1e-5, unbiased variance).
 
-    `flax.linen.BatchNorm` keeps the biased variance, which the published weights do not.
+    `flax.linen.BatchNorm` keeps the biased variance; the published weights hold the unbiased one.
     """
 
     @nn.compact
-    def __call__(self, x: Features, train: bool = False) -> Features:
-        """Normalises with the batch's statistics in training, with the running ones else."""
+    def __call__(self, x: Features, *, train: bool = False) -> Features:
+        """Normalises with the batch's statistics in training, else with the running ones."""
         c = x.shape[-1:]
         scale = self.param("scale", nn.initializers.ones, c)
         bias = self.param("bias", nn.initializers.zeros, c)
@@ -124,50 +121,36 @@ class BatchNorm(nn.Module):
 class ResBlock(nn.Module):
     """conv, ReLU, conv, plus the input.
 
-    Attributes:
-        norm: None (paper), or "batch": BatchNorm after both convolutions, as in the released code.
-        dtype: of the convolutions.
+    `norm` is None (paper) or "batch": BatchNorm after both convolutions, as in the released code.
     """
 
     norm: str | None = None
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: Features, train: bool = False) -> Features:
+    def __call__(self, x: Features, *, train: bool = False) -> Features:
         """Adds a correction to `x`."""
+        plain = self.norm is None
 
         def conv_norm(y: Features, index: int) -> Features:
-            y = Conv(
-                x.shape[-1],
-                dtype=self.dtype,
-                train_bias=self.norm is None,
-                name=f"conv_{index}",
-            )(y)
-            if self.norm == "batch":
-                y = BatchNorm(name=f"bn_{index}")(y, train)
-            return y
+            conv = Conv(x.shape[-1], dtype=self.dtype, train_bias=plain, name=f"conv_{index}")
+            return conv(y) if plain else BatchNorm(name=f"bn_{index}")(conv(y), train=train)
 
         return x + conv_norm(nn.relu(conv_norm(x, 0)), 1)
 
 
 class Body(nn.Module):
-    """Residual blocks in sequence.
-
-    Attributes:
-        num_blocks: how many.
-        norm: as in `ResBlock`.
-        dtype: likewise.
-    """
+    """Residual blocks in sequence."""
 
     num_blocks: int = 2
     norm: str | None = None
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: Features, train: bool = False) -> Features:
+    def __call__(self, x: Features, *, train: bool = False) -> Features:
         """Runs the blocks."""
         for index in range(self.num_blocks):
-            x = ResBlock(self.norm, self.dtype, name=f"block_{index}")(x, train)
+            x = ResBlock(self.norm, self.dtype, name=f"block_{index}")(x, train=train)
         return x
 
 
@@ -182,15 +165,10 @@ def pixel_shuffle(x: Float[jax.Array, "N H W K"], r: int) -> Float[jax.Array, "N
 
 
 class ConvWeights(nn.Module):
-    """The kernel and bias of a `Conv` of this name, without applying them.
+    """The parameters of a `Conv`, under the same names, without applying it."""
 
-    Attributes:
-        shape: kernel shape, `[kh, kw, C_in, C_out]`.
-        gain: factor on the initial gains and biases.
-    """
-
-    shape: tuple[int, ...]
-    gain: float = 1.0
+    shape: tuple[int, ...]  # of the kernel, [kh, kw, C_in, C_out]
+    gain: float = 1.0  # factor on the initial gains and biases
 
     @nn.compact
     def __call__(self) -> tuple[jax.Array, jax.Array]:
@@ -199,22 +177,17 @@ class ConvWeights(nn.Module):
 
 
 class Tail(nn.Module):
-    """Sub-pixel upsampling, then one image a band.
+    """Sub-pixel upsampling, then one image per band.
 
-    Nothing but linear maps follows the last upsampling convolution, so that its `C r r` channels
-    are never made. The image is a sum over the nine taps t of the last kernel,
-    sum_t <out_t, up(x)> shifted by t, and <out_t, up(x)> is itself a convolution of x, to `9 r r`
-    channels. It is exact, at the borders too, for what is shifted in is zero in both forms.
-
-    Attributes:
-        scale: a key of `UPSAMPLING_STEPS`.
-        dtype: of the convolutions.
-        gain: factor on the initial gains and biases of the last convolution.
+    Only linear maps follow the last upsampling convolution, so its `C r r` channels need not be
+    made. The image is a sum over the nine taps t of the last kernel, sum_t <out_t, up(x)> shifted
+    by t, and <out_t, up(x)> is itself a convolution of x, to `9 r r` channels. This is exact, also
+    at the borders, because both forms shift in zeros.
     """
 
     scale: int
     dtype: str = "float32"
-    gain: float = 1.0
+    gain: float = 1.0  # factor on the initial values of the last convolution
 
     @nn.compact
     def __call__(self, x: Features) -> Float[jax.Array, "N sH sW"]:
@@ -231,9 +204,8 @@ class Tail(nn.Module):
         def through_taps(a: jax.Array) -> jax.Array:
             # [..., C r r] -> [..., 9 r r]
             a = a.reshape(*a.shape[:-1], features, r**2)
-            through = jnp.einsum(
-                "...cp,tc->...tp", a, taps.reshape(9, features), precision="highest"
-            )
+            flat = taps.reshape(9, features)
+            through = jnp.einsum("...cp,tc->...tp", a, flat, precision="highest")
             return through.reshape(*a.shape[:-2], 9 * r**2)
 
         y = conv2d(x.astype(self.dtype), through_taps(kernel).astype(self.dtype))

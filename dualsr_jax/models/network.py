@@ -7,7 +7,8 @@ any number), `min_bands`, `features`, `precision`, `band_chunk` and `joint`; the
 `apply(variables, lr, bicubic)` and, for all its scales, `apply(variables, lr, method="at_scales")`.
 Cubes of `apply` are `[B, h, w, L]`. A method that restores bands one after another also has
 `partition`, `initial_state` and `bands`, whose results are added to the bicubic images if
-`adds_bicubic`. Everything outside `models` and `weights` works with `Network` and `CoarseStage`.
+`adds_bicubic`. Outside `models` and `weights`, code works with `Network` and `CoarseStage` and does
+not name the module of a method.
 """
 
 import dataclasses
@@ -58,7 +59,7 @@ METHODS: dict[str, type[Model]] = {
 }
 # Attributes that weights do not depend on.
 _FREE_SETTINGS = ("band_chunk", "precision", "parent", "name")
-# Settings that networks of older versions could have, with the value at which they did nothing.
+# Settings of networks of older versions, with the value at which they had no effect.
 _FORMER_SETTINGS = {"bidirectional": False}
 
 
@@ -118,12 +119,7 @@ def _at_scales(model: Model, variables: Any, lr: jax.Array) -> tuple[jax.Array, 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A model and its weights.
-
-    Attributes:
-        model: the Flax module.
-        variables: its variables, `{"params": ..., "batch_stats": ...}`.
-    """
+    """A Flax module and its variables, `{"params": ..., "batch_stats": ...}`."""
 
     model: Model
     variables: Mapping[str, Any] = dataclasses.field(repr=False)
@@ -134,19 +130,18 @@ class Network:
         return self.model.scale
 
     def __call__(self, lr: Cube) -> tuple[Enlarged, ...]:
-        """Enlarges one cube by each of the model's `scales`; compiled once per shape.
+        """Enlarges a cube, float32 in [0, 1], by each of the model's `scales`.
 
-        Args:
-            lr: `[H, W, L]`, float32, in [0, 1].
+        The results are not clipped. The network is compiled once per shape.
 
-        Returns:
-            A cube `[s H, s W, L]` for each scale s, not clipped.
+        Raises:
+            ValueError: if the cube has fewer than `model.min_bands` bands.
         """
         cubes = _at_scales(self.model, self.variables, lr[None])
         return tuple(np.asarray(cube[0]) for cube in cubes)
 
     def with_settings(self, **settings: Any) -> "Network":
-        """The same network with another `band_chunk` or `precision`."""
+        """Returns the same network with another `band_chunk` or `precision`."""
         return Network(self.model.clone(**settings), self.variables)
 
 
@@ -154,8 +149,8 @@ class Network:
 class CoarseStage:
     """The networks that make the coarse result and the guide of the fine stage.
 
-    The guide is a cube between the LR cube and the result in size: the half-scale result of the
-    network itself if it is joint, the result of `half` if there is one, else the LR cube.
+    The guide is the half-scale result of the network itself if it is joint, the result of `half` if
+    there is one, and the LR cube otherwise.
 
     Attributes:
         coarse: makes the coarse result.
@@ -163,7 +158,8 @@ class CoarseStage:
         ensemble: members of the self-ensemble: 1 (no ensemble), 8 or 16, see `ensemble.views`.
 
     Raises:
-        ValueError: if `half` does not fit to `coarse`, or the ensemble is unknown.
+        ValueError: if `half` does not have half the scale of `coarse`, `coarse` is joint and needs
+            no `half`, or the ensemble is unknown.
     """
 
     coarse: Network
@@ -171,19 +167,18 @@ class CoarseStage:
     ensemble: int = 1
 
     def __post_init__(self) -> None:
-        """Checks that the parts fit together."""
+        """Checks that the networks fit together."""
         views(self.ensemble)
         if self.half is None:
             return
         if self.coarse.model.joint:
             raise ValueError(
-                "the network is joint: it restores the half scale itself, so that half-scale "
-                "weights do not go with it"
+                "this network is joint and restores the half scale itself: leave out --half_weights"
             )
         if 2 * self.half.scale != self.coarse.scale:
             raise ValueError(
                 f"the half-scale network has scale {self.half.scale}, but the network has scale "
-                f"{self.coarse.scale}: half of it is needed"
+                f"{self.coarse.scale}: give weights of half that scale"
             )
 
     @property
@@ -198,21 +193,18 @@ class CoarseStage:
 
     @property
     def ratio(self) -> int:
-        """Pixels of the result per pixel of the guide, along a side."""
+        """Grid factor of the guide: pixels of the result per pixel of the guide, along a side."""
         return 2 if self.half is not None or self.coarse.model.joint else self.scale
 
     def coarse_and_guide(self, lr: Cube) -> tuple[Enlarged, Enlarged]:
-        """The coarse result of one cube, and the guide; without self-ensemble."""
+        """Returns the coarse result of one cube, and the guide, without self-ensemble."""
         coarse, *guide = self.coarse(lr)
         if self.half is not None:
             guide = [self.half(lr)[0]]
         return coarse, guide[0] if guide else lr
 
     def __call__(self, lr: Cube) -> tuple[Enlarged, Enlarged, Enlarged | None]:
-        """Runs the networks on one cube, with self-ensemble.
-
-        Args:
-            lr: `[H, W, L]`, float32, in [0, 1].
+        """Runs the networks on one cube, float32 in [0, 1], with self-ensemble.
 
         Returns:
             The coarse result `[s H, s W, L]`; the guide, `ratio` times smaller; and the standard

@@ -1,4 +1,4 @@
-"""The variants in which a training patch is shown: as is, turned by 90, 180, 270 degrees, mirrored.
+"""The variants of a training patch: as is, turned by 90, 180 or 270 degrees, or mirrored.
 
 Source: paper, training details (rotations and one flip; not all eight symmetries).
 """
@@ -19,9 +19,6 @@ def augment(
         patches: square patches.
         variant: 0 as is; 1, 2, 3 turned counter-clockwise by 90, 180, 270 degrees; 4 mirrored
             left to right.
-
-    Returns:
-        The patches in their variants.
     """
     variants = [jnp.rot90(patches, k, axes=(1, 2)) for k in range(4)] + [patches[:, :, ::-1]]
     chosen = patches

@@ -2,11 +2,11 @@
 
 Contract: `conv2d` is a stride-1, zero-padded ('SAME') NHWC x HWIO convolution. On XLA:CPU
 
-- a convolution of wide images runs twice as fast as one of as many pixels in narrow images, so that
-  narrow images are laid side by side, a column of zeros between them;
+- a convolution of wide images runs twice as fast as one of as many pixels in narrow images, so
+  narrow images are laid side by side with a column of zeros between them;
 - the weight gradient of a convolution inside a loop, or over a large batch, runs 15 to 25 times
-  slower than the forward pass; it is computed as matrix products of shifted images instead, a few
-  images at a time so that they stay in cache.
+  slower than the forward pass, so it is computed as matrix products of shifted images, a few images
+  at a time so that they stay in cache.
 
 Other platforms keep XLA's own convolution and gradient.
 """
@@ -17,7 +17,7 @@ from jax import export, lax
 from jaxtyping import Float
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-_WIDE = 128  # pixels a row from which on XLA:CPU convolves at full speed
+_WIDE = 128  # pixels per row from which XLA:CPU convolves at full speed
 _PIXELS_AT_ONCE = 4 * 32 * 32  # in the CPU's weight gradient: larger products fall out of cache
 
 
@@ -28,7 +28,7 @@ def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def _convolve_side_by_side(x: jax.Array, kernel: jax.Array) -> jax.Array:
     batch, height, width, c_in = x.shape
     gap = kernel.shape[1] // 2
-    if batch == 1 or export.is_symbolic_dim(width) or width >= _WIDE:  # symbolic: wide, perhaps
+    if batch == 1 or export.is_symbolic_dim(width) or width >= _WIDE:  # symbolic: perhaps wide
         return _convolve(x, kernel)
     row = jnp.pad(x.transpose(1, 0, 2, 3), ((0, 0), (0, 0), (0, gap), (0, 0)))
     y = _convolve(row.reshape(1, height, batch * (width + gap), c_in), kernel)
@@ -75,7 +75,7 @@ def _kernel_gradient_cpu(x: jax.Array, dy: jax.Array, kernel: jax.Array) -> jax.
     batch, height, width, c_in = x.shape
 
     def of_images(x: jax.Array, dy: jax.Array) -> jax.Array:
-        if c_in < dy.shape[-1]:  # whichever is smaller is moved, for it is copied
+        if c_in < dy.shape[-1]:  # the smaller one is moved, which copies it
             return _shifted_products(dy, x, size).swapaxes(2, 3)
         return jnp.flip(_shifted_products(x, dy, size), (0, 1))
 
@@ -94,15 +94,7 @@ def _kernel_gradient_cpu(x: jax.Array, dy: jax.Array, kernel: jax.Array) -> jax.
 def conv2d(
     x: Float[jax.Array, "N H W I"], kernel: Float[jax.Array, "kh kw I O"]
 ) -> Float[jax.Array, "N H W O"]:
-    """Convolves images with a kernel of odd size, stride 1, zero padding.
-
-    Args:
-        x: `[N, H, W, C_in]`.
-        kernel: `[kh, kw, C_in, C_out]`, kh and kw odd.
-
-    Returns:
-        `[N, H, W, C_out]`.
-    """
+    """Convolves images with a kernel of odd height and width, stride 1, zero padding."""
     return _forward(x, kernel)
 
 

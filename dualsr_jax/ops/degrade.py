@@ -1,24 +1,25 @@
 """Degradation: how an LR image comes from an HR image.
 
-Contract: cubes are `[B, H, W, L]`, in [0, 1]; every image of a batch has its own random key, so
-that what happens to it does not depend on the batch or device it is in. LR pixels lie where MATLAB
-bicubic puts them, at the centres of blocks of s x s HR pixels, whatever the kernel.
+Contract: cubes are `[B, H, W, L]`, in [0, 1]. Every image of a batch has its own random key, so
+that its degradation does not depend on its batch or device. With every kernel, LR pixels lie where
+MATLAB bicubic puts them: at the centres of blocks of s x s HR pixels.
 
 - "bicubic": MATLAB bicubic by 1/s, as published.
 - "isotropic", "anisotropic": a Gaussian blur, then decimation. The standard deviation is drawn
-  evenly from a range, an anisotropic kernel draws one for each of its axes and their direction.
-- Then white Gaussian noise, whose standard deviation is drawn evenly from a range.
+  uniformly from a range; an anisotropic kernel draws one for each of its axes, and their direction.
+- Then white Gaussian noise, whose standard deviation is drawn uniformly from a range.
 """
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Key
 
-from dualsr_jax.ops.resize import imresize
+from dualsr_jax.ops.resize import Array, imresize
 
 KERNELS = ("bicubic", "isotropic", "anisotropic")
 
@@ -29,8 +30,12 @@ class Degradation:
 
     Attributes:
         kernel: one of `KERNELS`.
-        sigma: range of the blur's standard deviation, in HR pixels; equal ends: fixed.
-        noise: range of the noise's standard deviation, as a fraction of the peak; (0, 0): none.
+        sigma: range of the blur's standard deviation, in HR pixels; fixed if the ends are equal.
+        noise: range of the noise's standard deviation, as a fraction of the peak; (0, 0) adds no
+            noise.
+
+    Raises:
+        ValueError: if the kernel is unknown, or a range is not (low, high) with low <= high.
     """
 
     kernel: str = "bicubic"
@@ -38,7 +43,7 @@ class Degradation:
     noise: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        """Raises ValueError if a setting is unknown or a range is not one."""
+        """Checks the settings."""
         if self.kernel not in KERNELS:
             raise ValueError(
                 f"unknown degradation.kernel {self.kernel!r}: expected one of {KERNELS}"
@@ -57,9 +62,10 @@ class Degradation:
         return self.noise[1] > 0
 
     def kernel_size(self, scale: int) -> int:
-        """Taps a side of the blur kernel: three standard deviations, of the parity of the scale.
+        """Taps along a side of the blur kernel, which reaches three standard deviations far.
 
-        With that parity the kernel's centre is the centre of a block of `scale` pixels.
+        The size has the parity of the scale, so that the kernel's centre is the centre of a block
+        of `scale` pixels.
         """
         size = 2 * math.ceil(3 * self.sigma[1]) + 1
         return size + (size - scale) % 2
@@ -71,15 +77,15 @@ def gaussian_kernel(
     sigma_x: Float[jax.Array | np.ndarray | float, ""],
     angle_rad: Float[jax.Array | np.ndarray | float, ""] = 0.0,
 ) -> Float[jax.Array, "{size} {size}"]:
-    """A Gaussian blur kernel that sums to 1.
+    """Returns a Gaussian blur kernel that sums to 1.
 
     Args:
-        size: taps a side; an even kernel is centred between its two middle taps.
-        sigma_y: standard deviation in pixels along the axis that lies along the rows at angle 0.
-        sigma_x: along the other axis.
-        angle_rad: by which the axes are turned.
+        size: taps along a side; an even kernel is centred between its two middle taps.
+        sigma_y: standard deviation in pixels along y, down the rows, at angle 0.
+        sigma_x: standard deviation in pixels along x, across the columns, at angle 0.
+        angle_rad: the angle by which both axes are turned.
     """
-    offset = jnp.arange(size) - (size - 1) / 2
+    offset = jnp.arange(size, dtype=jnp.float32) - (size - 1) / 2
     y, x = offset.reshape(size, 1), offset.reshape(1, size)
     cos, sin = jnp.cos(angle_rad), jnp.sin(angle_rad)
     along_x, along_y = cos * x + sin * y, cos * y - sin * x
@@ -92,14 +98,11 @@ def blur_and_decimate(
 ) -> Float[jax.Array, "h w L"]:
     """Blurs an image and keeps one pixel of each block of `scale` x `scale`, at its centre.
 
-    Args:
-        hr: the image, of sides that are multiples of `scale`; it is continued by reflection with
-            the edge repeated.
-        kernel: blur kernel, of the parity of `scale`.
-        scale: HR pixels per LR pixel.
+    The sides of the image are multiples of `scale`; it is continued by reflection with the edge
+    repeated.
 
     Raises:
-        ValueError: if the parities differ.
+        ValueError: if one of the kernel's size and the scale is even and the other odd.
     """
     size = kernel.shape[0]
     if (size - scale) % 2:
@@ -128,7 +131,7 @@ def add_noise(
     key: Key[jax.Array, ""],
     sigma: Float[jax.Array | np.ndarray | float, ""],
 ) -> Float[jax.Array, "H W L"]:
-    """Adds white Gaussian noise of a standard deviation in units of the peak; no clipping."""
+    """Adds white Gaussian noise of standard deviation `sigma`, without clipping."""
     return cube + sigma * jax.random.normal(key, cube.shape, cube.dtype)
 
 
@@ -146,29 +149,29 @@ def draw_kernel(
 
 
 def image_keys(seed: int, number: jax.Array | np.ndarray) -> Key[jax.Array, "B"]:
-    """A random key for each image, from the seed and the image's number `[B]`, uint32."""
+    """Makes a random key for each image from the seed and the image's number, `[B]` uint32."""
     return jax.vmap(lambda n: jax.random.fold_in(jax.random.key(seed), n))(number)
 
 
 def degrade(
-    hr: Float[jax.Array | np.ndarray, "B H W L"],
+    hr: Float[Array, "B H W L"],
     keys: Key[jax.Array, "B"],
     *,
     scale: int,
     degradation: Degradation,
-) -> Float[jax.Array | np.ndarray, "B h w L"]:
-    """The LR images of HR images.
+) -> Float[Array, "B h w L"]:
+    """Makes the LR images of HR images.
 
     Args:
-        hr: images of sides that are multiples of `scale`, in [0, 1].
-        keys: of `image_keys`; not used where nothing is random.
+        hr: images in [0, 1], whose sides are multiples of `scale`.
+        keys: keys of `image_keys`; unused if nothing is random.
         scale: scale factor, static under jit.
-        degradation: what to do, static under jit.
+        degradation: what is done, static under jit.
 
     Returns:
-        LR images, which may overshoot [0, 1] a little, and more with noise; NumPy for NumPy where
-        MATLAB bicubic is all that is done.
+        LR images, NumPy for NumPy and JAX for JAX. They may overshoot [0, 1].
     """
+    lr: Any
     if degradation.kernel == "bicubic":
         lr = imresize(hr, 1 / scale)
     else:
@@ -185,4 +188,6 @@ def degrade(
             return add_noise(image, what, jax.random.uniform(which, minval=low, maxval=high))
 
         lr = jax.vmap(noised)(jnp.asarray(lr), keys)
+    if isinstance(hr, np.ndarray):
+        lr = np.asarray(lr)
     return lr

@@ -5,17 +5,19 @@ antialiasing. Resizing is linear and separable, so it is two small matrices, `A 
 makes it jit-able, differentiable and exact at the borders (`jax.image.resize` is not: it
 normalises the kernel over the image, MATLAB repeats the edge pixels by reflection).
 
-By whole factors all pixels have the same few weights: `enlarge` and `reduce` slide them over images
-whose height and width come last, for windows of large scenes, and where a size is symbolic, as in
-an export, so that no matrix can be made. A pixel of the enlarged image depends on two pixels of the
-image on either side, one of the reduced image on two blocks of `factor` pixels.
+At whole factors all pixels have the same few weights. `enlarge` and `reduce` slide them over images
+whose height and width come last: for windows of large scenes, and for symbolic sizes, as in an
+export, where no matrix can be made. A pixel of the enlarged image depends on two pixels on either
+side, a pixel of the reduced image on two blocks of `factor` pixels on either side.
+
+A NumPy array gives a NumPy array, a JAX array or tracer stays in JAX.
 
 Source: R. Keys, "Cubic convolution interpolation for digital image processing", 1981, a = -0.5.
 """
 
 import functools
 import math
-from typing import Any, overload
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,8 @@ from jax import export
 from jaxtyping import Float
 
 REACH = 2  # small pixels on either side that a large or small pixel depends on
+
+Array = TypeVar("Array", bound=np.ndarray | jax.Array)  # what comes in comes out
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
@@ -35,15 +39,15 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 
 
 def _reflected(index: Any, length: Any) -> Any:
-    """Where samples are found that lie beyond the ends of a signal: 1 2 .. n n .. 2 1."""
-    module = np if isinstance(index, np.ndarray) else jnp
-    period = module.mod(index, 2 * length)
-    return module.where(period < length, period, 2 * length - 1 - period)
+    """Indices beyond the ends of a signal, reflected into it: 1 2 .. n n .. 2 1."""
+    xp = index.__array_namespace__()
+    period = xp.mod(index, 2 * length)
+    return xp.where(period < length, period, 2 * length - 1 - period)
 
 
 @functools.lru_cache(maxsize=64)
 def resize_matrix(length: int, scale: float) -> Float[np.ndarray, "out {length}"]:
-    """The matrix that resizes a signal.
+    """Returns the matrix that resizes a signal.
 
     Args:
         length: samples of the signal, at least 1.
@@ -78,7 +82,7 @@ def resize_matrix(length: int, scale: float) -> Float[np.ndarray, "out {length}"
 
 @functools.cache
 def _enlarging_weights(factor: int) -> np.ndarray:
-    """`[factor, 5]`: of the five pixels around a pixel, for each pixel that it becomes."""
+    """`[factor, 5]`: weights of the five pixels around a pixel, for each pixel that it becomes."""
     centre = 2 * REACH
     matrix = resize_matrix(2 * centre + 1, float(factor))
     return matrix[centre * factor : (centre + 1) * factor, centre - REACH : centre + REACH + 1]
@@ -86,32 +90,30 @@ def _enlarging_weights(factor: int) -> np.ndarray:
 
 @functools.cache
 def _reducing_weights(factor: int) -> np.ndarray:
-    """`[5, factor]`: of the pixels of the five blocks around one that becomes a pixel."""
+    """`[5, factor]`: weights of the pixels in the five blocks around one that becomes a pixel."""
     centre = 2 * REACH
     row = resize_matrix((2 * centre + 1) * factor, 1 / factor)[centre]
     return row.reshape(-1, factor)[centre - REACH : centre + REACH + 1]
 
 
 def _padded(images: Any, width: int) -> Any:
-    """Along the last axis, whose length may be symbolic."""
+    """Pads the last axis, whose length may be symbolic."""
     length = images.shape[-1]
-    module = np if isinstance(images, np.ndarray) else jnp
-    return images[..., _reflected(module.arange(-width, length + width), length)]
+    index = images.__array_namespace__().arange(-width, length + width)
+    return images[..., _reflected(index, length)]
 
 
 def _enlarge_rows(images: Any, factor: int) -> Any:
-    """Along the last axis."""
-    module = np if isinstance(images, np.ndarray) else jnp
     weights, padded, length = _enlarging_weights(factor), _padded(images, REACH), images.shape[-1]
     phases = [
         sum(float(w) * padded[..., k : k + length] for k, w in enumerate(taps) if w)
         for taps in weights
     ]
-    return module.stack(phases, -1).reshape(*images.shape[:-1], length * factor)
+    stacked = images.__array_namespace__().stack(phases, -1)
+    return stacked.reshape(*images.shape[:-1], length * factor)
 
 
 def _reduce_rows(images: Any, factor: int) -> Any:
-    """Along the last axis."""
     weights, length = _reducing_weights(factor), images.shape[-1] // factor
     padded = _padded(images, REACH * factor)
     blocks = padded.reshape(*images.shape[:-1], length + 2 * REACH, factor)
@@ -123,49 +125,15 @@ def _reduce_rows(images: Any, factor: int) -> Any:
     )
 
 
-@overload
-def enlarge(images: Float[np.ndarray, "*n h w"], factor: int) -> Float[np.ndarray, "*n H W"]: ...
-
-
-@overload
-def enlarge(images: Float[jax.Array, "*n h w"], factor: int) -> Float[jax.Array, "*n H W"]: ...
-
-
-def enlarge(
-    images: Float[jax.Array | np.ndarray, "*n h w"], factor: int
-) -> Float[jax.Array | np.ndarray, "*n H W"]:
-    """Enlarges images.
-
-    Args:
-        images: `[..., h, w]`, floating point, any range.
-        factor: 1 or more.
-
-    Returns:
-        `[..., h * factor, w * factor]`, of the same type.
-    """
+def enlarge(images: Float[Array, "*n h w"], factor: int) -> Float[Array, "*n H W"]:
+    """Enlarges images `[..., h, w]` of any range to `[..., h * factor, w * factor]`."""
     columns_first = _enlarge_rows(images, factor).swapaxes(-1, -2)
-    return _enlarge_rows(columns_first, factor).swapaxes(-1, -2)
+    result: Any = _enlarge_rows(columns_first, factor).swapaxes(-1, -2)
+    return result
 
 
-@overload
-def reduce(images: Float[np.ndarray, "*n H W"], factor: int) -> Float[np.ndarray, "*n h w"]: ...
-
-
-@overload
-def reduce(images: Float[jax.Array, "*n H W"], factor: int) -> Float[jax.Array, "*n h w"]: ...
-
-
-def reduce(
-    images: Float[jax.Array | np.ndarray, "*n H W"], factor: int
-) -> Float[jax.Array | np.ndarray, "*n h w"]:
-    """Reduces images, with antialiasing.
-
-    Args:
-        images: `[..., H, W]`, floating point, any range.
-        factor: divides both sides.
-
-    Returns:
-        `[..., H / factor, W / factor]`, of the same type.
+def reduce(images: Float[Array, "*n H W"], factor: int) -> Float[Array, "*n h w"]:
+    """Reduces images `[..., H, W]` to `[..., H / factor, W / factor]`, with antialiasing.
 
     Raises:
         ValueError: if a side is not a multiple of the factor.
@@ -173,32 +141,19 @@ def reduce(
     if images.shape[-2] % factor or images.shape[-1] % factor:
         raise ValueError(f"images {images.shape} cannot be reduced {factor} times: crop them first")
     columns_first = _reduce_rows(images, factor).swapaxes(-1, -2)
-    return _reduce_rows(columns_first, factor).swapaxes(-1, -2)
+    result: Any = _reduce_rows(columns_first, factor).swapaxes(-1, -2)
+    return result
 
 
-@overload
-def imresize(
-    cube: Float[np.ndarray, "*batch H W L"], scale: float
-) -> Float[np.ndarray, "*batch sH sW L"]: ...
-
-
-@overload
-def imresize(
-    cube: Float[jax.Array, "*batch H W L"], scale: float
-) -> Float[jax.Array, "*batch sH sW L"]: ...
-
-
-def imresize(
-    cube: Float[jax.Array | np.ndarray, "..."], scale: float
-) -> Float[jax.Array | np.ndarray, "..."]:
+def imresize(cube: Float[Array, "..."], scale: float) -> Float[Array, "..."]:
     """Resizes cubes in space as MATLAB's bicubic `imresize` does.
 
-    A NumPy array is computed in NumPy in its own precision and returned as NumPy; a JAX array
-    or tracer stays in JAX, at full float32 precision on every device.
+    A NumPy array is resized in its own precision; a JAX array or tracer at full float32 precision
+    on every device.
 
     Args:
-        cube: `[..., H, W, L]`, floating point, any range. Results may overshoot the range. Of a
-            tracer, H and W may be symbolic multiples of 1 / scale.
+        cube: `[..., H, W, L]`, floating point, any range. Results may overshoot the range. H and W
+            of a tracer may be symbolic multiples of 1 / scale.
         scale: output pixels per input pixel, any positive number, static under jit.
 
     Returns:
@@ -220,20 +175,16 @@ def imresize(
             )
         images = jnp.moveaxis(cube, -1, -3)
         images = enlarge(images, factor) if scale >= 1 else reduce(images, factor)
-        return jnp.moveaxis(images, -3, -1)
-    rows = resize_matrix(cube.shape[-3], float(scale))
-    columns = resize_matrix(cube.shape[-2], float(scale))
+        result: Any = jnp.moveaxis(images, -3, -1)
+        return result
+    rows, columns = (
+        resize_matrix(length, float(scale)).astype(cube.dtype) for length in cube.shape[-3:-1]
+    )
     if isinstance(cube, np.ndarray):
-        rows, columns = rows.astype(cube.dtype), columns.astype(cube.dtype)
         width, bands = cube.shape[-2:]
         resized = rows @ cube.reshape(*cube.shape[:-2], width * bands)
-        return columns @ resized.reshape(*cube.shape[:-3], len(rows), width, bands)
-    resized = jnp.einsum(
-        "ph,...hwl->...pwl", rows.astype(cube.dtype), cube, precision=jax.lax.Precision.HIGHEST
-    )
-    return jnp.einsum(
-        "qw,...pwl->...pql",
-        columns.astype(cube.dtype),
-        resized,
-        precision=jax.lax.Precision.HIGHEST,
-    )
+        result = columns @ resized.reshape(*cube.shape[:-3], len(rows), width, bands)
+    else:
+        product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+        result = product("qw,...pwl->...pql", columns, product("ph,...hwl->...pwl", rows, cube))
+    return result

@@ -13,11 +13,11 @@ from jaxtyping import Float
 def spectral_angle_rad(
     a: Float[jax.Array, "*pixels L"], b: Float[jax.Array, "*pixels L"]
 ) -> Float[jax.Array, "*pixels"]:
-    """Angle between two spectra at each pixel.
+    """Returns the angle between two spectra at each pixel.
 
     Args:
         a: `[..., L]`, any range.
-        b: the same shape.
+        b: `[..., L]`, any range.
 
     Returns:
         `[...]` radians in [0, pi]; 0 where either spectrum is all zero.

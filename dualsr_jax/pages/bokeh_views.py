@@ -1,8 +1,8 @@
-"""The figures and controls of a report's page, as Bokeh models.
+"""The figures and controls of a page, as Bokeh models.
 
-Contract: `build` makes them and ties them to the functions of `viewer.js`, by name; it knows the
-facts about a scene and nothing of its cubes. Bokeh is imported when a page is made, for it comes
-with the extra `report`.
+Contract: `build` makes the models and connects them to the functions of `viewer.js` by name. It
+needs the facts about a scene, but not its cubes. Bokeh is imported when a page is made, because it
+comes with the extra `report`.
 """
 
 import dataclasses
@@ -11,68 +11,64 @@ from typing import Any
 
 import numpy as np
 
-from dualsr_jax.evaluation.results import METHODS
+from dualsr_jax.evaluation.cubes import REFERENCE
+from dualsr_jax.evaluation.results import BICUBIC, DUALSR
 from dualsr_jax.extras import optional
 
-COLOURS = {  # of Okabe and Ito: told apart by all eyes
-    "Reference": "#1d2430",
-    "Bicubic": "#e69f00",
-    "CoarSR": "#0072b2",
-    "DualSR": "#d55e00",
-}
-LESS = "less_"  # columns of differences to the reference
+_INK, _AXIS = "#1d2430", "#98a2b3"
+# Of Okabe and Ito, for all kinds of colour vision.
+_COLOURS = {REFERENCE: _INK, BICUBIC: "#e69f00", DUALSR: "#d55e00"}
+_NETWORK_COLOUR = "#0072b2"
+_LESS = "less_"  # prefix of columns with differences to the reference
 _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif'
-_MARK = "#ff3b81"  # seen on grey and on viridis alike
+_MARK = "#ff3b81"  # visible on grey and on viridis
+_PLAIN: Any = {
+    "toolbar_location": None,
+    "sizing_mode": "stretch_width",
+    "outline_line_color": None,
+}
 _TALLEST, _WIDEST = 0.8, 2.0  # width over height of a view
+
+
+def colours(methods: Sequence[str]) -> dict[str, str]:
+    """Colours of the reference and of methods, by name."""
+    return {name: _COLOURS.get(name, _NETWORK_COLOUR) for name in (REFERENCE, *methods)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What the figures and viewer.js know of a scene beside its cubes.
+    """What the figures and `viewer.js` know about a scene, besides its cubes."""
 
-    Attributes:
-        shape: H, W, L.
-        levels: steps of a value from 0 to 1.
-        angle_levels: steps of an angle a degree.
-        contrast: by band, the values that are shown black and white.
-        places: of the bands on the axis of spectra.
-        unit: of these; None: they are numbers of bands.
-        offset: row and column of the first pixel in the whole image.
-        band: shown first, counted from 1.
-        pixel: row and column of that shown first.
-        error_limit: of the colours of absolute errors.
-        angle_limit: of those of spectral angles, in degrees.
-    """
-
-    shape: tuple[int, int, int]
-    levels: int
-    angle_levels: int
-    contrast: Sequence[tuple[float, float]]
-    places: Sequence[float]
-    unit: str | None
-    offset: tuple[int, int]
-    band: int
-    pixel: tuple[int, int]
-    error_limit: float
-    angle_limit: float
+    methods: Sequence[str]
+    shape: tuple[int, int, int]  # H, W, L
+    levels: int  # steps of a value from 0 to 1
+    angle_levels: int  # steps of an angle per degree
+    contrast: Sequence[tuple[float, float]]  # for each band, the values shown black and white
+    places: Sequence[float]  # of the bands on the axis of spectra
+    unit: str | None  # of the places; None: they are numbers of bands
+    offset: tuple[int, int]  # row and column, in the whole image, of the first pixel shown
+    band: int  # shown first, counted from 1
+    pixel: tuple[int, int]  # row and column of the pixel whose spectra are shown first
+    error_limit: float  # end of the colour scale of absolute errors
+    angle_limit: float  # end of the colour scale of spectral angles, in degrees
 
 
 class _Page:
-    """Makes the models of one page and keeps those that `viewer.js` asks for by name."""
+    """Makes the models of one page and keeps those that `viewer.js` uses, by name."""
 
     def __init__(self, facts: Facts) -> None:
         self.models = optional("bokeh.models", "report")
         self.plotting = optional("bokeh.plotting", "report")
-        self.facts = facts
+        self.facts, self.colours = facts, colours(facts.methods)
         self.height, self.width, _ = facts.shape
         self.aspect = min(max(self.width / self.height, _TALLEST), _WIDEST)
-        # A view shows all of the image at first, with square pixels, and rows count downwards.
+        # At first a view shows the whole image, with square pixels, rows counted downwards.
         rows = max(self.height, self.width / self.aspect)
         columns = max(self.width, self.height * self.aspect)
         left, top = (self.width - columns) / 2, (self.height - rows) / 2
         self.named: dict[str, Any] = {
-            "x_range": self._range(left, left + columns),
-            "y_range": self._range(top + rows, top),
+            "x_range": self.models.Range1d(left, left + columns, min_interval=4),
+            "y_range": self.models.Range1d(top + rows, top, min_interval=4),
             "pixel": self.models.ColumnDataSource({"x": [0], "y": [0]}),
         }
         self.roots: list[Any] = []
@@ -83,22 +79,19 @@ class _Page:
             ]
         )
 
-    def _range(self, start: float, end: float) -> Any:
-        return self.models.Range1d(start, end, min_interval=4)
-
     def on(self, code: str) -> Any:
         """A callback that calls a function of `viewer.js`."""
         return self.models.CustomJS(code=f"viewer.{code}")
 
     def add(self, name: str, model: Any) -> Any:
-        """Takes a model into the page, under a name."""
+        """Adds a model to the page under a name."""
         model.name = name
         self.roots.append(model)
         return model
 
     def image(self, name: str, mapper: Any, root: str, *, pans: bool = True) -> Any:
-        """A view of the image plane, linked with all others."""
-        # The array's kind and number of axes are what counts: viewer.js puts others in its place.
+        """Adds a view of the image plane, linked with all others."""
+        # Only the type and the number of axes of the array count: viewer.js replaces it.
         source = self.models.ColumnDataSource({"image": [np.zeros((1, 1), np.float32)]})
         self.named[name] = source
         wheel = self.models.WheelZoomTool()
@@ -107,13 +100,11 @@ class _Page:
             x_range=self.named["x_range"],
             y_range=self.named["y_range"],
             tools=[*tools, wheel, self.cross],
-            toolbar_location=None,
-            sizing_mode="stretch_width",
             aspect_ratio=self.aspect,
             min_border=0,
             margin=0,
-            outline_line_color=None,
             background_fill_color="#e9edf2",
+            **_PLAIN,
         )
         figure.toolbar.active_scroll = wheel
         figure.axis.visible = False
@@ -128,7 +119,7 @@ class _Page:
         return self.add(root, figure)
 
     def views(self) -> None:
-        """The images, the swipe view and the error maps."""
+        """Adds the images, the swipe view and the error maps."""
         models, (low, high) = self.models, self.facts.contrast[self.facts.band - 1]
         palette = [f"#{grey:02x}{grey:02x}{grey:02x}" for grey in range(256)]
         grey = models.LinearColorMapper(palette=palette, low=low, high=high)
@@ -140,14 +131,14 @@ class _Page:
             location=self.width / 2, dimension="height", line_color="#ffffff", line_width=2
         )
         swipe.add_layout(divider)
-        for event in ("panstart", "pan", "panend"):  # a quick move has nothing between its ends
+        for event in ("panstart", "pan", "panend"):  # a quick move has no "pan"
             swipe.js_on_event(event, self.on("swipe(cb_obj.x)"))
-        for method in METHODS:
+        for method in self.facts.methods:
             self.image(method, colours, f"view_{method}")
         self.named.update(grey=grey, colours=colours, divider=divider)
 
     def colour_bar(self) -> None:
-        """The scale of all error maps."""
+        """Adds the colour scale of all error maps."""
         bar = self.models.ColorBar(
             color_mapper=self.named["colours"],
             orientation="horizontal",
@@ -159,19 +150,12 @@ class _Page:
             title_text_font=_FONT,
             title_text_font_style="normal",
             title_text_font_size="12.5px",
-            title_text_color=COLOURS["Reference"],
+            title_text_color=_INK,
         )
         frame = self.plotting.figure(
-            height=56,
-            sizing_mode="stretch_width",
-            toolbar_location=None,
-            tools="",
-            min_border=0,
-            outline_line_color=None,
-            x_range=(0, 1),
-            y_range=(0, 1),
+            height=56, tools="", min_border=0, x_range=(0, 1), y_range=(0, 1), **_PLAIN
         )
-        frame.scatter([], [])  # Bokeh warns of figures that show nothing
+        frame.scatter([], [])  # Bokeh warns about empty figures
         frame.axis.visible = False
         frame.grid.visible = False
         frame.add_layout(bar, "below")
@@ -179,47 +163,44 @@ class _Page:
         self.named["bar"] = bar
 
     def plot(self, root: str, names: Sequence[str], label: str, **settings: Any) -> Any:
-        """A plot of columns of the spectra over the bands, in the colours of the methods."""
+        """Adds a plot of columns of the spectra over the bands, in the colours of the methods."""
         figure = self.plotting.figure(
-            sizing_mode="stretch_width",
-            toolbar_location=None,
             tools="",
             y_axis_label=label,
-            min_border_left=76,  # of both plots, that their bands stand below each other
-            outline_line_color=None,
+            min_border_left=76,  # the same in both plots, so that bands are aligned
+            **_PLAIN,
             **settings,
         )
         for name in names:
-            width = 3 if name == "Reference" else 1.8
             figure.line(
                 "place",
                 name,
                 source=self.named["spectra"],
-                color=COLOURS[name.removeprefix(LESS)],
-                line_width=width,
+                color=self.colours[name.removeprefix(_LESS)],
+                line_width=3 if name == REFERENCE else 1.8,
                 name=name,
             )
         figure.add_layout(self.named["band_line"])
         for axis in figure.axis:
             axis.axis_label_text_font = axis.major_label_text_font = _FONT
             axis.axis_label_text_font_style = "normal"
-            axis.axis_line_color = axis.major_tick_line_color = "#98a2b3"
+            axis.axis_line_color = axis.major_tick_line_color = _AXIS
             axis.minor_tick_line_color = None
         figure.yaxis.ticker.desired_num_ticks = 5
         figure.grid.grid_line_color = "#eef1f5"
         return self.add(root, figure)
 
     def spectra(self) -> None:
-        """The plots of spectra, and of their differences to the reference."""
+        """Adds the plots of spectra and of their differences to the reference."""
         models, places = self.models, self.facts.places
         label = "band" if self.facts.unit is None else f"wavelength ({self.facts.unit})"
-        differences = [LESS + method for method in METHODS]
-        columns = dict.fromkeys(("place", *COLOURS, *differences), places)
+        differences = [_LESS + method for method in self.facts.methods]
+        columns = dict.fromkeys(("place", *self.colours, *differences), places)
         self.named["spectra"] = models.ColumnDataSource(columns)
         self.named["band_line"] = models.Span(
-            location=places[0], dimension="height", line_color="#98a2b3", line_dash="dashed"
+            location=places[0], dimension="height", line_color=_AXIS, line_dash="dashed"
         )
-        above = self.plot("view_spectra", list(COLOURS), "intensity", height=290)
+        above = self.plot("view_spectra", list(self.colours), "intensity", height=290)
         legend = models.Legend(
             items=[(line.name, [line]) for line in above.renderers],
             orientation="horizontal",
@@ -234,13 +215,16 @@ class _Page:
         below = self.plot(
             "view_differences",
             differences,
-            "\u2212 reference",
+            "difference to reference",
             height=185,
             x_axis_label=label,
             x_range=above.x_range,
         )
         for figure in (above, below):
-            tooltips = [(line.name, f"@{{{line.name}}}{{0.0000}}") for line in figure.renderers]
+            tooltips = [
+                (line.name.removeprefix(_LESS), f"@{{{line.name}}}{{0.0000}}")
+                for line in figure.renderers
+            ]
             hover = models.HoverTool(
                 renderers=figure.renderers[:1],
                 mode="vline",
@@ -249,18 +233,15 @@ class _Page:
             figure.add_tools(hover)
 
     def controls(self) -> None:
-        """Slider, selectors, limit and button."""
+        """Adds the slider of bands, the selectors, the limit of errors and the reset button."""
         models, facts = self.models, self.facts
         slider = models.Slider(
             start=1, end=facts.shape[2], value=facts.band, step=1, show_value=False, title=None
         )
-        slider.sizing_mode = "stretch_width"
-        slider.bar_color = "#0b6bcb"
+        slider.sizing_mode, slider.bar_color = "stretch_width", "#0b6bcb"
         slider.js_on_change("value", self.on("band(cb_obj.value)"))
-        names = list(COLOURS)
-        choices = {"left_choice": "Bicubic", "right_choice": "DualSR"}
-        for name, chosen in choices.items():
-            select = models.Select(options=names, value=chosen, width=130, margin=0)
+        for name, chosen in (("left_choice", BICUBIC), ("right_choice", DUALSR)):
+            select = models.Select(options=list(self.colours), value=chosen, width=130, margin=0)
             select.js_on_change("value", self.on("choose()"))
             self.named[name] = self.add(name, select)
         kind = models.RadioButtonGroup(labels=["Absolute error", "Spectral angle"], active=0)
@@ -276,7 +257,7 @@ class _Page:
 
 
 def build(facts: Facts) -> Any:
-    """The models of a page, as a Bokeh document; ValueError if Bokeh is not installed."""
+    """Makes the Bokeh document of a page; raises ValueError if Bokeh is not installed."""
     page = _Page(facts)
     page.views()
     page.colour_bar()

@@ -1,29 +1,28 @@
 """Cubes as text small enough for a web page.
 
-Contract: values become integers of a step of 1/4095. Of what follows from its neighbours only the
-difference is kept, so that noise, which is what costs, is kept once: each cube less the one before
-it in `ORDER`, from the smoothest to the noisiest; each band less the one before it; the first cube,
-which is smooth, also each row and column less the one before. Differences are 16-bit, modulo 2^16,
-folded to non-negative numbers (0, -1, 1, -2 ... become 0, 1, 2, 3 ...), low bytes first, then high
-bytes, zlib, base64. `viewer.js` undoes it, step by step in the opposite order.
+Contract: values become integers in steps of 1/4095. Of each value only the difference to what its
+neighbours predict is kept, so that noise, which is what costs space, is kept once: each cube less
+the one before it in `order_of`, from the smoothest to the noisiest; each band less the one before;
+in the first cube, which is smooth, also each row and column less the one before. Differences are
+16-bit, modulo 2^16, folded to non-negative numbers (0, -1, 1, -2 ... become 0, 1, 2, 3 ...), low
+bytes first, then high bytes, zlib, base64. `viewer.js` undoes it, step by step in reverse.
 """
 
 import base64
 import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from dualsr_jax.evaluation.cubes import REFERENCE, Cube
 from dualsr_jax.ops.spectral_angle import spectral_angle_rad
 
-ORDER = ("Bicubic", "CoarSR", "DualSR", "Reference")
 LEVELS = 4095  # steps from 0 to 1
-ANGLE_LEVELS = 100  # steps a degree
+ANGLE_LEVELS = 100  # steps per degree
 
-Cube = Float[np.ndarray, "H W L"]
 AngleImages = Float[np.ndarray, "methods H W"]
 
 
@@ -35,10 +34,16 @@ class Embedding:
     largest_error: float
 
 
+def order_of(names: Iterable[str]) -> list[str]:
+    """The order in which cubes are stored: the methods as they come, the reference last."""
+    return [*(name for name in names if name != REFERENCE), REFERENCE]
+
+
 def angles_deg(cubes: Mapping[str, Cube]) -> AngleImages:
-    """The spectral angle to the reference at each pixel, in degrees, of `ORDER` but the last."""
-    reference = jnp.asarray(cubes["Reference"])
-    angles = [spectral_angle_rad(jnp.asarray(cubes[name]), reference) for name in ORDER[:-1]]
+    """The spectral angle to the reference at each pixel, in degrees, for each method."""
+    reference = jnp.asarray(cubes[REFERENCE])
+    methods = order_of(cubes)[:-1]
+    angles = [spectral_angle_rad(jnp.asarray(cubes[method]), reference) for method in methods]
     return np.rad2deg(np.stack(angles))
 
 
@@ -46,14 +51,14 @@ def embed(cubes: Mapping[str, Cube], angles: AngleImages) -> Embedding:
     """Packs the cubes of a scene.
 
     Args:
-        cubes: by name, those of `ORDER`.
-        angles: see `angles_deg`; in steps of 0.01 degrees they follow the cubes, each less the one
-            before. They are kept because integers give too coarse an angle in the dark.
+        cubes: the reference and the methods, by name.
+        angles: result of `angles_deg`. They follow the cubes in steps of 0.01 degrees, each less
+            the one before, because the integers of dark pixels give too coarse an angle.
 
     Raises:
         ValueError: if values are too large for 16 bits.
     """
-    stack = np.stack([np.moveaxis(cubes[name], 2, 0) for name in ORDER])  # [4, L, H, W]
+    stack = np.stack([np.moveaxis(cubes[name], 2, 0) for name in order_of(cubes)])  # [n, L, H, W]
     largest = float(np.abs(stack).max())
     if largest * LEVELS >= 2**15:
         raise ValueError(
@@ -75,6 +80,6 @@ def embed(cubes: Mapping[str, Cube], angles: AngleImages) -> Embedding:
 def _pack(differences: np.ndarray) -> str:
     folded = ((differences << 1) ^ (differences >> 15)).view(np.uint16)
     planes = np.concatenate([(folded & 255).astype(np.uint8), (folded >> 8).astype(np.uint8)])
-    # Of all strategies, runs alone give the smallest text here, and the fastest.
+    # Z_RLE gives the smallest text of all strategies here, and is the fastest.
     packer = zlib.compressobj(9, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
     return base64.b64encode(packer.compress(planes.tobytes()) + packer.flush()).decode("ascii")

@@ -1,22 +1,23 @@
-"""The page of a scene: one HTML file that needs no server and no network.
+"""The pages of an evaluation: one HTML file per scene that needs no server and no network.
 
-Contract: `write_page` reads a scene's cubes and writes the page, with Bokeh's own scripts, the
-cubes as text (`embedding`) and everything else inside; `viewer.js` is what runs in the browser.
+Contract: `write_pages` reads the cubes of scenes and writes their pages. A page holds Bokeh's own
+scripts, the cubes as text (`embedding`) and all else it needs; `viewer.js` runs in the browser.
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
-from jaxtyping import Float
 
-from dualsr_jax.disk import replacing
-from dualsr_jax.evaluation.results import METHODS, Evaluation, Scores, read_cubes
+from dualsr_jax.disk import make_writable, replacing
+from dualsr_jax.evaluation.cubes import REFERENCE, Cube, file_name, read_cubes
+from dualsr_jax.evaluation.results import BICUBIC, Evaluation, Scores, read_evaluation
 from dualsr_jax.extras import optional
-from dualsr_jax.pages.bokeh_views import COLOURS, Facts, build
+from dualsr_jax.pages.bokeh_views import Facts, build, colours
 from dualsr_jax.pages.embedding import ANGLE_LEVELS, LEVELS, angles_deg, embed
 
 MAX_MB = 30.0
@@ -33,45 +34,34 @@ _METRICS = {  # title, digits, whether more is better
 Crop = tuple[slice, slice]
 Shape = tuple[int, ...]
 WHOLE: Crop = (slice(None), slice(None))
-Cube = Float[np.ndarray, "H W L"]
-CutCube = Float[np.ndarray, "_ _ L"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PageOptions:
-    """How pages are made.
+    """How pages are made."""
 
-    Attributes:
-        title: of the page; None: the scene and the scale.
-        part: rows and columns that are shown.
-        wavelengths_nm: of the first and the last band, the others at equal distances.
-        max_mb: largest page, in units of 1e6 bytes.
-    """
-
-    title: str | None = None
-    part: Crop = WHOLE
-    wavelengths_nm: tuple[float, float] | None = None
-    max_mb: float = MAX_MB
+    title: str | None = None  # None: the scene and the scale
+    crop: Crop = WHOLE  # rows and columns that are shown
+    wavelengths_nm: tuple[float, float] | None = None  # of the first and last band, if known
+    max_mb: float = MAX_MB  # largest page, in 1e6 bytes
 
 
-def _cells(scores: Scores, by_metric: bool) -> list[list[dict[str, Any]]]:
-    """Scores as text, the best of each metric marked; one list a metric, or one a method."""
-    metrics = list(scores[METHODS[0]])
-    table = []
-    for metric in metrics:
+def _cells(scores: Scores) -> list[list[dict[str, Any]]]:
+    """Scores as text, by metric and method, the best of each metric marked."""
+    cells = []
+    for metric in scores[BICUBIC]:
         _, digits, more = _METRICS[metric]
-        values = [scores[method][metric] for method in METHODS]
+        values = [found[metric] for found in scores.values()]
         best = (max if more else min)((v for v in values if not math.isnan(v)), default=math.nan)
-        table.append([{"text": f"{v:.{digits}f}", "best": v == best} for v in values])
-    return table if by_metric else [list(row) for row in zip(*table, strict=True)]
+        cells.append([{"text": f"{v:.{digits}f}", "best": v == best} for v in values])
+    return cells
 
 
 def _rows(evaluation: Evaluation, scene: str, links: Mapping[str, str]) -> list[dict[str, Any]]:
     """The table of all images, the mean last."""
 
     def row(name: str, scores: Scores, kind: str) -> dict[str, Any]:
-        cells = _cells(scores, by_metric=True)
-        return {"name": name, "cells": cells, "kind": kind, "link": links.get(name)}
+        return {"name": name, "cells": _cells(scores), "kind": kind, "link": links.get(name)}
 
     rows = [
         row(name, scores, "shown" if name == scene else "")
@@ -81,7 +71,7 @@ def _rows(evaluation: Evaluation, scene: str, links: Mapping[str, str]) -> list[
 
 
 def _limit(values: np.ndarray) -> float:
-    """What the colours of a map reach to: of two digits, more than most of the values."""
+    """The end of a colour scale: the 99th percentile, with two digits."""
     return float(f"{max(float(np.percentile(values, 99)), 1e-3):.2g}")
 
 
@@ -90,78 +80,71 @@ def _text(name: str) -> str:
 
 
 def _facts(cubes: Mapping[str, Cube], angles: np.ndarray, options: PageOptions) -> Facts:
-    """What the figures and viewer.js know of a scene beside its cubes."""
-    reference = cubes["Reference"]
+    reference = cubes[REFERENCE]
     height, width, bands = reference.shape
     low, high = np.percentile(reference, (0.2, 99.8), axis=(0, 1))  # [L] each
-    high = np.maximum(high, low + 1 / LEVELS)  # of a flat band
+    high = np.maximum(high, low + 1 / LEVELS)  # also in a flat band
     ends = options.wavelengths_nm
     return Facts(
+        methods=[name for name in cubes if name != REFERENCE],
         shape=(height, width, bands),
         levels=LEVELS,
         angle_levels=ANGLE_LEVELS,
         contrast=list(zip(low.tolist(), high.tolist(), strict=True)),
         places=(np.arange(1, bands + 1) if ends is None else np.linspace(*ends, bands)).tolist(),
         unit=None if ends is None else "nm",
-        offset=(options.part[0].start or 0, options.part[1].start or 0),
+        offset=(options.crop[0].start or 0, options.crop[1].start or 0),
         band=bands // 2,
         pixel=(height // 2, width // 2),
-        error_limit=_limit(np.abs(cubes["Bicubic"] - reference)),
+        error_limit=_limit(np.abs(cubes[BICUBIC] - reference)),
         angle_limit=_limit(angles[0]),
     )
 
 
-def _settings(evaluation: Evaluation, scene: str, whole: Shape, part: Crop) -> list[str]:
-    """What is said beside the title."""
+def _settings(evaluation: Evaluation, scene: str, whole: Shape, crop: Crop) -> list[str]:
+    """The facts next to the title."""
     size = " × ".join(map(str, whole))
-    if part != WHOLE:
+    if crop != WHOLE:
         rows, columns = (
             f"{side.indices(length)[0]} to {side.indices(length)[1] - 1}"
-            for side, length in zip(part, whole, strict=False)
+            for side, length in zip(crop, whole, strict=False)
         )
         size = f"rows {rows}, columns {columns} of {size}"
     gains = ", ".join(f"{gain:.3f}" for gain in evaluation.gains[scene])
     found = [f"scale ×{evaluation.scale}", f"protocol {evaluation.protocol}", size]
-    return [*found, f"gain of the fine stage {gains}"] if gains else found
+    return [*found, f"gain of the fine stage: {gains}"] if gains else found
 
 
 def _note(largest_error: float) -> str:
     return (
-        "Scores are those of the evaluation, of whole images and full precision. The cubes in this "
+        "Scores are those of the evaluation, of whole images in full precision. The cubes in this "
         f"page are kept in steps of 1/{LEVELS} of full intensity; the largest difference to the "
-        f"evaluated float32 cubes is {largest_error:.2g} (measured). Spectral angles were computed "
-        f"before that, and are kept in steps of {1 / ANGLE_LEVELS:g} degrees."
+        f"evaluated float32 cubes, as measured, is {largest_error:.2g}. Spectral angles were "
+        f"computed from the float32 cubes, and are kept in steps of {1 / ANGLE_LEVELS:g} degrees."
     )
 
 
-def _cut(cubes: Mapping[str, Cube], part: Crop, scene: str) -> dict[str, CutCube]:
-    """A part of all cubes; ValueError if there is nothing in it."""
-    rows, columns, _ = cubes["Reference"].shape
-    if 0 in cubes["Reference"][part].shape:
+def _cropped(cubes: Mapping[str, Cube], crop: Crop, scene: str) -> dict[str, Cube]:
+    rows, columns, _ = cubes[REFERENCE].shape
+    if 0 in cubes[REFERENCE][crop].shape:
         raise ValueError(f"--part holds no pixels of {scene!r}, which has {rows}x{columns}")
-    return {name: cube[part] for name, cube in cubes.items()}
+    return {name: cube[crop] for name, cube in cubes.items()}
 
 
 def make_page(
     evaluation: Evaluation, scene: str, options: PageOptions, links: Mapping[str, str]
 ) -> str:
-    """The page of a scene as HTML.
-
-    Args:
-        evaluation: that it is of.
-        scene: its name.
-        options: how it is made.
-        links: to pages of other scenes, by name.
+    """Makes the page of a scene as HTML, with links to the pages of other scenes.
 
     Raises:
-        ValueError: if the cubes are damaged or of another evaluation, the part holds no pixels, the
-            page would be too large, or Bokeh is not installed.
+        ValueError: if the cubes are damaged or belong to other scores, the crop holds no pixels,
+            the page would be too large, or Bokeh is not installed.
         FileNotFoundError: if there are no cubes.
     """
     file_html = optional("bokeh.embed", "report").file_html
     jinja2 = optional("jinja2", "report")
     whole = read_cubes(evaluation, scene)
-    cubes = _cut(whole, options.part, scene)
+    cubes = _cropped(whole, options.crop, scene)
     angles = angles_deg(cubes)
     embedding = embed(cubes, angles)
     facts, scores = _facts(cubes, angles, options), evaluation.images[scene]
@@ -176,46 +159,92 @@ def make_page(
             "viewer": _text("viewer.js"),
             "facts": dataclasses.asdict(facts),
             "cubes": embedding.text,
-            "settings": _settings(evaluation, scene, whole["Reference"].shape, options.part),
-            "methods": METHODS,
-            "colours": COLOURS,
-            "metrics": [_METRICS[metric][0] for metric in scores[METHODS[0]]],
-            "scene_scores": zip(METHODS, _cells(scores, by_metric=False), strict=True),
+            "settings": _settings(evaluation, scene, whole[REFERENCE].shape, options.crop),
+            "methods": facts.methods,
+            "colours": colours(facts.methods),
+            "metrics": [_METRICS[metric][0] for metric in scores[BICUBIC]],
+            "scene_scores": zip(facts.methods, zip(*_cells(scores), strict=True), strict=True),
             "rows": _rows(evaluation, scene, links),
             "note": _note(embedding.largest_error),
         },
     )
-    size, shape = len(page.encode()), cubes["Reference"].shape
+    size, shape = len(page.encode()), cubes[REFERENCE].shape
     _check_size(size, len(embedding.text), scene, shape, options.max_mb)
     return page
 
 
 def _check_size(page: int, cubes: int, scene: str, shape: Shape, max_mb: float) -> None:
-    """Raises ValueError if a page is too large, with a part that is not.
-
-    Args:
-        page: bytes of it.
-        cubes: those of them that are the cubes.
-        scene: for the error.
-        shape: of the cubes.
-        max_mb: the limit.
-    """
+    """Raises ValueError if a page has too many bytes, and names a crop that has not."""
     if page <= max_mb * 1e6:
         return
     share = max(max_mb * 1e6 - (page - cubes), 0) / cubes
     side = max(int(0.95 * math.sqrt(share * shape[0] * shape[1])), 1)
     raise ValueError(
         f"the page of {scene!r}, {shape[0]}x{shape[1]}x{shape[2]}, would have {page / 1e6:.1f} MB, "
-        f"more than {max_mb:g}: show a part of it, such as --part=0:{min(side, shape[0])},"
+        f"more than {max_mb:g}: show a crop of it, such as --part=0:{min(side, shape[0])},"
         f"0:{min(side, shape[1])}, or raise --max_mb"
     )
 
 
-def write_page(
-    path: Path, evaluation: Evaluation, scene: str, options: PageOptions, links: Mapping[str, str]
-) -> int:
-    """Writes the page of a scene, as `make_page`, to a file; its size in bytes."""
-    page = make_page(evaluation, scene, options, links).encode()
-    with replacing(path) as beside:
-        beside.write_bytes(page)
-    return len(page)
+def _chosen(names: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
+    """The scenes to show; they may be named like their files."""
+    if not wanted:
+        return list(names)
+    by_name = {file_name(name): name for name in names} | {name: name for name in names}
+    unknown = [name for name in wanted if name not in by_name]
+    if unknown:
+        raise ValueError(
+            f"--scenes: the evaluation has no {', '.join(map(repr, unknown))}, but "
+            f"{', '.join(names)}"
+        )
+    return list(dict.fromkeys(by_name[name] for name in wanted))
+
+
+def _targets(scenes: Sequence[str], folder: Path, output: Path | None) -> dict[str, Path]:
+    """The file of each page; its folder is created if it is missing."""
+    if output is not None and output.suffix == ".html" and not output.is_dir():
+        if len(scenes) > 1:
+            raise ValueError(
+                f"--output={output} is one page, the evaluation has {len(scenes)} scenes: name a "
+                "folder, or one scene with --scenes"
+            )
+        make_writable(output.parent, "output")
+        return {scenes[0]: output}
+    folder = folder / "report" if output is None else output
+    make_writable(folder, "output")
+    return {scene: folder / f"{file_name(scene)}.html" for scene in scenes}
+
+
+def write_pages(
+    path: Path,
+    *,
+    scenes: Sequence[str] | None = None,
+    output: Path | None = None,
+    options: PageOptions = PageOptions(),
+) -> list[Path]:
+    """Writes the pages of an evaluation and prints their sizes.
+
+    Args:
+        path: folder of the evaluation, or the folder of weights that holds it.
+        scenes: names of the scenes to show; None: all.
+        output: `*.html` for one scene, else a folder; None: `report` in that of the evaluation.
+        options: how pages are made.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: for a damaged evaluation, a scene that is not in it, an output that cannot be
+            written, a page that would be too large, or if Bokeh is not installed.
+        FileNotFoundError: if there is no evaluation, or it left no cubes.
+    """
+    evaluation = read_evaluation(path)
+    chosen = _chosen(list(evaluation.images), scenes)
+    targets = _targets(chosen, evaluation.folder, output)
+    for scene, target in targets.items():
+        links = {other: quote(file.name) for other, file in targets.items() if other != scene}
+        page = make_page(evaluation, scene, options, links).encode()
+        with replacing(target) as new:
+            new.write_bytes(page)
+        print(f"{target}: {len(page) / 1e6:.1f} MB", flush=True)
+    return list(targets.values())

@@ -1,14 +1,14 @@
-/* What the page of a scene does: unpacks the cubes, and shows what the controls choose.
+/* The page of a scene: unpacks the cubes, and shows what the controls choose.
 
-   The figures are Bokeh's; `viewer.start` gets their data sources and other models, by name, when
-   the document is ready, and the other functions are called when something is moved or clicked.
-   The text of the cubes is that of `embedding.py`, undone here in the opposite order. */
+   The figures are Bokeh's. `viewer.start` gets their data sources and other models, by name, when
+   the document is ready; the other functions are called when something is moved or clicked.
+   `embedding.py` made the text of the cubes; its steps are undone here in reverse. */
 "use strict";
 
 const viewer = (() => {
-  const METHODS = ["Bicubic", "CoarSR", "DualSR"];
-  const ORDER = [...METHODS, "Reference"];
   const facts = JSON.parse(document.getElementById("facts").textContent);
+  const METHODS = facts.methods;
+  const ORDER = [...METHODS, "Reference"];
   const [height, width, bands] = facts.shape;
   const pixels = height * width;
   const [row, column] = facts.pixel;
@@ -28,10 +28,11 @@ const viewer = (() => {
     return new Uint8Array(await new Response(stream).arrayBuffer());
   }
 
-  /* The cubes [4, bands, height, width], then the angles [3, height, width], as integers. */
+  /* The cubes [ORDER.length, bands, height, width], then the angles [METHODS.length, height,
+     width], as integers. */
   async function unpack(text) {
     const planes = await inflate(text);
-    const count = planes.length / 2, cube = bands * pixels;
+    const count = planes.length / 2, cube = bands * pixels, cubes = ORDER.length * cube;
     const out = new Int16Array(count);  // sums are modulo 2^16, as the differences are
     for (let i = 0; i < count; i++) {
       const folded = planes[i] | (planes[count + i] << 8);
@@ -39,11 +40,11 @@ const viewer = (() => {
     }
     for (let i = 0; i < cube; i++) if (i % width) out[i] += out[i - 1];
     for (let i = 0; i < cube; i++) if (i % pixels >= width) out[i] += out[i - width];
-    for (let c = 0; c < 4; c++) {
-      for (let i = c * cube + pixels; i < (c + 1) * cube; i++) out[i] += out[i - pixels];
+    for (let first = 0; first < cubes; first += cube) {
+      for (let i = first + pixels; i < first + cube; i++) out[i] += out[i - pixels];
     }
-    for (let i = cube; i < 4 * cube; i++) out[i] += out[i - cube];
-    for (let i = 4 * cube + pixels; i < count; i++) out[i] += out[i - pixels];
+    for (let i = cube; i < cubes; i++) out[i] += out[i - cube];
+    for (let i = cubes + pixels; i < count; i++) out[i] += out[i - pixels];
     return out;
   }
 
@@ -54,7 +55,7 @@ const viewer = (() => {
   }
 
   function angle(method, pixel) {
-    return values[(4 * bands + METHODS.indexOf(method)) * pixels + pixel] / facts.angle_levels;
+    return values[(ORDER.length * bands + METHODS.indexOf(method)) * pixels + pixel] / facts.angle_levels;
   }
 
   function spectrum(name, pixel) {

@@ -1,6 +1,6 @@
-"""Several scenes at once: where their results go, which are there, and what is wrong with any.
+"""Several scenes at once: where their results go, which exist, and what is wrong with any.
 
-Contract: nothing is computed here, and no more is made than the folder that results go to.
+Contract: nothing is computed here, and nothing is created but the folder of the results.
 """
 
 import tempfile
@@ -17,16 +17,11 @@ from dualsr_jax.prediction.run import PredictOptions, result_of
 def outputs(
     inputs: Sequence[str], output: str, suffix: str | None = None
 ) -> list[tuple[Path, Path]]:
-    """Scenes with what is written for each; a folder for that is made.
+    """Pairs each scene with the path of its result, and creates the folder of the results.
 
-    Args:
-        inputs: the scenes.
-        output: what to write for one scene. A folder to write into if there are several, if a
-            suffix is given, or if `/` is at its end.
-        suffix: of the files in such a folder; None: tif.
-
-    Raises:
-        ValueError: if the folder or the suffix can be none, or two outputs would have one name.
+    `output` is the path of the result of one scene; it is a folder if there are several scenes, if
+    a suffix is given, or if it ends with `/`. The suffix of results in a folder is tif by default.
+    Raises ValueError if the folder or the suffix is not possible, or two results have one name.
     """
     paths, target = [Path(name).expanduser() for name in inputs], Path(output).expanduser()
     named_folder = output.endswith("/")
@@ -38,11 +33,11 @@ def outputs(
             f"folder: put / at its end if it is one, or leave out --format"
         )
     if target.exists() and not target.is_dir():
-        raise ValueError(f"--output={output} is a file, no folder: choose another name")
+        raise ValueError(f"--output={output} is a file, not a folder: choose another name")
     suffix = "." + ("tif" if suffix is None else suffix.lstrip("."))
     if suffix.lower() not in FORMATS:
         known = ", ".join(name[1:] for name in FORMATS if name)
-        raise ValueError(f"--format={suffix[1:]} is no known format: expected one of {known}")
+        raise ValueError(f"--format={suffix[1:]} is not a known format: expected one of {known}")
     pairs = [(path, target / f"{path.stem}{suffix}") for path in paths]
     names = [made.name for _, made in pairs]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -53,14 +48,11 @@ def outputs(
 
 
 def finished(path: Path, output: Path, dualsr: DualSR, options: PredictOptions) -> bool:
-    """Whether the result of a scene is there.
+    """Whether the result of a scene exists.
 
-    It is told by its shape, its data type and the tags that name the networks; other settings, and
-    a scene that has changed since, leave no trace in it.
-
-    Raises:
-        ValueError: if something else is there, or it or the scene cannot be read.
-        FileNotFoundError: if there is no such scene.
+    A result is recognised by its shape, its data type and the tags that name the networks. It keeps
+    no trace of other settings, nor of changes of the scene since. Raises ValueError if the output
+    is something else, or it or the scene cannot be read, FileNotFoundError if there is no scene.
     """
     if not output.exists():
         return False
@@ -76,12 +68,8 @@ def finished(path: Path, output: Path, dualsr: DualSR, options: PredictOptions) 
     return True
 
 
-def check(path: Path, output: Path, dualsr: DualSR, options: PredictOptions) -> None:
-    """Looks for what would stop a scene only after others are computed; reads it once.
-
-    Raises:
-        ValueError: if the scene is bad or missing, or its result cannot be written.
-    """
+def check_before_run(path: Path, output: Path, dualsr: DualSR, options: PredictOptions) -> None:
+    """Reads a scene once; raises ValueError if it is bad, or its result could not be written."""
     try:
         if output.exists() and not options.overwrite:
             raise ValueError(
@@ -92,11 +80,32 @@ def check(path: Path, output: Path, dualsr: DualSR, options: PredictOptions) -> 
             normalisation = plan(scan(source), source.dtype, source.metadata, peak=options.peak)
             (_, _, bands), dtype, metadata = result_of(source, dualsr, options)
             check_dtype(normalisation, source.metadata.nodata, dtype)
-        # One pixel of it, elsewhere: tells what the format cannot hold.
+        # One pixel in a temporary folder shows what the format cannot hold.
         with (
             tempfile.TemporaryDirectory() as folder,
             create_cube(Path(folder) / output.name, (1, 1, bands), dtype, metadata),
         ):
             pass
     except (ValueError, OSError) as error:
-        raise ValueError(f"nothing is computed, for {path} cannot be: {error}") from error
+        raise ValueError(f"nothing was computed, because of {path}: {error}") from error
+
+
+def checked(
+    pairs: Sequence[tuple[Path, Path]],
+    dualsr: DualSR,
+    options: PredictOptions,
+    *,
+    skip_existing: bool,
+) -> list[tuple[Path, Path]]:
+    """The pairs of scene and output that are to be computed, all checked if there are several."""
+    missing = []
+    for path, output in pairs:
+        if skip_existing and finished(path, output, dualsr, options):
+            print(f"{path} is skipped: its result {output} exists")
+        else:
+            missing.append((path, output))
+    if len(missing) > 1:
+        print(f"checking {len(missing)} scenes before the first is computed")
+        for path, output in missing:
+            check_before_run(path, output, dualsr, options)
+    return missing

@@ -1,8 +1,9 @@
 """The tiles of a scene on Dask: threads of this machine, or workers of a cluster.
 
 Contract: workers see the same files under the same paths. Each opens the scene and restores the
-networks itself, once, computes the tiles it is given into the work folder, and returns their
-numbers. A tile whose worker dies is given to another; a tile computed twice is the same.
+networks itself, once per run, computes the tiles it is given into the work folder, and returns
+their indices. A tile whose worker dies is given to another; a tile that is computed twice is the
+same.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from dualsr_jax.dualsr import DualSR, tags
 from dualsr_jax.extras import geo
@@ -23,57 +25,37 @@ from dualsr_jax.large_scene.tiling import Tiling
 from dualsr_jax.training.restore import restore_dualsr
 
 THREADS = "threads"
-_THREADS = 2  # at a time: one computes while the other reads or writes
+_THREADS = 2  # one computes while the other reads or writes
 _TIMEOUT_S = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Where networks are restored from.
+    """Where networks are restored from, see `restore_dualsr`; pickled without the networks."""
 
-    Attributes:
-        place: of the network, see `restore_dualsr`.
-        half_place: of the network of half the scale, or None.
-        ensemble: members of the self-ensemble.
-        precision: "float32" or "bfloat16".
-    """
-
-    place: str | os.PathLike[str]
-    half_place: str | os.PathLike[str] | None = None
+    weights: str | os.PathLike[str]
+    half_weights: str | os.PathLike[str] | None = None
+    _: dataclasses.KW_ONLY
     ensemble: int = 1
     precision: str = "float32"
 
     @functools.cached_property
     def dualsr(self) -> DualSR:
-        """Both stages.
-
-        Raises:
-            FileNotFoundError: if there are none.
-            ValueError: if the second is not of half the scale.
-        """
+        """The networks, restored once; raises what `restore_dualsr` raises."""
         return restore_dualsr(
-            self.place, self.half_place, ensemble=self.ensemble, precision=self.precision
+            self.weights, self.half_weights, ensemble=self.ensemble, precision=self.precision
         )
 
-    def __reduce__(self) -> tuple:
-        """Without the networks themselves."""
-        return Weights, (self.place, self.half_place, self.ensemble, self.precision)
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """All that a worker needs to compute a tile.
+    """All that a worker needs to compute tiles of the scene at a path into a folder.
 
-    Attributes:
-        path: of the scene.
-        key: of the variable in the file, or None.
-        weights: of the networks.
-        made_by: their tags, of `provenance`.
-        normalisation: of the scene.
-        tiling: likewise.
-        spread: whether the self-ensemble's spread is kept.
-        folder: of the tiles.
-        token: of this run.
+    `made_by` are the `tags` of the networks, which those of a worker must equal; `token` identifies
+    the run.
     """
 
     path: Path
@@ -87,7 +69,7 @@ class Job:
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
 
-_opened: dict[str, tuple[FirstPass, FileTileStore]] = {}  # the run that this process is at work for
+_opened: dict[str, tuple[FirstPass, FileTileStore]] = {}  # of the run that this process works for
 _opening = threading.Lock()
 
 
@@ -101,11 +83,14 @@ def _open(job: Job) -> tuple[FirstPass, FileTileStore]:
                     f"a worker has other weights or another version than the client: it has "
                     f"{tags(dualsr)}, the client {job.made_by}"
                 )
-            source, stage = open_cube(job.path, job.key), dualsr.coarse_stage
-            scene = FirstPass(source, job.normalisation, stage, job.tiling, job.spread)
-            bands = len(job.normalisation.bands)
-            store = FileTileStore(job.folder, scene.tiles, scene.layers, bands)
-            _opened[job.token] = scene, store
+            scene = FirstPass(
+                source=open_cube(job.path, job.key),
+                normalisation=job.normalisation,
+                stage=dualsr.coarse_stage,
+                tiling=job.tiling,
+                spread=job.spread,
+            )
+            _opened[job.token] = scene, FileTileStore(job.folder, scene.layout)
         return _opened[job.token]
 
 
@@ -116,16 +101,25 @@ def compute_tile(job: Job, index: int) -> int:
     return index
 
 
-def compute(
+def compute_in_threads(
+    scene: FirstPass, store: FileTileStore, indices: Sequence[int], done: Callable[[int], object]
+) -> None:
+    """Computes some of the tiles of a scene in threads of this process, as `FirstPass.compute`."""
+    dask = geo("dask")
+
+    def compute_one(index: int) -> None:
+        scene.compute([index], store, done)
+
+    tiles = [dask.delayed(compute_one, pure=False)(int(index)) for index in indices]
+    dask.compute(*tiles, scheduler="threads", num_workers=_THREADS)
+
+
+def compute_on_cluster(
     job: Job, indices: Sequence[int], scheduler: str, done: Callable[[int], object]
 ) -> None:
-    """First pass over some tiles.
+    """Computes some of the tiles of a scene on workers and calls `done` with the index of each.
 
-    Args:
-        job: the run.
-        indices: of the tiles.
-        scheduler: "threads", or the address of a `dask.distributed` scheduler, tcp://host:port.
-        done: called with the index of each tile that is finished.
+    The scheduler is the address of a `dask.distributed` scheduler, tcp://host:port.
 
     Raises:
         ValueError: if no scheduler answers, workers keep dying, or Dask is not installed.
@@ -133,10 +127,6 @@ def compute(
     dask = geo("dask")
     shared = dask.delayed(job, pure=False)
     graph = [dask.delayed(compute_tile, pure=False)(shared, int(index)) for index in indices]
-    if scheduler == THREADS:
-        told = [dask.delayed(done, pure=False)(tile) for tile in graph]
-        dask.compute(*told, scheduler="threads", num_workers=_THREADS)
-        return
     distributed = geo("distributed")
     try:
         client = distributed.Client(scheduler, timeout=_TIMEOUT_S)
@@ -148,6 +138,6 @@ def compute(
                 done(future.result())
         except distributed.KilledWorker as error:
             raise ValueError(
-                f"workers died again and again over a tile, as without memory: {error}. Lower "
-                "--memory_gb, which sets the tiles' size"
+                f"workers died repeatedly while computing a tile, perhaps out of memory: {error}. "
+                "Lower --memory_gb, which decides the tile size"
             ) from error

@@ -1,8 +1,8 @@
-"""The folder of a run over a scene: what is computed already, and whether it is the same run.
+"""The folder of a run over a scene: what is computed already, and by which run.
 
-Contract: `.<name>.store` beside the output holds the tiles and `plan.json`, which says what was to
-be computed from what; the same command goes on with the tiles that are missing, another one is
-refused. One run at a time. The folder goes when the run ends well.
+Contract: `.<output>.parts` next to the output holds the finished tiles and `plan.json`, which says
+what is computed from what. The same command resumes with the missing tiles; another command is
+refused. One run at a time uses the folder; it is removed when the run succeeds.
 """
 
 import contextlib
@@ -24,11 +24,7 @@ _PLAN = "plan.json"
 def describe(
     source: SceneReader, statistics: Statistics, normalisation: Normalisation, **settings: Any
 ) -> dict[str, Any]:
-    """What decides on the tiles of a run, as JSON.
-
-    The scene is told from others by its values, so that a copy, or a file with another date, is the
-    same scene.
-    """
+    """What decides on the content of the tiles, as JSON; a copy of a scene is the same scene."""
     affine = hashlib.sha256(normalisation.gain.tobytes() + normalisation.bias.tobytes())
     return {
         "shape": list(source.shape),
@@ -40,67 +36,51 @@ def describe(
     }
 
 
-def _stored_plan(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / _PLAN).read_text()))
-    except (OSError, ValueError):
-        return {}
-
-
 @contextlib.contextmanager
 def work_folder(output: Path) -> Iterator[Path]:
     """Gives the folder of the run that writes an output, for this process alone.
 
-    Raises:
-        FileNotFoundError: if the output's own folder does not exist.
-        ValueError: if another process is at work in it.
+    Raises FileNotFoundError if the output's folder does not exist, ValueError if the run's is used.
     """
     if not output.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {output.parent}")
     folder = output.parent / f".{output.name}.parts"
     folder.mkdir(exist_ok=True)
     with locked(folder, "output"):
-        for path in folder.glob("." + "?" * 32 + ".*"):  # of tiles that a kill cut off
+        for path in folder.glob("." + "?" * 32 + ".*"):  # unfinished tiles of a killed run
             path.unlink()
-        ended_well = False
+        succeeded = False
         try:
             yield folder
-            ended_well = True
+            succeeded = True
         finally:
-            if ended_well or not any(folder.glob("tile_*")):
+            if succeeded or not any(folder.glob("tile_*")):
                 shutil.rmtree(folder)
 
 
 def begin(folder: Path, run: dict[str, Any], tiling: Tiling, *, overwrite: bool = False) -> Tiling:
-    """Begins a run in its folder, or goes on with the one that is there.
+    """Begins a run with a tiling, or resumes it: returns the tiling that it was begun with.
 
-    Args:
-        folder: of `work_folder`.
-        run: of `describe`.
-        tiling: for a run that begins.
-        overwrite: whether the tiles of another run are thrown away.
-
-    Returns:
-        The tiling that it was begun with.
-
-    Raises:
-        ValueError: if the folder is of another run.
+    `run` comes from `describe`. If the folder belongs to another run, its tiles are deleted with
+    `overwrite`; else ValueError is raised.
     """
-    run, stored = json.loads(json.dumps(run)), _stored_plan(folder)
+    run, stored = json.loads(json.dumps(run)), {}
+    with contextlib.suppress(OSError, ValueError):  # a new run, or a damaged plan
+        stored = dict(json.loads((folder / _PLAN).read_text()))
     if stored and stored["run"] != run:
         old = stored["run"]
         names = [name for name in {**old, **run} if old.get(name) != run.get(name)]
         if not overwrite:
             raise ValueError(
                 f"{str(folder)!r} holds the tiles of an interrupted run of another kind (other "
-                f"{', '.join(names)}): give the command it was begun with to go on, or "
-                "--overwrite to throw them away"
+                f"{', '.join(names)}): run the command it was begun with to resume it, or add "
+                "--overwrite to delete them"
             )
         stored = {}
     if stored:
         return Tiling(tuple(stored["window"]), stored["band_chunk"])
     for path in folder.glob("*tile_*"):
         path.unlink()
-    with replacing(folder / _PLAN) as beside:
-        beside.write_text(json.dumps({"run": run, **dataclasses.asdict(tiling)}) + "\n")
+    with replacing(folder / _PLAN) as partial:
+        partial.write_text(json.dumps({"run": run, **dataclasses.asdict(tiling)}) + "\n")
     return tiling

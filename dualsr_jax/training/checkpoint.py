@@ -2,17 +2,18 @@
 
 Contract: `<workdir>/checkpoints/<step>` holds the network's variables, the optimiser's state, the
 network's settings and those of the run as separate items, so that a network can be read without its
-optimiser and without its config; the variables are those to evaluate, the moving average where one
-is kept. The latest three and the best, by the PSNR of scenes held out, are kept. Orbax writes
-beside and renames; `save` waits for it, so that a run that is killed loses no more than one
-interval, and a full disk is told at once. A checkpoint that cannot be read, as after a power
-failure, is set aside when a run goes on from the one before it. Several processes call the same
-methods together; process 0 writes.
+optimiser and without its config. The variables are those to evaluate: the moving average, if the
+run keeps one. The latest three checkpoints and the best, by the PSNR of held-out scenes, are kept.
+Orbax writes under another name and renames; `save` waits for it, so that a killed run loses no more
+than one interval, and a full disk is reported immediately. A run resumes from the newest checkpoint
+that can be read, and sets aside newer ones that cannot, as after a power failure. Several processes
+call the same methods together; process 0 writes.
 """
 
 import dataclasses
 import json
 import math
+import operator
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,8 @@ from dualsr_jax.training.optimizer import averaged_params
 from dualsr_jax.training.step import TrainState, state_shapes
 
 _METRIC = "psnr_db"
-_FORMER = {"sam_weight": 0.0}  # what runs of older versions stored, where it changed nothing
+# Settings that runs of older versions could have, with the value at which they did nothing.
+_FORMER_SETTINGS = {"sam_weight": 0.0}
 
 
 class UnreadableError(ValueError):
@@ -39,13 +41,7 @@ class UnreadableError(ValueError):
 
 
 def check_model(stored: Model, wanted: Model, place: str) -> None:
-    """Raises ValueError if a stored network is not the one that a config describes.
-
-    Args:
-        stored: of the checkpoint.
-        wanted: of the config.
-        place: of the checkpoint, for the error.
-    """
+    """Raises ValueError if the network stored at a place is not the one that a config describes."""
     has, wants = ({"method": method_of(m), **settings_of(m)} for m in (stored, wanted))
     if has["method"] != wants["method"]:  # other methods have other settings
         wants = {"method": wants["method"]}
@@ -60,37 +56,28 @@ def check_model(stored: Model, wanted: Model, place: str) -> None:
 
 
 def check_run(stored: Mapping[str, Any], wanted: Mapping[str, Any], place: str) -> None:
-    """Raises ValueError if a stored run had other settings than the one that is to go on.
-
-    Args:
-        stored: settings with the checkpoint, by name.
-        wanted: of the run.
-        place: of the checkpoint, for the error.
-    """
-    stored = {name: value for name, value in stored.items() if (name, value) not in _FORMER.items()}
+    """Raises ValueError if the run stored at a place had other settings than the new one."""
+    former = _FORMER_SETTINGS.items()
+    stored = {name: value for name, value in stored.items() if (name, value) not in former}
     names = [name for name in {**stored, **wanted} if stored.get(name) != wanted.get(name)]
     if names:
         shown = [f"{name} was {stored.get(name)!r}, is {wanted.get(name)!r}" for name in names[:3]]
         rest = [f"and {len(names) - 3} more"] if len(names) > 3 else []
         raise ValueError(
             f"the checkpoint in {place!r} was trained on other data or settings: "
-            f"{'; '.join(shown + rest)}. Set them back to go on, or choose another workdir"
+            f"{'; '.join(shown + rest)}. Set them back to resume, or choose another workdir"
         )
 
 
 def evaluated_variables(state: TrainState) -> dict[str, Any]:
-    """The network's variables as they are evaluated: with averaged parameters, if any are kept."""
+    """The variables to evaluate: with the moving average of the parameters, if one is kept."""
     average = averaged_params(state.opt_state)
     return state.variables if average is None else {**state.variables, "params": average}
 
 
 def _blank(tree: Any) -> Any:
-    """Arrays on the host to restore into: of every process, whatever its devices."""
+    """Arrays on the host to restore into: every process has them, whatever its devices."""
     return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree)
-
-
-def _rank(metrics: Mapping[str, float]) -> float:
-    return metrics[_METRIC]
 
 
 def _metrics_file(folder: Path, step: int) -> Path:
@@ -98,7 +85,7 @@ def _metrics_file(folder: Path, step: int) -> Path:
 
 
 def _steps_without_metrics(folder: Path) -> list[int]:
-    """Checkpoints whose metrics cannot be read, the newest first."""
+    """The checkpoints whose metrics cannot be read, the newest first."""
     broken, steps = [], [int(p.name) for p in folder.glob("*") if p.name.isdecimal()]
     for step in steps:
         try:
@@ -122,11 +109,11 @@ class Checkpoints:
     """The checkpoints of one workdir."""
 
     def __init__(self, workdir: Path, *, read_only: bool = False) -> None:
-        """Opens them; creates the folder unless `read_only`.
+        """Opens the checkpoints; creates their folder unless `read_only`.
 
         Raises:
             FileNotFoundError: if `read_only` and there is no checkpoint.
-            ValueError: if none of the checkpoints can be read.
+            ValueError: if no checkpoint can be read; with `read_only`, if one is damaged.
         """
         self._folder = workdir.absolute() / "checkpoints"
         if read_only and not self._folder.is_dir():
@@ -135,19 +122,18 @@ class Checkpoints:
                 f"python -m dualsr_jax.train --config ... --workdir {workdir}"
             )
         broken = _steps_without_metrics(self._folder)
-        if read_only:
-            # Orbax opens no folder with damaged metrics, but one where they are missing, as while a
-            # running training deletes an old checkpoint.
-            damaged = [step for step in broken if _metrics_file(self._folder, step).exists()]
-            if damaged:
-                raise ValueError(
-                    f"checkpoint {damaged[0]} in {str(self._folder)!r} cannot be read: go on with "
-                    "the training, which sets it aside, or move it away"
-                )
-        else:
-            self._set_aside(broken)
         self._unranked = broken if read_only else []
-        policies = checkpoint_managers
+        for step in self._unranked:
+            # Orbax opens a folder in which metrics are missing, as while a running training deletes
+            # an old checkpoint, but not one in which they are damaged.
+            if _metrics_file(self._folder, step).exists():
+                raise ValueError(
+                    f"checkpoint {step} in {str(self._folder)!r} cannot be read: resume the "
+                    "training, which sets it aside, or move it away"
+                )
+        if not read_only:
+            self._set_aside(broken)
+        policies, rank = checkpoint_managers, operator.itemgetter(_METRIC)
         self._manager = ocp.CheckpointManager(
             self._folder,
             # Orbax's own read_only only refuses to save, and warns at each reading.
@@ -155,9 +141,9 @@ class Checkpoints:
                 create=not read_only,
                 enable_async_checkpointing=False,
                 cleanup_tmp_directories=not read_only,
-                best_fn=_rank,
+                best_fn=rank,
                 preservation_policy=policies.AnyPreservationPolicy(
-                    [policies.LatestN(3), policies.BestN(get_metric_fn=_rank, n=1)]
+                    [policies.LatestN(3), policies.BestN(get_metric_fn=rank, n=1)]
                 ),
             ),
         )
@@ -171,7 +157,7 @@ class Checkpoints:
         self._manager.close()
 
     def latest_step(self) -> int | None:
-        """The step of the newest checkpoint, None if there is none."""
+        """The step of the newest checkpoint; None if there is no checkpoint."""
         return self._manager.latest_step()
 
     def save(
@@ -185,13 +171,13 @@ class Checkpoints:
         """Saves; when it returns, the checkpoint is on disk.
 
         Args:
-            state: to save, the same on all processes.
+            state: the same on all processes.
             model: the network.
-            run: settings that must not change when the run goes on, for JSON.
-            psnr_db: of scenes held out, ranks the checkpoint; None: not scored, never the best.
+            run: what must not change when the run is resumed; values of JSON.
+            psnr_db: PSNR of held-out scenes, which ranks the checkpoint; None: never the best.
 
         Raises:
-            OSError: if it could not be saved.
+            OSError: if the checkpoint could not be saved.
             FloatingPointError: if a parameter is not finite.
         """
         host = jax.tree.map(np.array, state)
@@ -207,15 +193,12 @@ class Checkpoints:
             run=ocp.args.JsonSave(run),
         )
         try:
-            self._manager.save(
-                int(state.step),
-                args=items,
-                metrics={_METRIC: -math.inf if psnr_db is None else psnr_db},
-            )
+            metrics = {_METRIC: -math.inf if psnr_db is None else psnr_db}
+            self._manager.save(int(state.step), args=items, metrics=metrics)
         except (ValueError, OSError) as error:
             raise OSError(
                 f"a checkpoint could not be saved in {str(self._folder)!r} ({_reason(error)}): "
-                "make room there; the same command goes on from the last one that was saved"
+                "make room there; the same command resumes from the last one that was saved"
             ) from error
 
     def _read(self, step: int, **items: ocp.args.CheckpointArgs) -> Any:
@@ -236,19 +219,16 @@ class Checkpoints:
         processes.wait_for_all("checkpoints set aside")
 
     def restore(self, state: TrainState, model: Model, run: Mapping[str, Any]) -> TrainState:
-        """The newest checkpoint that can be read, or the given state if there is none at all.
+        """Restores the newest checkpoint that can be read, as arrays on the host.
 
         Args:
-            state: new, of the same shapes.
+            state: a new state; it gives the shapes, and is returned if there are no checkpoints.
             model: the network.
             run: as given to `save`.
 
-        Returns:
-            Arrays on the host.
-
         Raises:
             ValueError: if the checkpoint is of another network or run, naming what differs, or if
-                there are checkpoints, but none can be read.
+                there are checkpoints, but not one of them can be read.
         """
         unreadable: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -273,12 +253,11 @@ class Checkpoints:
         settings = self._read(step, model=ocp.args.JsonRestore(), run=ocp.args.JsonRestore())
         check_model(make_model(settings["model"]), model, str(self._folder))
         check_run(settings["run"], json.loads(json.dumps(run)), str(self._folder))
+        optimizer = {"params": state.params, "state": state.opt_state}
         restored = self._read(
             step,
             variables=ocp.args.StandardRestore(_blank(state.variables)),
-            optimizer=ocp.args.StandardRestore(
-                _blank({"params": state.params, "state": state.opt_state})
-            ),
+            optimizer=ocp.args.StandardRestore(_blank(optimizer)),
         )
         return dataclasses.replace(
             state,
@@ -289,16 +268,13 @@ class Checkpoints:
         )
 
     def restore_network(self, which: str = "latest") -> tuple[Network, int]:
-        """A trained network, without its optimiser.
+        """A trained network, and its step.
 
         Args:
-            which: "latest", or "best" by the PSNR of scenes held out.
-
-        Returns:
-            The network and the step.
+            which: "latest", or "best" by the PSNR of held-out scenes.
 
         Raises:
-            ValueError: if `which` is neither, or no checkpoint was scored.
+            ValueError: if `which` is unknown, or "best" and no checkpoint was scored.
         """
         if which not in ("best", "latest"):
             raise ValueError(f"unknown checkpoint {which!r}: expected 'best' or 'latest'")
@@ -307,13 +283,12 @@ class Checkpoints:
             print(f"warning: checkpoint {steps} has no PSNR: the best is one of the others")
         manager = self._manager
         step = manager.best_step() if which == "best" else manager.latest_step()
-        if which == "best" and not math.isfinite(_rank(manager.metrics(step))):
+        if which == "best" and not math.isfinite(manager.metrics(step)[_METRIC]):
             raise ValueError(
                 f"no checkpoint in {str(self._folder)!r} was scored on scenes held out: take the "
                 "latest, or train with data.validation"
             )
         model = make_model(self._read(step, model=ocp.args.JsonRestore())["model"])
-        abstract = state_shapes(model, optax.identity())
-        blank = _blank(abstract.variables)
+        blank = _blank(state_shapes(model, optax.identity()).variables)
         restored = self._read(step, variables=ocp.args.StandardRestore(blank))
         return Network(model, jax.device_put(restored["variables"])), step

@@ -1,25 +1,88 @@
 """Records of a training run: JSON lines, TensorBoard and a progress bar.
 
-Contract: `<workdir>/metrics.jsonl` has one object a record, each with its `step`; what lies after
-the step at which a run resumes is dropped, so that a record never stands twice, and with a warning
-what lies after a damaged line. TensorBoard events lie under `<workdir>/tensorboard`. Of several
-processes only the first writes.
+Contract: `<workdir>/metrics.jsonl` has one object per record, each with its `step`. Records of
+steps after the one at which a run resumes are dropped, so that no step is recorded twice; so are,
+with a warning, records after a damaged line. TensorBoard events lie under `<workdir>/tensorboard`.
+Of several processes only the first writes.
 """
 
 import contextlib
 import json
+import math
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import jax
+import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from dualsr_jax.disk import replacing
 
+# On the bar.
+_SHOWN = {"loss": "loss={:.4f}", "psnr_db": "PSNR={:.2f}", "samples_per_s": "samples/s={:.1f}"}
+
+
+class _Dispatch(NamedTuple):
+    before: int  # steps made before
+    metrics: Mapping[str, jax.Array]  # still on the device
+    samples: Sequence[np.ndarray]
+
+
+class StepMetrics:
+    """The metrics of the steps since the last record."""
+
+    def __init__(self, batch_size: int, scene_name: Callable[[int], str]) -> None:
+        """Starts the clock; `scene_name` gives the name of a sample's scene, for errors."""
+        self._batch_size, self._scene_name = batch_size, scene_name
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets all steps; the time of the next ones is measured from now on."""
+        self._dispatches: list[_Dispatch] = []
+        self._started = time.perf_counter()
+
+    def wait(self) -> None:
+        """Waits until the steps added last are computed."""
+        jax.block_until_ready([dispatch.metrics for dispatch in self._dispatches[-1:]])
+
+    def add(
+        self, before: int, metrics: Mapping[str, jax.Array], samples: Sequence[np.ndarray]
+    ) -> None:
+        """Adds the steps of a dispatch: metrics stacked over steps, sample numbers of each."""
+        self._dispatches.append(_Dispatch(before, metrics, samples))
+
+    def mean(self) -> dict[str, float]:
+        """The mean of each metric over the steps, and `samples_per_s`.
+
+        Raises:
+            FloatingPointError: if a loss is not finite, naming the step and its scenes.
+        """
+        fetched = jax.device_get([dispatch.metrics for dispatch in self._dispatches])
+        for dispatch, metrics in zip(self._dispatches, fetched, strict=True):
+            for number, loss in enumerate(metrics["loss"]):
+                if not math.isfinite(loss):
+                    samples = dispatch.samples[number]
+                    scenes = sorted({self._scene_name(int(sample)) for sample in samples})
+                    raise FloatingPointError(
+                        f"the loss is {loss} at step {dispatch.before + number + 1}, in a batch of "
+                        f"{', '.join(scenes)}: lower train.learning_rate. The last checkpoint is "
+                        "kept; if it leads here again, move it away: the one before it is kept too"
+                    )
+        values = {
+            name: float(np.concatenate([metrics[name] for metrics in fetched]).mean())
+            for name in fetched[0]
+        }
+        steps = sum(len(dispatch.samples) for dispatch in self._dispatches)
+        elapsed_s = time.perf_counter() - self._started
+        return {**values, "samples_per_s": steps * self._batch_size / elapsed_s}
+
 
 def _lines_until(path: Path, last_step: int) -> list[bytes]:
-    """The lines with records of steps up to the last; none from the first damaged line on."""
+    """The lines with records of steps up to the last, as far as the first damaged line."""
     kept = []
     # A killed run may have cut the last line off.
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
@@ -39,41 +102,28 @@ class TrainingLog:
     def __init__(
         self, workdir: Path, *, first_step: int, last_step: int, silent: bool = False
     ) -> None:
-        """Opens the records.
-
-        Args:
-            workdir: an existing folder.
-            first_step: steps made before, 0 for a new run.
-            last_step: steps after which the run ends.
-            silent: whether to write nothing.
-        """
+        """Opens the records of a run from one step to another; if `silent`, nothing is written."""
         path = Path(os.devnull) if silent else workdir / "metrics.jsonl"
         if path.is_file():
             kept = _lines_until(path, first_step)
-            with replacing(path) as beside:
-                beside.write_bytes(b"".join(line + b"\n" for line in kept))
+            with replacing(path) as partial:
+                partial.write_bytes(b"".join(line + b"\n" for line in kept))
         self._lines = path.open("a")
         self._board = SummaryWriter(
             str(workdir / "tensorboard"),
             purge_step=first_step + 1,
-            max_queue=0,  # no limit: on a full disk its thread ends, and nobody may wait for it
+            max_queue=0,  # unlimited: on a full disk its thread ends, and nobody may wait for it
             write_to_disk=not silent,
         )
-        self._bar = tqdm(
-            total=last_step,
-            initial=first_step,
-            unit="step",
-            dynamic_ncols=True,
-            smoothing=0.05,
-            disable=silent,
-        )
+        how = {"unit": "step", "dynamic_ncols": True, "smoothing": 0.05, "disable": silent}
+        self._bar = tqdm(total=last_step, initial=first_step, **how)
 
     def __enter__(self) -> "TrainingLog":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
-        with contextlib.suppress(OSError):  # of a record that `write` or orbax has told about
+        with contextlib.suppress(OSError):  # of a record whose loss `write` or orbax has reported
             self._lines.close()
             self._board.close()
 
@@ -82,14 +132,10 @@ class TrainingLog:
         self._bar.update(steps)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds a record of scalars.
-
-        Args:
-            step: steps made so far.
-            values: by name; `loss`, `psnr_db` and `samples_per_s` also show on the bar.
+        """Adds a record of scalars; `loss`, `psnr_db` and `samples_per_s` also show on the bar.
 
         Raises:
-            OSError: if there is no room for it.
+            OSError: if the disk is full.
         """
         try:
             self._lines.write(json.dumps({"step": step, **values}) + "\n")
@@ -97,18 +143,10 @@ class TrainingLog:
         except OSError as error:
             raise OSError(
                 f"the records in {self._lines.name!r} cannot be written ({error.strerror}): make "
-                "room there; the same command goes on from the last checkpoint"
+                "room there; the same command resumes from the last checkpoint"
             ) from error
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
-        shown = {
-            label: f"{values[name]:{form}}"
-            for label, name, form in (
-                ("loss", "loss", ".4f"),
-                ("PSNR", "psnr_db", ".2f"),
-                ("samples/s", "samples_per_s", ".1f"),
-            )
-            if name in values
-        }
+        shown = [form.format(values[name]) for name, form in _SHOWN.items() if name in values]
         if shown:
-            self._bar.set_postfix(shown)
+            self._bar.set_postfix_str(", ".join(shown))

@@ -1,7 +1,7 @@
-"""Adam with its schedule, counted in epochs, and what may go with it.
+"""Adam with its learning rate, gradient clipping and a moving average of the parameters.
 
-Contract: configurations count in epochs; optax counts optimiser steps, of which a batch makes one
-or, with one update a band, as many as it has bands. The conversion happens here only.
+Contract: configs count in epochs, optax in optimiser updates, of which a batch makes one or, with
+an update per band, as many as it has bands. The conversion happens here only.
 """
 
 from typing import Any, NamedTuple
@@ -22,19 +22,19 @@ def learning_rate_schedule(
     epochs: float = 200.0,
     warmup_epochs: float = 0.0,
 ) -> optax.Schedule:
-    """Step size as a function of the number of optimiser updates made.
+    """The learning rate as a function of the number of optimiser updates made.
 
     Args:
-        learning_rate: at the start, or after the warm-up; positive.
-        halve_every_epochs: epochs after which "halve" halves it, again and again; positive.
-        updates_per_epoch: optimiser updates an epoch.
+        learning_rate: value at the start or after the warm-up; positive.
+        halve_every_epochs: epochs between two halvings of "halve"; positive.
+        updates_per_epoch: optimiser updates per epoch.
         kind: "halve", a staircase, as published; "cosine", half a cosine down to 0.
         epochs: length of the run, at whose end "cosine" is 0.
-        warmup_epochs: epochs in which it rises from 0 in a line before that.
+        warmup_epochs: epochs at the start in which the learning rate rises linearly from 0.
 
     Raises:
-        ValueError: if the kind is unknown, an argument is not positive, or the warm-up takes the
-            whole run.
+        ValueError: if the kind is unknown, an argument is not positive, or the warm-up is as long
+            as the run.
     """
     if min(learning_rate, halve_every_epochs, updates_per_epoch) <= 0:
         raise ValueError(
@@ -71,8 +71,8 @@ class AverageState(NamedTuple):
 def keep_average(decay: float) -> optax.GradientTransformation:
     """Leaves updates as they are, and averages the parameters that they lead to.
 
-    The last transformation of a chain. Kept in the optimiser's state, the average is saved,
-    restored and carried through a step of many updates as that is.
+    It must be the last transformation of a chain. The average is part of the optimiser's state, and
+    so is saved, restored and carried through the updates of a step with it.
     """
 
     def init(params: Any) -> AverageState:
@@ -89,7 +89,7 @@ def keep_average(decay: float) -> optax.GradientTransformation:
 
 
 def averaged_params(opt_state: optax.OptState) -> Any | None:
-    """The average that `keep_average` keeps, None where it is not used."""
+    """The average that `keep_average` keeps; None if it is not used."""
     is_average = lambda node: isinstance(node, AverageState)  # noqa: E731
     found = [s for s in jax.tree.leaves(opt_state, is_leaf=is_average) if is_average(s)]
     return found[0].average if found else None
@@ -101,9 +101,9 @@ def adam(
     """Adam with beta 0.9 and 0.999 and eps 1e-8, as published.
 
     Args:
-        schedule: of the learning rate.
-        clip_norm: longest gradient, over all parameters; longer ones are shortened; None: any.
-        ema_decay: decay an update of the moving average of the parameters, in (0, 1); None: none.
+        schedule: learning rate by the number of updates.
+        clip_norm: norm over all parameters to which longer gradients are shortened; None: any norm.
+        ema_decay: decay per update of the moving average, in (0, 1); None: without an average.
 
     Raises:
         ValueError: if `clip_norm` or `ema_decay` is out of range.
@@ -111,10 +111,10 @@ def adam(
     transformations = [optax.adam(schedule, b1=0.9, b2=0.999, eps=1e-8)]
     if clip_norm is not None:
         if clip_norm <= 0:
-            raise ValueError(f"train.clip_norm={clip_norm} must be positive, or none")
+            raise ValueError(f"train.clip_norm={clip_norm} must be positive, or None")
         transformations.insert(0, optax.clip_by_global_norm(clip_norm))
     if ema_decay is not None:
         if not 0 < ema_decay < 1:
-            raise ValueError(f"train.ema_decay={ema_decay} must be between 0 and 1, or none")
+            raise ValueError(f"train.ema_decay={ema_decay} must be between 0 and 1, or None")
         transformations.append(keep_average(ema_decay))
     return optax.chain(*transformations) if len(transformations) > 1 else transformations[0]

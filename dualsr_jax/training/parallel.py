@@ -1,7 +1,7 @@
-"""Data-parallel training with `jax.pmap`: the only file that knows devices.
+"""Data-parallel training with `jax.pmap`: the only file of training that knows devices.
 
 Contract: the state has no device axis and is the same on all devices; a batch is divided evenly
-among them, over those of all processes. Gradients, statistics and metrics are averaged over `AXIS`.
+among the devices of all processes. Gradients, statistics and metrics are averaged over `AXIS`.
 """
 
 import functools
@@ -44,7 +44,7 @@ def _maximum() -> Callable[[np.ndarray], jax.Array]:
 
 
 def maximum(value: int) -> int | jax.Array:
-    """The largest of the values that the processes give, which call this together.
+    """The largest of the values of all processes, which must call this together.
 
     It is computed in the background: `int` of it waits.
     """
@@ -54,7 +54,7 @@ def maximum(value: int) -> int | jax.Array:
 
 
 def replicate(state: TrainState) -> TrainState:
-    """Puts a state on all local devices, as `data_parallel` takes and gives it."""
+    """Puts a state on all local devices, where `data_parallel` needs it."""
     mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
     return jax.device_put(state, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
 
@@ -65,12 +65,12 @@ def data_parallel(
     """Runs steps that average over `AXIS` on all devices.
 
     Args:
-        step: a step of `make_train_step(..., axis_name=AXIS)`.
+        step: a step of `make_train_step`, whose `Learning` has `axis_name=AXIS`.
 
     Returns:
-        The same function of this process's shares of consecutive batches, all of which are sent to
-        the devices at once; metrics are arrays of one value a batch. The state given to it is used
-        up. Each number of batches is compiled for itself.
+        A function of a state and this process's shares of consecutive batches, which are sent to
+        the devices together. Metrics are arrays with one value per batch. The state that it is
+        given cannot be used again. It is compiled anew for each number of batches.
     """
     devices = jax.local_device_count()
 
@@ -78,13 +78,7 @@ def data_parallel(
         stacked = jax.tree.map(lambda *of_batches: jnp.stack(of_batches), *batches)
         return jax.lax.scan(step, state, stacked)
 
-    mapped = jax.pmap(
-        steps,
-        axis_name=AXIS,
-        in_axes=(None, 0),
-        out_axes=None,
-        donate_argnums=(0,),
-    )
+    mapped = jax.pmap(steps, AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,))
 
     def run(
         state: TrainState, batches: Sequence[Mapping[str, np.ndarray]]

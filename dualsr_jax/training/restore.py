@@ -1,4 +1,8 @@
-"""Networks restored from wherever they lie: folders of training, files, shipped names."""
+"""Networks restored from wherever they lie: folders of training, files, shipped names.
+
+Contract: weights are named by the folder of a training, by a file `*.safetensors`, or by the name
+of a network that ships with the package. Nothing is written.
+"""
 
 import dataclasses
 import os
@@ -22,22 +26,21 @@ def restore_dualsr(
     band_chunk: int | None = 8,
     precision: str = "float32",
 ) -> DualSR:
-    """Both stages, from wherever they lie.
+    """Restores both stages of DualSR.
 
     Args:
-        weights: folder of the network's training; or its file, `*.safetensors`, which may hold
-            both networks; or the name of one that ships with the package.
-        half_weights: the same of the network of half the scale; None: none, or in the file.
-        which: "latest" or "best" checkpoint, of folders.
-        iterations: of the fine stage.
-        ensemble: members of the self-ensemble: 1 (none), 8 or 16.
-        band_chunk: bands at once, bounds the memory; None: all.
-        precision: "float32" or "bfloat16", whatever the networks were trained in.
+        weights: folder, file or name of the network; a file may hold the half-scale network too.
+        half_weights: folder, file or name of the half-scale network; None: without, or in the file.
+        which: "latest" or "best" checkpoint of a folder.
+        iterations: number of fine-stage iterations.
+        ensemble: members of the self-ensemble: 1 (without), 8 or 16.
+        band_chunk: bands computed at once, bounds the memory; None: all.
+        precision: "float32" or "bfloat16", of convolutions and products.
 
     Raises:
-        FileNotFoundError: if there is no such folder, file or name, or no checkpoint.
-        ValueError: if the second network is not of half the scale, or the file holds both
-            already; if a file is damaged, or the ensemble unknown.
+        FileNotFoundError: if the folder, file or name does not exist, or has no checkpoint.
+        ValueError: if the second network does not have half the scale, or the file holds one
+            already; if a file is damaged, or the ensemble is unknown.
     """
     how: dict[str, Any] = {"band_chunk": band_chunk, "precision": precision}
 
@@ -55,17 +58,17 @@ def restore_dualsr(
 
 
 def warm_start(params: Any, weights: str) -> Any:
-    """New parameters, with those of another network in place of all of the same name and shape.
+    """Replaces parameters by those of another network that have the same name and shape.
 
-    The published networks of different scales differ in their upsampling alone.
+    Networks of different scales differ in their upsampling only, which stays new.
 
     Args:
-        params: of a new network.
+        params: parameters of a new network.
         weights: the other network, as for `restore_dualsr`.
 
     Raises:
-        FileNotFoundError: if there is no such network.
-        ValueError: if the two have no body in common, or a file is damaged.
+        FileNotFoundError: if the other network does not exist.
+        ValueError: if more than the upsampling differs, or a file is damaged.
     """
     network = restore_dualsr(weights).coarse
     other, stored = network.model, traverse_util.flatten_dict(network.variables["params"])

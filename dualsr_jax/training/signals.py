@@ -1,4 +1,7 @@
-"""Stopping on request: SIGTERM and SIGINT are noted, so that the run can save before it ends."""
+"""Stopping on request: SIGTERM and SIGINT are noted, so that the run can save before it ends.
+
+Contract: `StopSignals` is used in the main thread, the only one in which Python sets handlers.
+"""
 
 import os
 import signal
@@ -11,7 +14,7 @@ class StopSignals:
     """Notes the first signal; the second ends the process at once. A context manager.
 
     Attributes:
-        received: number of the signal, 0 as long as there was none.
+        received: number of the signal; 0 before it came.
     """
 
     def __init__(self) -> None:
@@ -29,6 +32,6 @@ class StopSignals:
         self.received = number
         name = signal.Signals(number).name
         text = f"\n{name}: saves after the steps under way and stops; again: stops without saving\n"
-        os.write(2, text.encode())  # print is not for signal handlers
+        os.write(2, text.encode())  # print must not be used in a signal handler
         for other in _STOP:
             signal.signal(other, signal.SIG_DFL)

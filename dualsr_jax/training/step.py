@@ -2,15 +2,16 @@
 
 Contract: `make_train_step(...)` returns `step(state, batch) -> (state, metrics)`, without devices
 or jit; with `axis_name`, gradients, BatchNorm statistics and metrics are averaged over that axis. A
-batch is `{"hr": [B, S, S, L], "variant": [B], "sample": [B]}`; integers count as fractions of their
-type's largest value. Everything else (variants, LR and bicubic images, blur and noise by the number
-of the sample) is made inside the step. Metrics are scalars: loss, psnr_db (of results clipped to
-[0, 1], each band before its own update), learning_rate, and half_psnr_db for a joint network.
+batch is `{"hr": [B, S, S, L], "variant": [B], "sample": [B]}`; integers are divided by the largest
+value of their type. The step makes everything else: variants, LR and bicubic images, and blur and
+noise, which the number of the sample decides. Metrics are scalars: loss, psnr_db (of results
+clipped to [0, 1], each band before its own update), learning_rate, and half_psnr_db for a joint
+network.
 
 The loss is L1; that of a joint network adds the L1 of the cube at half the scale, whose target is
 the HR patch reduced by 2 (MATLAB bicubic). There are two ways to update:
 - "band", as published: for each band in order one forward pass, one backward pass and one optimiser
-  step, with the FCF state carried on detached. L updates per batch.
+  update; the FCF state is carried to the next band without gradient. L updates per batch.
 - "image": one update per batch, with the loss averaged over the bands.
 """
 
@@ -40,7 +41,7 @@ Results = tuple[Float[jax.Array, "B _ _ L"], ...]  # one cube for each of the ne
 
 @struct.dataclass
 class TrainState:
-    """What training carries on: batches seen, variables and the optimiser's state."""
+    """What a step changes: number of steps made, variables and the optimiser's state."""
 
     step: Any  # int32 scalar
     params: Any
@@ -55,17 +56,11 @@ class TrainState:
 
 
 class Images(NamedTuple):
-    """The images of a batch.
-
-    Attributes:
-        lr: `[B, h, w, L]`.
-        bicubics: `lr` enlarged by each of the network's `scales`.
-        targets: the cube that each result should equal.
-    """
+    """The images of a batch."""
 
     lr: Float[jax.Array, "B h w L"]
-    bicubics: Results
-    targets: Results
+    bicubics: Results  # `lr` enlarged by each of the network's `scales`
+    targets: Results  # the cube that each result should equal
 
 
 def _example(model: Model) -> np.ndarray:
@@ -86,7 +81,7 @@ def _beginning(variables: Any, optimizer: optax.GradientTransformation) -> Train
 def create_state(
     model: Model, optimizer: optax.GradientTransformation, key: jax.Array
 ) -> TrainState:
-    """A new state; no shape in it depends on the size of images."""
+    """A new state; its shapes do not depend on the size of images."""
     # Run once: what optimising the program would save is less than what it costs.
     init = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 1})
     return _beginning(init(key, _example(model)), optimizer)
@@ -104,10 +99,10 @@ def make_images(
     """Makes the images of a batch.
 
     Args:
-        batch: see the module.
-        scales: of the network; the first is that of the LR images.
+        batch: as in the module's contract.
+        scales: scale factors of the network's results; the first is that of the LR images.
         degradation: what makes LR images of HR images.
-        seed: of random blur and noise.
+        seed: seed of random blur and noise.
     """
     hr = jnp.asarray(batch["hr"])
     if jnp.issubdtype(hr.dtype, jnp.integer):
@@ -137,7 +132,7 @@ class Learning:
         update: "band" or "image".
         through_time: whether gradients flow through the FCF state; needs update "image".
         half_weight: weight of the half-scale term in the loss of a joint network.
-        axis_name: mapped axis to average over.
+        axis_name: mapped axis to average over; None: without.
 
     Raises:
         ValueError: if `update` is unknown or does not go with `through_time`, or `half_weight` is
@@ -157,8 +152,8 @@ class Learning:
             raise ValueError(f"unknown update {self.update!r}: expected one of {UPDATES}")
         if self.through_time and self.update == "band":
             raise ValueError(
-                "through_time=True needs update='image': with an update every band, the earlier "
-                "bands' features come from parameters that no longer exist"
+                "through_time=True needs update='image': with an update per band, the features of "
+                "earlier bands come from parameters that no longer exist"
             )
         if self.update == "band" and not hasattr(self.model, "bands"):
             raise ValueError(
@@ -169,7 +164,7 @@ class Learning:
             raise ValueError(f"train.half_weight={self.half_weight} must be more than 0")
 
     def __call__(self, state: TrainState, images: Images) -> tuple[TrainState, jax.Array, Results]:
-        """Learns from the images; the loss is that of each band."""
+        """Learns from the images; returns the new state, the loss per band and the results."""
         at_once = self.through_time or not hasattr(self.model, "bands")
         return (self._at_once if at_once else self._in_chunks)(state, images)
 
@@ -179,7 +174,7 @@ class Learning:
     def _loss(
         self, results: tuple[jax.Array, ...], targets: tuple[jax.Array, ...], axes: tuple[int, ...]
     ) -> jax.Array:
-        """L1 of each band: the mean over `axes`, added up over the scales."""
+        """L1 per band: the mean over `axes`, added up over the scales."""
         first, *half = (
             jnp.abs(result - target).mean(axes)
             for result, target in zip(results, targets, strict=True)
@@ -195,7 +190,7 @@ class Learning:
         )
 
     def _apply(self, params: Any, state: TrainState, *args: Any, **how: Any) -> tuple[Any, Any]:
-        """The network in training, and its new BatchNorm statistics."""
+        """Results of the network in training mode, and its new BatchNorm statistics."""
         variables = {"params": params, "batch_stats": state.batch_stats}
         if getattr(self.model, "dropout", 0):
             how["rngs"] = {"dropout": self._dropout_key(state)}
@@ -213,14 +208,8 @@ class Learning:
         """One update with one gradient of all bands."""
 
         def loss_of(params: Any) -> tuple[jax.Array, tuple]:
-            results, batch_stats = self._apply(
-                params,
-                state,
-                images.lr,
-                images.bicubics,
-                through_time=self.through_time,
-                method="at_scales",
-            )
+            how = {"through_time": self.through_time, "method": "at_scales"}
+            results, batch_stats = self._apply(params, state, images.lr, images.bicubics, **how)
             loss = self._loss(results, images.targets, (0, 1, 2))
             return loss.mean(), (loss, results, batch_stats)
 
@@ -232,8 +221,8 @@ class Learning:
     ) -> tuple[TrainState, jax.Array, Results]:
         """An update per band, or one with the gradients of chunks of bands added up.
 
-        No gradient flows between bands, so that each chunk's backward pass can follow its own
-        forward pass, and the features of one chunk are all that is ever kept.
+        No gradient flows between bands, so that the backward pass of a chunk can follow its forward
+        pass, and only the features of one chunk are kept at a time.
         """
         per_band, num_bands = self.update == "band", images.lr.shape[-1]
         index = nbp.chunks(num_bands, 1 if per_band else self.model.band_chunk)
@@ -289,14 +278,7 @@ def make_train_step(
     degradation: Degradation = Degradation(),  # noqa: B008, immutable
     seed: int = 0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """Builds the step.
-
-    Args:
-        learning: what the step does with its images.
-        schedule: learning rate by the number of updates made, for the log.
-        degradation: what makes LR images of HR images.
-        seed: of random degradation.
-    """
+    """Builds the step; the schedule is that of the optimiser, for the metrics."""
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         scales = learning.model.scales

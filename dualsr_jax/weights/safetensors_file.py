@@ -1,11 +1,11 @@
 """Weights of trained networks as one safetensors file.
 
-Contract: arrays by name, and text by name that says what they are. Nothing in the file is run when
-it is read. A SHA-256 of names, types, shapes and values stands in the file and is checked, so that
-a damaged file is refused. Source of the format: https://github.com/huggingface/safetensors.
+Contract: a file holds arrays by name, and text by name that describes them. Reading it executes
+nothing. It contains a SHA-256 of names, types, shapes and values, which is checked, so that a
+damaged file is refused. Source of the format: https://github.com/huggingface/safetensors.
 
-Files that ship with the package lie in `dualsr_jax/pretrained`, each with a model card beside it,
-and are found by their names.
+Files that ship with the package lie in `dualsr_jax/pretrained`, each next to its model card, and
+are found by their names.
 """
 
 import difflib
@@ -27,19 +27,19 @@ _SHIPPED = Path(__file__).parents[1] / "pretrained"
 
 
 def shipped() -> dict[str, Path]:
-    """The files that ship with the package, by name."""
+    """Returns the files that ship with the package, by name."""
     return {path.stem: path for path in sorted(_SHIPPED.glob(f"*{SUFFIX}"))}
 
 
 def find_weights(weights: str | os.PathLike[str]) -> Path | None:
-    """The file of weights that is meant, None if a folder of training is.
+    """Finds a weights file; returns None if a folder of training is meant.
 
     Args:
         weights: path of a file, `*.safetensors`, or of a folder; or the name of a file that ships
-            with the package, where there is no folder of that name.
+            with the package, if there is no folder of that name.
 
     Raises:
-        FileNotFoundError: if it is a name, of neither.
+        FileNotFoundError: if it is a name and neither a folder nor a shipped file has it.
     """
     path, files = Path(weights).expanduser(), shipped()
     if path.suffix == SUFFIX or path.is_file():
@@ -50,14 +50,13 @@ def find_weights(weights: str | os.PathLike[str]) -> Path | None:
         return files[str(weights)]
     near = difflib.get_close_matches(str(weights), files, n=1)
     raise FileNotFoundError(
-        f"there is no folder of training {str(path)!r}, nor do weights of this name "
-        f"ship with the package: {', '.join(files) or 'none'} do"
-        + (f"; {near[0]!r} was meant?" if near else "")
+        f"there is no folder of training {str(path)!r}, and no weights of this name ship with the "
+        f"package (shipped: {', '.join(files)})" + (f"; did you mean {near[0]!r}?" if near else "")
     )
 
 
 def weights_hash(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of arrays with their names, types and shapes, whatever their order.
+    """Computes the SHA-256 of arrays with their names, types and shapes, in the order of the names.
 
     Values in bfloat16 count as the float32 that they become when they are used.
     """
@@ -72,31 +71,28 @@ def weights_hash(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def write_weights(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
-    """Writes a file, which is whole or not there.
+    """Writes a file, whole or not at all, and replaces an existing one.
 
     Args:
-        path: to write, `*.safetensors`; replaced if it exists.
-        arrays: by name.
+        path: the file, `*.safetensors`.
+        arrays: arrays by name.
         about: text by name.
     """
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    with replacing(path) as beside:
-        # Not by save_file, which makes files that nobody else may read.
-        beside.write_bytes(save(whole, metadata={**about, _HASH: weights_hash(whole)}))
+    with replacing(path) as partial:
+        # save_file would make a file that only its owner may read.
+        partial.write_bytes(save(whole, metadata={**about, _HASH: weights_hash(whole)}))
 
 
 def read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Reads a file of `write_weights`.
 
-    Args:
-        path: of the file.
-
     Returns:
-        The arrays and the text, which has the hash as `sha256`.
+        The arrays, and the text, which has the hash as `sha256`.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not such a file, or damaged.
+        ValueError: if it is not a file of `write_weights`, or is damaged.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of weights {str(path)!r}")
@@ -106,11 +102,12 @@ def read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
         raise ValueError(
-            f"{str(path)!r} is not a safetensors file, or damaged ({error}): fetch it again"
+            f"{str(path)!r} is not a safetensors file, or damaged ({error}): download or copy it "
+            "again"
         ) from error
     if about.get(_HASH) != weights_hash(arrays):
         raise ValueError(
-            f"{str(path)!r} is damaged, or was not written by dualsr_jax: its SHA-256 is not the "
-            "one that it names. Fetch it again"
+            f"{str(path)!r} is damaged, or was not written by dualsr_jax: the SHA-256 of its "
+            "content differs from the stored one. Download or copy it again"
         )
     return arrays, about

@@ -1,8 +1,8 @@
 """Weights in the names and layout of the published PyTorch checkpoints.
 
 Contract: `from_torch` reads a mapping of `state_dict` names to arrays and infers the network from
-it; `to_torch` writes one; each is the other's inverse. `load_pth` reads a `.pth` file when torch
-is installed, with `weights_only=True`, so that nothing in the file is ever executed.
+it; `to_torch` is its inverse. `load_pth` reads a `.pth` file if torch is installed, with
+`weights_only=True`, so that nothing in the file is ever executed.
 """
 
 import os
@@ -25,7 +25,7 @@ _BATCH_NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var":
 
 
 def _module_names(model: CoarSR) -> dict[tuple[str, ...], str]:
-    """Paths of our weight-normalised convolutions and BatchNorms -> names of theirs."""
+    """Paths of our weight-normalised convolutions and BatchNorms -> their published names."""
     names: dict[tuple[str, ...], str] = {}
     for k, ordinal in enumerate(_ORDINALS[:3]):
         names[(f"heads_{k}", "wn")] = f"head_group_{ordinal}"
@@ -57,7 +57,7 @@ def _module_names(model: CoarSR) -> dict[tuple[str, ...], str]:
 
 
 def _leaf_names(model: CoarSR) -> dict[tuple[str, ...], str]:
-    """Paths of all our variables, collection first -> names of theirs."""
+    """Paths of all our variables, collection first -> their published names."""
     names: dict[tuple[str, ...], str] = {("params", "fcf", "gamma"): "gamma_rnn"}
     for n in range(model.num_asfm):
         names[("params", f"asfms_{n}", "fusion", "gamma")] = f"GFM_intra_{_ORDINALS[n]}.gamma"
@@ -71,7 +71,7 @@ def _leaf_names(model: CoarSR) -> dict[tuple[str, ...], str]:
 
 
 def _infer(mapping: Mapping[str, np.ndarray]) -> CoarSR:
-    """The network that a mapping belongs to."""
+    """Builds the network that a mapping belongs to."""
     norm = "batch" if any(name.endswith("running_mean") for name in mapping) else None
     steps = sorted(name for name in mapping if re.fullmatch(r"tail\.0\.\d+\.bias", name))
     if "head_group_one.bias" not in mapping or not steps:
@@ -118,15 +118,15 @@ def from_torch(mapping: Mapping[str, Any], neighbours: str = "paper") -> Network
 
     Args:
         mapping: `state_dict` names to arrays (anything NumPy can read, CPU tensors included). A
-            leading `module.` is ignored, as are BatchNorm's batch counters.
-        neighbours: the band partition that the weights were trained with; weights do not tell.
-            The released code trains with "released".
+            leading `module.` and BatchNorm's batch counters are ignored.
+        neighbours: the band partition that the weights were trained with, which they do not show.
+            The published code trains with "released".
 
     Returns:
         The network, with scale, width, depth and norm inferred.
 
     Raises:
-        ValueError: naming missing, unexpected or misshapen entries.
+        ValueError: if entries are missing, unexpected or misshapen; the message names them.
     """
     arrays = {
         name.removeprefix("module."): np.asarray(array, np.float32)
@@ -164,10 +164,12 @@ def to_torch(model: CoarSR, variables: Mapping[str, Any]) -> dict[str, np.ndarra
     """Writes variables in the published names and layout, as float32 NumPy arrays.
 
     Raises:
-        ValueError: if the network is joint, a form that the published code does not have.
+        ValueError: if the network is joint, which the published code does not know.
     """
     if model.joint:
-        raise ValueError("a joint network has no form in the published code: its half_tail is new")
+        raise ValueError(
+            "a joint network cannot be written for the published code, which has no half_tail"
+        )
     flat = traverse_util.flatten_dict(dict(variables))
     return {
         name: np.asarray(_to_theirs(path, np.asarray(flat[path], np.float32)))
@@ -196,10 +198,10 @@ def read_pth(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(
-            f"{os.fspath(path)!r} is damaged, or holds more than arrays and is not run: expected "
-            "a state_dict. A checkpoint that holds the module itself, such as those of SSPSR and "
-            "ESSAformer, must first be rewritten as the module's state_dict, with the code that "
-            "made it"
+            f"{os.fspath(path)!r} is damaged, or holds more than arrays and is not executed: "
+            "expected a state_dict. A checkpoint that holds the module itself, such as those of "
+            "SSPSR and ESSAformer, must first be rewritten as the module's state_dict, with the "
+            "code that made it"
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):

@@ -1,1 +1,5 @@
-"""One file per format: how cubes are read and written."""
+"""One file per format: `open_...(path, key)` returns a `CubeReader`, `create_...` gives a writer.
+
+Contract: opening raises what `cubes.open_cube` says. Writers come from context managers that raise
+ValueError if the format cannot hold the data type or the metadata.
+"""

@@ -1,8 +1,8 @@
-"""Folders of grey images, one a band, in the order of the numbers in their names: as in CAVE.
+"""Folders of grey images, one per band, in the order of the numbers in their names: as in CAVE.
 
 Contract: RGB or RGBA images whose channels are equal count as grey. The images are read whole, TIFF
-by GDAL as it is stored. The metadata stands beside the folder as JSON; what that does not say, in
-the GeoTIFFs: what is per band in each of them, the rest in the first.
+by GDAL as it is stored. The metadata stands in a JSON sidecar of the folder; what that does not say
+comes from the GeoTIFFs: what is per band from each of them, the rest from the first.
 """
 
 import contextlib
@@ -15,22 +15,23 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dualsr_jax.io.base import BadFileError, CubeReader, CubeWriter, damage_told
+from dualsr_jax.io.base import BANDS_FIRST, CubeReader, CubeWriter, NewCube, in_order
+from dualsr_jax.io.damage import LIBRARY_ERRORS, BadFileError, reported_as_damage
 from dualsr_jax.io.formats.geotiff import open_geotiff
 from dualsr_jax.io.formats.numpy_files import read_json, replacing_with_json
 from dualsr_jax.io.metadata import Metadata
-from dualsr_jax.io.raw import RawArray, staged
+from dualsr_jax.io.raw import staged
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 _MOST_CHANNELS = 4  # red, green, blue and alpha
-# Of a band that does not say it, where others do.
+# Values of a band that does not say them, where others do.
 _UNSAID = {"wavelengths": np.nan, "fwhm": np.nan, "bad_bands": False, "scale": 1.0, "offset": 0.0}
 
 
 def band_images(folder: Path) -> list[Path]:
-    """The images of a folder, `b2.png` before `b10.png`; previews left out."""
+    """Lists the images of a folder, `b2.png` before `b10.png`, without previews."""
     images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-    # CAVE has an RGB preview beside the bands, as .bmp
+    # CAVE has an RGB preview next to the bands, as .bmp
     bands = [path for path in images if path.suffix.lower() != ".bmp"]
     return sorted(bands or images, key=_text_and_numbers)
 
@@ -40,20 +41,26 @@ def _text_and_numbers(path: Path) -> tuple[list[Any], str]:
     return [int(part) if k % 2 else part for k, part in enumerate(parts)], path.name
 
 
-def open_band_images(folder: Path, key: str | None = None) -> CubeReader:
-    """Opens a folder of band images; `key` is of no meaning here.
+def is_band_images(folder: Path) -> bool:
+    """Whether a folder holds nothing but band images of its own name."""
+    name = re.compile(re.escape(folder.name) + r"_\d+\.png")
+    return all(name.fullmatch(path.name) for path in folder.iterdir())
 
-    Raises:
-        ValueError: if there are none, one is damaged or in colour, they do not agree, or they are
-            TIFF and the extra `geo` is missing.
-    """
+
+def open_band_images(folder: Path, key: str | None = None) -> CubeReader:
+    """Opens a folder of band images, which must be grey and agree in shape and type."""
+    if not folder.is_dir():
+        raise BadFileError(
+            f"{folder} is not of a known format: expected a folder of band images, or a file whose "
+            "suffix names its format"
+        )
     paths = band_images(folder)
     if not paths:
         raise BadFileError(
-            f"{folder} is no cube: there are no images ({', '.join(IMAGE_SUFFIXES)}) in it"
+            f"{folder} is not a cube: there are no images ({', '.join(IMAGE_SUFFIXES)}) in it"
         )
     bands: list[np.ndarray] = []
-    beside: list[Metadata] = []
+    said: list[Metadata] = []
     for path in paths:
         band, metadata = _band(path)
         if bands and (band.shape, band.dtype) != (bands[0].shape, bands[0].dtype):
@@ -61,16 +68,16 @@ def open_band_images(folder: Path, key: str | None = None) -> CubeReader:
                 f"{path} is {band.shape} {band.dtype}, the band before it {bands[0].shape} "
                 f"{bands[0].dtype}: all bands of a cube must agree"
             )
-        if beside and repr(metadata.nodata) != repr(beside[0].nodata):
+        if said and repr(metadata.nodata) != repr(said[0].nodata):
             raise BadFileError(
                 f"{path} has no data at {metadata.nodata}, the band before it at "
-                f"{beside[0].nodata}: all bands of a cube must agree"
+                f"{said[0].nodata}: all bands of a cube must agree"
             )
         bands.append(band)
-        beside.append(metadata)
-    said = {k: v for k, v in vars(read_json(folder, len(bands))).items() if v is not None}
-    metadata = dataclasses.replace(_together(beside), **said)
-    return CubeReader(folder, np.stack(bands), (1, 2, 0), metadata)
+        said.append(metadata)
+    described = {k: v for k, v in vars(read_json(folder, len(bands))).items() if v is not None}
+    metadata = dataclasses.replace(_together(said), **described)
+    return CubeReader(folder, np.stack(bands), axes=BANDS_FIRST, metadata=metadata)
 
 
 def _band(path: Path) -> tuple[np.ndarray, Metadata]:
@@ -79,7 +86,7 @@ def _band(path: Path) -> tuple[np.ndarray, Metadata]:
         with open_geotiff(path) as reader:
             if reader.shape[2] > _MOST_CHANNELS:
                 raise BadFileError(
-                    f"{path} holds {reader.shape[2]} bands: one a file is expected in a folder"
+                    f"{path} holds {reader.shape[2]} bands: one per file is expected in a folder"
                 )
             band = reader.read(slice(None), slice(None))
             metadata = reader.metadata.select([0])
@@ -88,28 +95,23 @@ def _band(path: Path) -> tuple[np.ndarray, Metadata]:
     if band.ndim == 3:  # watercolors_ms of CAVE: RGBA with equal channels
         colours = band[..., : min(3, band.shape[-1])]
         if not (colours[..., 1:] == colours[..., :1]).all():
-            raise BadFileError(f"{path} is a colour image: one grey image a band is expected")
+            raise BadFileError(f"{path} is a colour image: one grey image per band is expected")
         band = colours[..., 0]
     return band, metadata
 
 
 def _picture(path: Path) -> np.ndarray:
-    with damage_told(path):
-        try:
-            with Image.open(path) as image:
-                if image.mode in ("P", "PA"):
-                    raise BadFileError(
-                        f"{path} holds indices into a palette: save it as a grey image"
-                    )
-                picture = np.asarray(image)
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise ValueError(str(error)) from error
+    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+    with reported_as_damage(path, (*LIBRARY_ERRORS, *bombs)), Image.open(path) as image:
+        if image.mode in ("P", "PA"):
+            raise BadFileError(f"{path} holds indices into a palette: save it as a grey image")
+        picture = np.asarray(image)
     # Pillow shows some PNG images of 16 bits as int32.
     return picture.astype(np.uint16) if picture.dtype == np.int32 else picture
 
 
 def _together(bands: Sequence[Metadata]) -> Metadata:
-    """Of the cube, from that of each band."""
+    """The metadata of a cube from that of each of its bands."""
     fields: dict[str, Any] = {}
     for name, unsaid in _UNSAID.items():
         values = [getattr(band, name) for band in bands]
@@ -121,24 +123,16 @@ def _together(bands: Sequence[Metadata]) -> Metadata:
 
 
 @contextlib.contextmanager
-def create_band_images(
-    folder: Path, shape: Sequence[int], dtype: np.dtype, metadata: Metadata
-) -> Iterator[CubeWriter]:
-    """Writes a folder of PNG images, `<folder>_01.png` and so on.
-
-    Raises:
-        ValueError: if the type is not one of PNG's.
-    """
-    if dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"band images hold uint8 or uint16, not {dtype}: write another format")
-    height, width, num_bands = shape
-    with staged(folder.parent) as file:
-        array = RawArray(file, (num_bands, height, width), dtype)
-        array.allocate()
-        yield CubeWriter(array, (1, 2, 0), shape, dtype)
-        with replacing_with_json(folder, metadata) as beside:
-            beside.mkdir()
+def create_band_images(new: NewCube) -> Iterator[CubeWriter]:
+    """Writes a folder of PNG images, `<folder>_01.png` and so on."""
+    if new.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"band images hold uint8 or uint16, not {new.dtype}: write another format")
+    num_bands = new.shape[2]
+    with staged(new.path.parent, in_order(new.shape, BANDS_FIRST), new.dtype) as array:
+        yield CubeWriter(array, BANDS_FIRST)
+        with replacing_with_json(new.path, new.metadata) as partial:
+            partial.mkdir()
             digits = len(str(num_bands))
             for k in range(num_bands):
                 image = Image.fromarray(array[k : k + 1, :, :][0])
-                image.save(beside / f"{folder.name}_{k + 1:0{digits}d}.png")
+                image.save(partial / f"{new.path.name}_{k + 1:0{digits}d}.png")

@@ -1,7 +1,7 @@
-"""ENVI: a text header beside the raw pixels, in any interleave, type and byte order.
+"""ENVI: a text header next to the raw pixels, in any interleave, type and byte order.
 
 Contract: either of the two files names the cube. Packed pixels (`file compression = 1`) are
-unpacked once to a file without a name, at most as many bytes as the header implies. The pixels are
+unpacked once to a nameless file, at most as many bytes as the header implies. The pixels are
 a plain array, read and written without a library.
 """
 
@@ -9,16 +9,16 @@ import contextlib
 import gzip
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from dualsr_jax.disk import replacing
-from dualsr_jax.io.base import BadFileError, CubeReader, CubeWriter, damage_told
+from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube, in_order
+from dualsr_jax.io.damage import BadFileError, reported_as_damage
 from dualsr_jax.io.formats.envi_header import from_metadata, parse, to_metadata
-from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.raw import RawArray
 
 RAW_SUFFIXES = (".img", ".bsq", ".bil", ".bip", ".dat", ".raw")
@@ -32,46 +32,38 @@ _GZIP = b"\x1f\x8b"
 
 
 def open_envi(path: Path, key: str | None = None) -> CubeReader:
-    """Opens a cube by its header or its raw file; `key` is of no meaning here.
+    """Opens a cube by its header or its raw file.
 
-    Raises:
-        FileNotFoundError: if the one or the other is not there.
-        ValueError: if the header is none, or does not fit the raw file.
+    Raises FileNotFoundError if either of the two files is missing, ValueError if this is not an
+    ENVI header, or it disagrees with the size of the raw file.
     """
     header = path if path.suffix.lower() == ".hdr" else _header(path)
     entries = _read_header(header)
     raw = _raw(path) if path == header else path
     interleave, shape, dtype, offset = _layout(header, raw, entries)
-    file: IO[bytes] = raw.open("rb", buffering=0)
-    try:
-        with damage_told(raw):
-            file = _unpacked(file, header, entries, offset + RawArray(file, shape, dtype).nbytes)
-        with damage_told(header):
-            metadata = to_metadata(entries, shape[_AXES[interleave][2]])
-        array = RawArray(file, shape, dtype, offset)
-        return CubeReader(path, array, _AXES[interleave], metadata, file.close, files=(header, raw))
-    except BaseException:
-        file.close()
-        raise
+    axes = _AXES[interleave]
+    metadata = to_metadata(header, entries, shape[axes[2]])
+    with contextlib.ExitStack() as opened:
+        file: IO[bytes] = opened.enter_context(raw.open("rb", buffering=0))
+        expected = offset + RawArray(file, shape, dtype).nbytes
+        file = opened.enter_context(_unpacked(file, header, raw, entries, expected))
+        close = opened.pop_all().close
+    array = RawArray(file, shape, dtype, offset=offset)
+    return CubeReader(path, array, axes=axes, metadata=metadata, close=close, files=(header, raw))
 
 
 def _header(raw: Path) -> Path:
-    candidates = [
-        raw.with_suffix(".hdr"),
-        raw.with_suffix(".HDR"),
-        raw.with_name(raw.name + ".hdr"),
-    ]
-    for candidate in candidates:
+    usual, other = raw.with_suffix(".hdr"), raw.with_name(raw.name + ".hdr")
+    for candidate in (usual, raw.with_suffix(".HDR"), other):
         if candidate.is_file():
             return candidate
     raise FileNotFoundError(
-        f"there is no ENVI header beside {raw}: expected {candidates[0].name} or "
-        f"{candidates[-1].name}"
+        f"there is no ENVI header next to {raw}: expected {usual.name} or {other.name}"
     )
 
 
 def _raw_files(header: Path) -> list[Path]:
-    """What may be the pixels of a header, each file once where names differ in case alone."""
+    """The files that may hold the pixels of a header; each once if names differ in case only."""
     stem = header.with_suffix("")
     suffixes = ["", *RAW_SUFFIXES, *(suffix.upper() for suffix in RAW_SUFFIXES)]
     names = [stem.with_name(stem.name + suffix) for suffix in suffixes]
@@ -82,12 +74,12 @@ def _raw(header: Path) -> Path:
     there = _raw_files(header)
     if not there:
         raise FileNotFoundError(
-            f"there are no pixels beside the ENVI header {header}: expected "
+            f"there are no pixels next to the ENVI header {header}: expected "
             f"{header.with_suffix('').name} with no suffix or one of {', '.join(RAW_SUFFIXES)}"
         )
     if len(there) > 1:
         raise BadFileError(
-            f"beside the ENVI header {header} are {', '.join(path.name for path in there)}: name "
+            f"next to the ENVI header {header} are {', '.join(path.name for path in there)}: name "
             "the one that holds the pixels instead of the header"
         )
     return there[0]
@@ -103,20 +95,20 @@ def _read_header(path: Path) -> dict[str, str]:
     except UnicodeDecodeError:
         text = content.decode("latin-1")
     if not text.lstrip().upper().startswith("ENVI"):
-        raise BadFileError(f"{path} is no ENVI header: its first line is not ENVI")
+        raise BadFileError(f"{path} is not an ENVI header: its first line is not ENVI")
     return parse(text)
 
 
 def _layout(
     header: Path, raw: Path, entries: dict[str, str]
 ) -> tuple[str, tuple[int, ...], np.dtype, int]:
-    """Interleave, shape and type in the file's order, and the byte at which the pixels begin."""
+    """Interleave, shape and type in the file's order, and the byte where the pixels begin."""
     samples, lines, bands = (_integer(header, entries, k, 1) for k in ("samples", "lines", "bands"))
     offset = _integer(header, entries, "header offset", 0, default="0")
     code = _integer(header, entries, "data type", 1)
     if code not in _TYPES:
         raise BadFileError(f"{header}: unknown data type {code}, expected one of {tuple(_TYPES)}")
-    # A header without an interleave is sloppy, the raw file's name says it often enough.
+    # Some headers leave the interleave to the suffix of the raw file.
     interleave = entries.get("interleave", raw.suffix[1:]).lower()
     if interleave not in _AXES:
         raise BadFileError(f"{header}: interleave is {interleave!r}, expected bsq, bil or bip")
@@ -125,13 +117,8 @@ def _layout(
         raise BadFileError(
             f"{header}: byte order is {order!r}, expected 0 (little-endian) or 1 (big)"
         )
-    shape = _in_file((lines, samples, bands), interleave)
+    shape = in_order((lines, samples, bands), _AXES[interleave])
     return interleave, shape, np.dtype((">" if order == "1" else "<") + _TYPES[code]), offset
-
-
-def _in_file(shape: Sequence[int], interleave: str) -> tuple[int, ...]:
-    order = sorted(range(3), key=lambda k: _AXES[interleave][k])
-    return tuple(int(shape[k]) for k in order)
 
 
 def _integer(
@@ -147,51 +134,46 @@ def _integer(
     return int(text)
 
 
-def _unpacked(file: IO[bytes], header: Path, entries: dict[str, str], expected: int) -> IO[bytes]:
-    """The raw file, or a file without a name with its unpacked content; of the size expected."""
+def _unpacked(
+    file: IO[bytes], header: Path, raw: Path, entries: dict[str, str], expected: int
+) -> IO[bytes]:
+    """Gives the raw file, or unpacks it to a nameless file; refuses content of another size."""
+    remedy = "mend samples, lines, bands, data type or header offset, or the raw file"
     size = os.fstat(file.fileno()).st_size
     begin = os.pread(file.fileno(), 2, 0)
     if entries.get("file compression", "0") == "0" or begin != _GZIP:
         if size != expected:
             raise BadFileError(
-                f"{header} says that there are {expected} bytes of pixels beside it, there are "
-                f"{size}: mend samples, lines, bands, data type or header offset, or the raw file"
+                f"{header} says that there are {expected} bytes of pixels next to it, there are "
+                f"{size}: {remedy}"
             )
         return file
-    unpacked = tempfile.TemporaryFile()  # noqa: SIM115, as long as the reader lives
-    try:
-        with file, gzip.open(file) as packed:
-            length = 0
-            while length <= expected and (part := packed.read(min(1 << 20, expected + 1 - length))):
-                unpacked.write(part)
-                length += len(part)
+    with contextlib.ExitStack() as opened, file, gzip.open(file) as packed:
+        unpacked = opened.enter_context(tempfile.TemporaryFile())
+        content, length = b"-", 0
+        while content and length <= expected:
+            with reported_as_damage(raw):
+                content = packed.read(min(1 << 20, expected + 1 - length))
+            unpacked.write(content)
+            length += len(content)
         if length != expected:
             more = "more" if length > expected else f"{length}"
             raise BadFileError(
-                f"{header} says that {expected} bytes of pixels are packed beside it, there are "
-                f"{more}: mend samples, lines, bands, data type or header offset, or the raw file"
+                f"{header} says that {expected} bytes of pixels are packed next to it, there are "
+                f"{more}: {remedy}"
             )
         unpacked.flush()
-    except BaseException:
-        unpacked.close()
-        raise
+        opened.pop_all()
     return unpacked
 
 
 @contextlib.contextmanager
-def create_envi(
-    path: Path, shape: Sequence[int], dtype: np.dtype, metadata: Metadata
-) -> Iterator[CubeWriter]:
-    """Writes a cube, its pixels straight to their place; the header appears last.
-
-    Raises:
-        ValueError: if a header cannot hold the type or the transform, or another raw file stands
-            beside it.
-    """
-    if dtype not in _CODES:
+def create_envi(new: NewCube) -> Iterator[CubeWriter]:
+    """Writes a cube, its pixels straight to their place; the header appears last."""
+    if new.dtype not in _CODES:
         known = ", ".join(str(known) for known in _CODES)
-        raise ValueError(f"ENVI has no data type for {dtype}, only for {known}")
-    header, raw = envi_pair(path)
+        raise ValueError(f"ENVI has no data type for {new.dtype}, only for {known}")
+    header, raw = envi_pair(new.path)
     others = [file for file in _raw_files(header) if not (raw.exists() and file.samefile(raw))]
     if others:
         raise ValueError(
@@ -199,28 +181,29 @@ def create_envi(
             f"{raw.name}, or remove it"
         )
     interleave = raw.suffix[1:].lower() if raw.suffix.lower() in (".bil", ".bip") else "bsq"
+    axes, (lines, samples, bands) = _AXES[interleave], new.shape
     entries = {
-        "samples": str(shape[1]),
-        "lines": str(shape[0]),
-        "bands": str(shape[2]),
-        "header offset": "0",
+        "samples": samples,
+        "lines": lines,
+        "bands": bands,
+        "header offset": 0,
         "file type": "ENVI Standard",
-        "data type": str(_CODES[dtype]),
+        "data type": _CODES[new.dtype],
         "interleave": interleave,
-        "byte order": "0",
-        **from_metadata(metadata),
+        "byte order": 0,
+        **from_metadata(new.metadata),
     }
     text = "ENVI\n" + "".join(f"{key} = {value}\n" for key, value in entries.items())
     with replacing(header) as new_header, replacing(raw) as new_raw:
         with new_raw.open("w+b", buffering=0) as file:
-            array = RawArray(file, _in_file(shape, interleave), dtype.newbyteorder("<"))
+            array = RawArray(file, in_order(new.shape, axes), new.dtype.newbyteorder("<"))
             array.allocate()
-            yield CubeWriter(array, _AXES[interleave], shape, dtype)
+            yield CubeWriter(array, axes)
         new_header.write_text(text, encoding="utf-8")
 
 
 def envi_pair(path: Path) -> tuple[Path, Path]:
-    """Header and raw file of a cube that is written under the name of either."""
+    """The header and the raw file of a cube that is written under the name of either."""
     if path.suffix.lower() == ".hdr":
         return path, path.with_suffix(".img")
     return path.with_suffix(".hdr"), path

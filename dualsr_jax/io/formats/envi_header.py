@@ -1,10 +1,9 @@
 """ENVI headers: the text, and what of it is metadata.
 
 Contract: keys are case-insensitive and keep their spaces (`map info`); values are text, with their
-braces. The text is read here and not by GDAL or Spectral Python: GDAL opens a header only together
-with its raw file, which it unpacks whole, unbounded, and beside which it leaves a file of its own;
-Spectral Python refuses headers without `byte order`. Coordinate systems are GDAL's: it is given the
-keys that name one, in memory.
+braces. GDAL reads and writes the keys that name a coordinate system, in memory. It does not read
+the header itself, because it would unpack the raw file whole, without a limit, and leave a file of
+its own next to it; Spectral Python refuses headers without `byte order`.
 """
 
 import math
@@ -12,41 +11,49 @@ import re
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from dualsr_jax.extras import geo
-from dualsr_jax.io.crs import parse_crs
-from dualsr_jax.io.metadata import Metadata, in_unit, spectral
+from dualsr_jax.io.damage import reported_as_gdal_damage
+from dualsr_jax.io.metadata import Metadata, in_unit, parse_crs, spectral
 
-# How the pixels lie in the file: no metadata.
-LAYOUT = ("samples", "lines", "bands", "header offset", "file compression", "file type",
-          "data type", "interleave", "byte order")  # fmt: skip
-_KNOWN = (*LAYOUT, "map info", "projection info", "coordinate system string", "wavelength",
-          "wavelength units", "fwhm", "band names", "bbl", "data ignore value",
-          "data gain values", "data offset values", "reflectance scale factor")  # fmt: skip
-# key = value, or key = {value, over several lines}; of a form that is read in linear time
+# How the pixels lie in the file: not metadata.
+_LAYOUT = ("samples", "lines", "bands", "header offset", "file compression", "file type",
+           "data type", "interleave", "byte order")  # fmt: skip
+_FIELDS = {  # of Metadata, by key
+    "map info": "transform",
+    "projection info": "crs",
+    "coordinate system string": "crs",
+    "wavelength": "wavelengths",
+    "wavelength units": "wavelength_unit",
+    "fwhm": "fwhm",
+    "band names": "band_names",
+    "bbl": "bad_bands",
+    "data gain values": "scale",
+    "data offset values": "offset",
+    "data ignore value": "nodata",
+    "reflectance scale factor": "reflectance_scale",
+}
+_NUMBERS = ("wavelength", "fwhm", "bbl", "data gain values", "data offset values",
+            "data ignore value", "reflectance scale factor")  # fmt: skip
+_CRS_KEYS = ("map info", "projection info", "coordinate system string")
+# key = value, or key = {value, over several lines}; matched in linear time
 _ENTRY = re.compile(r"^([^={}\n]*)=[ \t]*(?:\n[ \t]*(?=\{))?(\{[^}]*\}?|[^\n]*)", re.MULTILINE)
 
 
 def parse(text: str) -> dict[str, str]:
-    """Reads the entries of a header; comments (`;`) and lines that say nothing are passed over.
-
-    Args:
-        text: the whole header, from the word `ENVI` on.
-
-    Returns:
-        Keys, in lower case if they are known, to values.
-    """
+    """Reads the entries of a header, without comments; known keys are made lower case."""
     text = re.sub(r"^[ \t]*;[^\n]*", "", text.replace("\r\n", "\n").replace("\r", "\n"), flags=re.M)
     entries = {}
     for key, value in _ENTRY.findall(text):
         lower = " ".join(key.lower().split())
-        entries[lower if lower in _KNOWN else key.strip()] = value.strip()
+        entries[lower if lower in (*_LAYOUT, *_FIELDS) else key.strip()] = value.strip()
     return entries
 
 
-def values(text: str | None) -> list[str]:
+def _items(text: str | None) -> list[str]:
     """The items of a list in braces; a value without braces is a list of one."""
     if text is None:
         return []
@@ -55,9 +62,9 @@ def values(text: str | None) -> list[str]:
 
 
 def _numbers(text: str | None) -> np.ndarray | None:
-    """A list of numbers; None if it is none."""
+    """The numbers of a brace list, or None if any item is not a number."""
     try:
-        return np.array([float(item) for item in values(text) if item]) if text else None
+        return np.array([float(item) for item in _items(text) if item]) if text else None
     except ValueError:
         return None
 
@@ -67,26 +74,25 @@ def _number(text: str | None) -> float | None:
     return float(numbers[0]) if numbers is not None and numbers.size == 1 else None
 
 
-def to_metadata(entries: Mapping[str, str], num_bands: int) -> Metadata:
-    """What the entries of a header say of a cube of `num_bands` bands.
+def to_metadata(path: Path, entries: Mapping[str, str], num_bands: int) -> Metadata:
+    """Reads the metadata of a cube from the entries of its header; `path` is for errors.
 
-    Lists of another length than that, and wavelengths in units that are no lengths (such as
+    Lists of another length than `num_bands`, and wavelengths in units that are not lengths (such as
     `Index`), stay in the tags, verbatim.
     """
-    rest = {key: value for key, value in entries.items() if key not in LAYOUT}
+    rest = {key: value for key, value in entries.items() if key not in _LAYOUT}
 
     def per_band(key: str) -> np.ndarray | None:
         numbers = _numbers(rest.get(key))
         return None if numbers is None or numbers.size != num_bands else numbers
 
     unit = rest.get("wavelength units")
-    fields = spectral(per_band("wavelength"), per_band("fwhm"), unit, num_bands)
-    names = values(rest.get("band names"))
+    names = _items(rest.get("band names"))
     bbl = per_band("bbl")
-    transform = map_transform(values(rest.get("map info")))
-    fields |= {
-        "crs": _crs(rest),
-        "transform": transform,
+    fields = {
+        **spectral(per_band("wavelength"), per_band("fwhm"), unit, num_bands),
+        "crs": _crs(path, rest),
+        "transform": _map_transform(_items(rest.get("map info"))),
         "band_names": tuple(names) if len(names) == num_bands else None,
         "bad_bands": None if bbl is None else bbl == 0,
         "nodata": _number(rest.get("data ignore value")),
@@ -94,61 +100,43 @@ def to_metadata(entries: Mapping[str, str], num_bands: int) -> Metadata:
         "offset": per_band("data offset values"),
         "reflectance_scale": _number(rest.get("reflectance scale factor")),
     }
-    understood = {
-        "map info": transform is not None,
-        "projection info": fields["crs"] is not None,
-        "coordinate system string": fields["crs"] is not None,
-        "wavelength": "wavelengths" in fields,
-        "wavelength units": "wavelength_unit" in fields,
-        "fwhm": "fwhm" in fields,
-        "band names": fields["band_names"] is not None,
-        "bbl": bbl is not None,
-        "data ignore value": fields["nodata"] is not None,
-        "data gain values": fields["scale"] is not None,
-        "data offset values": fields["offset"] is not None,
-        "reflectance scale factor": fields["reflectance_scale"] is not None,
-    }
-    tags = {key: value for key, value in rest.items() if not understood.get(key, False)}
+    tags = {k: v for k, v in rest.items() if fields.get(_FIELDS.get(k, "")) is None}
     return Metadata(**fields, tags=tags)
 
 
-def map_transform(info: Sequence[str]) -> tuple[float, ...] | None:
-    """The transform of a map info.
+def _map_transform(info: Sequence[str]) -> tuple[float, ...] | None:
+    """The transform of a map info, as in `Metadata`; None if its items are not numbers.
 
-    Args:
-        info: name of the projection, column and row (from 1) of the tie point, its easting and
-            northing, the two pixel sizes, and perhaps more, with `rotation=` in degrees.
-
-    Returns:
-        `(a, b, c, d, e, f)` as in `Metadata`; None if it is none.
+    A map info is the name of the projection, column and row (from 1) of the tie point, its easting
+    and northing, the two pixel sizes, and perhaps more, with `rotation=` in degrees.
     """
     try:
         column, row, east, north, width, height = (float(item) for item in info[1:7])
         rotation = next((i.partition("=")[2] for i in info if i.startswith("rotation")), "0")
         angle = math.radians(float(rotation))
+        cos, sin = math.cos(angle), math.sin(angle)
     except ValueError:
         return None
-    cos, sin = math.cos(angle), math.sin(angle)
     a, b, d, e = cos * width, sin * width, sin * height, -cos * height
     east -= (column - 1) * a + (row - 1) * b
     north -= (column - 1) * d + (row - 1) * e
     return (a, b, east, d, e, north)
 
 
-def _crs(entries: Mapping[str, str]) -> str | None:
-    """The coordinate system as WKT, by GDAL from a header of one pixel."""
-    keys = ("map info", "projection info", "coordinate system string")
-    named = values(entries.get("map info"))[:1]
+def _crs(path: Path, entries: Mapping[str, str]) -> str | None:
+    """The coordinate system as WKT, which GDAL reads from a header of one pixel."""
+    named = _items(entries.get("map info"))[:1]
     if "coordinate system string" not in entries and named in ([], ["Arbitrary"]):
         return None
     rasterio, memory = geo("rasterio"), geo("rasterio.io").MemoryFile
-    lines = [f"{key} = {' '.join(entries[key].split())}" for key in keys if key in entries]
-    header = "\n".join(["ENVI", "samples = 1", "lines = 1", "bands = 1", "data type = 1",
-                        "interleave = bsq", "byte order = 0", *lines, ""])  # fmt: skip
+    lines = [f"{key} = {' '.join(entries[key].split())}" for key in _CRS_KEYS if key in entries]
+    one = "ENVI\nsamples = 1\nlines = 1\nbands = 1\ndata type = 1\ninterleave = bsq\nbyte order = 0"
+    header = "\n".join([one, *lines, ""]).encode(errors="replace")
     folder = uuid.uuid4().hex
     with (
+        reported_as_gdal_damage(path),
         warnings.catch_warnings(),
-        memory(header.encode(), dirname=folder, filename="one.hdr"),
+        memory(header, dirname=folder, filename="one.hdr"),
         memory(bytes(64), dirname=folder, filename="one.img") as pixels,
     ):
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
@@ -157,40 +145,30 @@ def _crs(entries: Mapping[str, str]) -> str | None:
 
 
 def from_metadata(metadata: Metadata) -> dict[str, str]:
-    """The entries that say the same.
+    """Makes the entries that say the same.
 
-    Raises:
-        ValueError: if the transform is sheared, which no map info can say, or the crs is none.
+    Raises ValueError if `metadata.crs` cannot be parsed, or the transform is sheared.
     """
     m = metadata
     entries = {
         re.sub(r"[={}\n]", "_", key).strip(" ;"): _one_line(value)
         for key, value in m.tags.items()
-        if key.lower() not in LAYOUT
+        if key.lower() not in _LAYOUT
     }
     if m.transform is not None:
         entries |= _map_info(m.crs, m.transform)
-    unit = m.wavelength_unit
-    lists = {
-        "wavelength": None if m.wavelengths is None else in_unit(m.wavelengths, unit),
-        "fwhm": None if m.fwhm is None else in_unit(m.fwhm, unit),
-        "bbl": None if m.bad_bands is None else (~m.bad_bands).astype(int),
-        "data gain values": m.scale,
-        "data offset values": m.offset,
-    }
     if m.wavelengths is not None or m.fwhm is not None:
-        entries["wavelength units"] = unit or "Nanometers"
+        entries["wavelength units"] = m.wavelength_unit or "Nanometers"
     if m.band_names is not None:
         entries["band names"] = _braced([_one_line(n.replace(",", ";")) for n in m.band_names])
-    for key, numbers in lists.items():
-        if numbers is not None:
-            entries[key] = _braced([_text(n) for n in numbers.tolist()])
-    for key, number in (
-        ("data ignore value", m.nodata),
-        ("reflectance scale factor", m.reflectance_scale),
-    ):
-        if number is not None:
-            entries[key] = _text(number)
+    for key in _NUMBERS:
+        value = getattr(m, _FIELDS[key])
+        if value is None:
+            continue
+        if key in ("wavelength", "fwhm"):
+            value = in_unit(value, m.wavelength_unit)
+        numbers = [_text(number) for number in np.ravel(~value if key == "bbl" else value).tolist()]
+        entries[key] = _braced(numbers) if np.ndim(value) else numbers[0]
     return entries
 
 
@@ -199,7 +177,7 @@ def _text(number: float) -> str:
 
 
 def _one_line(text: str) -> str:
-    """As a header can hold it: no line ends, braces only around the whole."""
+    """Text that a header can hold: without line ends, with braces only around the whole."""
     text = " ".join(text.split("\n")).strip()
     if text.startswith("{") and text.endswith("}") and "}" not in text[:-1]:
         return text
@@ -215,9 +193,8 @@ def _map_info(crs: str | None, transform: Sequence[float]) -> dict[str, str]:
     a, b, east, d, e, north = transform
     angle, width = math.atan2(b, a), math.hypot(a, b)
     height = d * math.sin(angle) - e * math.cos(angle)
-    if max(abs(d - math.sin(angle) * height), abs(e + math.cos(angle) * height)) > 1e-9 * abs(
-        height
-    ):
+    shear = max(abs(d - math.sin(angle) * height), abs(e + math.cos(angle) * height))
+    if shear > 1e-9 * abs(height):
         raise ValueError(
             f"an ENVI header cannot hold the sheared transform {tuple(transform)}: write another "
             "format, such as GeoTIFF"
@@ -225,8 +202,8 @@ def _map_info(crs: str | None, transform: Sequence[float]) -> dict[str, str]:
     entries, name, rest = {}, "Arbitrary", ["0", "North"]
     if crs:
         entries = _named(crs)
-        name, *_ = values(entries["map info"])
-        rest = values(entries["map info"])[7:]
+        name, *_ = _items(entries["map info"])
+        rest = _items(entries["map info"])[7:]
     place = [repr(float(n)) for n in (1, 1, east, north, width, height)]
     rotation = [f"rotation={math.degrees(angle)!r}"] if angle else []
     entries["map info"] = "{" + ", ".join([name, *place, *rest, *rotation]) + "}"
@@ -234,7 +211,7 @@ def _map_info(crs: str | None, transform: Sequence[float]) -> dict[str, str]:
 
 
 def _named(crs: str) -> dict[str, str]:
-    """How GDAL writes a coordinate system in a header, around a map info of one pixel."""
+    """The entries that GDAL writes for a coordinate system, into the header of one pixel."""
     rasterio, memory = geo("rasterio"), geo("rasterio.io").MemoryFile
     north_up = rasterio.Affine(1, 0, 0, 0, -1, 1)
     with memory(ext=".img") as pixels:
@@ -243,5 +220,5 @@ def _named(crs: str) -> dict[str, str]:
             pass
         with pixels.open(driver="ENVI") as dataset:
             tags = dataset.tags(ns="ENVI")
-    keys = ("map info", "projection info", "coordinate system string")
-    return {key: tags[key.replace(" ", "_")] for key in keys if key.replace(" ", "_") in tags}
+    names = {key: key.replace(" ", "_") for key in _CRS_KEYS}
+    return {key: tags[name] for key, name in names.items() if name in tags}

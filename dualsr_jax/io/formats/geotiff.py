@@ -1,10 +1,8 @@
 """GeoTIFF and COG, by GDAL (rasterio).
 
-Contract: what GeoTIFF has no field for stands in tags of the bands, in the names of ENVI
-(`wavelength`, `wavelength_units`, `fwhm`, `bbl`) and in GDAL's domain IMAGERY
-(`CENTRAL_WAVELENGTH_UM`, `FWHM_UM`). Other tags keep their names, with `_` for what GDAL would take
-for something else. The file is made from a plain one in the end, so that its bytes do not depend on
-the order in which the blocks came.
+Contract: what GeoTIFF has no field for stands in tags of the bands, in the names of ENVI and in
+GDAL's domain IMAGERY. Other tags keep their names, with `_` for characters that mean something to
+GDAL. The bytes of a file do not depend on the order in which the blocks came.
 """
 
 import contextlib
@@ -20,10 +18,10 @@ import numpy as np
 
 from dualsr_jax.disk import replacing
 from dualsr_jax.extras import geo
-from dualsr_jax.io.base import BadFileError, CubeReader, CubeWriter, check_size, damage_told
-from dualsr_jax.io.crs import parse_crs
-from dualsr_jax.io.metadata import Metadata, in_unit, representable, spectral
-from dualsr_jax.io.raw import RawArray, staged
+from dualsr_jax.io.base import BANDS_FIRST, CubeReader, CubeWriter, NewCube
+from dualsr_jax.io.damage import BadFileError, check_size, reported_as_gdal_damage
+from dualsr_jax.io.metadata import Metadata, in_unit, parse_crs, spectral, storable
+from dualsr_jax.io.raw import staged
 
 _TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
           "float32", "float64")  # fmt: skip
@@ -31,55 +29,52 @@ _TILE = 256
 _CACHE_BYTES = 2**28  # of unpacked tiles; GDAL's own choice is a share of the machine's memory
 _REFLECTANCE_SCALE = "reflectance_scale_factor"
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-_RESERVED = ("bidx", "ns")  # what rasterio calls its own arguments beside the tags
-_NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")  # in which GDAL stores tags
+_RESERVED = ("bidx", "ns")  # names of rasterio's own arguments where it takes tags
+# GDAL stores tags as XML, which these characters cannot stand in.
+_NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
 class _Bands:
     """A dataset as a source `[L, H, W]`; GDAL's handles are for one thread at a time."""
 
-    def __init__(self, dataset: Any) -> None:
-        self.shape = (dataset.count, dataset.height, dataset.width)
-        self.dtype = np.dtype(dataset.dtypes[0])
-        self._dataset, self._lock = dataset, threading.Lock()
+    def __init__(self, path: Path, dataset: Any) -> None:
+        with reported_as_gdal_damage(path):
+            self.shape = (dataset.count, dataset.height, dataset.width)
+            self.dtype = np.dtype(dataset.dtypes[0])
+        self._path, self._dataset, self._lock = path, dataset, threading.Lock()
         self._environment = geo("rasterio").Env
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
         bands, rows, columns = (range(n)[s] for s, n in zip(index, self.shape, strict=True))
         window = ((rows.start, rows.stop), (columns.start, columns.stop))
-        with self._lock, self._environment(GDAL_CACHEMAX=_CACHE_BYTES):
-            return self._dataset.read([band + 1 for band in bands], window=window)
+        numbers = [band + 1 for band in bands]
+        limited = self._environment(GDAL_CACHEMAX=_CACHE_BYTES)
+        with reported_as_gdal_damage(self._path), self._lock, limited:
+            return self._dataset.read(numbers, window=window)
 
 
 def open_geotiff(path: Path, key: str | None = None) -> CubeReader:
-    """Opens a GeoTIFF; `key` is of no meaning here.
-
-    Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: if it is damaged, of complex numbers or a palette, or of several pages.
-    """
+    """Opens a GeoTIFF; palettes and several pages are refused."""
     rasterio = geo("rasterio")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    with damage_told(path), warnings.catch_warnings():
+    with contextlib.ExitStack() as opened, warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        dataset = rasterio.open(path, driver="GTiff", sharing=False)
-        try:
-            if dataset.subdatasets:
-                raise BadFileError(
-                    f"{path} has several pages: expected one image with a band for each"
-                )
-            if dataset.dtypes[0].startswith("complex"):
-                raise BadFileError(f"{path} holds complex numbers: expected real ones")
-            if dataset.colorinterp[0] == rasterio.enums.ColorInterp.palette:
-                raise BadFileError(f"{path} holds indices into a palette: expected intensities")
-            source = _Bands(dataset)
-            check_size(path, source.shape, source.dtype, path.stat().st_size)
-            metadata = _metadata(dataset)
-        except BaseException:
-            dataset.close()
-            raise
-    return CubeReader(path, source, (1, 2, 0), metadata, dataset.close)
+        with reported_as_gdal_damage(path):
+            dataset = rasterio.open(path, driver="GTiff", sharing=False)
+            opened.callback(dataset.close)
+            pages, type_name, meaning = dataset.subdatasets, dataset.dtypes[0], dataset.colorinterp
+        if pages:
+            raise BadFileError(f"{path} has several pages: expected one image with a band for each")
+        if type_name.startswith("complex"):
+            raise BadFileError(f"{path} holds complex numbers: expected real ones")
+        if meaning[0] == rasterio.enums.ColorInterp.palette:
+            raise BadFileError(f"{path} holds indices into a palette: expected intensities")
+        source = _Bands(path, dataset)
+        check_size(path, source.shape, source.dtype, path.stat().st_size)
+        metadata = _metadata(path, dataset)
+        close = opened.pop_all().close
+    return CubeReader(path, source, axes=BANDS_FIRST, metadata=metadata, close=close)
 
 
 def _number(text: str | None) -> float:
@@ -89,11 +84,15 @@ def _number(text: str | None) -> float:
         return np.nan
 
 
-def _metadata(dataset: Any) -> Metadata:
-    bands = [
-        {name.lower(): text for name, text in dataset.tags(k).items()} for k in dataset.indexes
-    ]
-    imagery = [dataset.tags(k, ns="IMAGERY") for k in dataset.indexes]
+def _metadata(path: Path, dataset: Any) -> Metadata:
+    with reported_as_gdal_damage(path):
+        bands = [dataset.tags(k) for k in dataset.indexes]
+        imagery = [dataset.tags(k, ns="IMAGERY") for k in dataset.indexes]
+        tags, descriptions, nodata = dataset.tags(), dataset.descriptions, dataset.nodata
+        scales, offsets = np.array(dataset.scales, float), np.array(dataset.offsets, float)
+        transform = tuple(float(value) for value in dataset.transform[:6])
+        crs = dataset.crs.to_wkt() if dataset.crs else None
+    bands = [{name.lower(): text for name, text in band.items()} for band in bands]
 
     def per_band(tags: Sequence[dict[str, str]], name: str) -> np.ndarray | None:
         numbers = np.array([_number(tag.get(name)) for tag in tags])
@@ -105,23 +104,20 @@ def _metadata(dataset: Any) -> Metadata:
         wavelengths, unit = per_band(imagery, "CENTRAL_WAVELENGTH_UM"), "Micrometers"
         fwhm = per_band(imagery, "FWHM_UM")
     bbl = per_band(bands, "bbl")
-    scales, offsets = np.array(dataset.scales, float), np.array(dataset.offsets, float)
-    tags = dataset.tags()
     tags.pop("AREA_OR_POINT", None)  # the transform is that of areas either way
     if wavelengths is not None:
         tags.pop("wavelength_units", None)  # as GDAL copies it from ENVI headers
     reflectance = _number(tags.get(_REFLECTANCE_SCALE))
     if not np.isnan(reflectance):
         del tags[_REFLECTANCE_SCALE]
-    transform = tuple(float(value) for value in dataset.transform[:6])
-    names = tuple(name or "" for name in dataset.descriptions)
+    names = tuple(name or "" for name in descriptions)
     return Metadata(
-        crs=dataset.crs.to_wkt() if dataset.crs else None,
+        crs=crs,
         transform=None if transform == _IDENTITY else transform,
         **spectral(wavelengths, fwhm, unit, len(bands)),
         band_names=names if any(names) else None,
         bad_bands=None if bbl is None else bbl == 0,
-        nodata=dataset.nodata,
+        nodata=nodata,
         scale=scales if (scales != 1).any() else None,
         offset=offsets if (offsets != 0).any() else None,
         reflectance_scale=None if np.isnan(reflectance) else reflectance,
@@ -130,45 +126,37 @@ def _metadata(dataset: Any) -> Metadata:
 
 
 @contextlib.contextmanager
-def create_geotiff(
-    path: Path, shape: Sequence[int], dtype: np.dtype, metadata: Metadata
-) -> Iterator[CubeWriter]:
-    """Writes a tiled, packed GeoTIFF, a BigTIFF where that is safer.
-
-    Raises:
-        ValueError: if GeoTIFF has no such data type, or the metadata's crs is none.
-    """
+def create_geotiff(new: NewCube) -> Iterator[CubeWriter]:
+    """Writes a tiled, packed GeoTIFF; raises ValueError if it cannot hold the type or the CRS."""
     rasterio = geo("rasterio")
-    if dtype.name not in _TYPES:
-        raise ValueError(f"GeoTIFF has no data type for {dtype}, only for {', '.join(_TYPES)}")
-    height, width, num_bands = shape
+    if new.dtype.name not in _TYPES:
+        raise ValueError(f"GeoTIFF has no data type for {new.dtype}, only for {', '.join(_TYPES)}")
+    metadata = dataclasses.replace(new.metadata, tags=_valid_tags(new.metadata.tags))
+    height, width, num_bands = new.shape
     profile = {
         "driver": "GTiff",
         "height": height,
         "width": width,
         "count": num_bands,
-        "dtype": dtype.name,
+        "dtype": new.dtype.name,
         "crs": parse_crs(metadata.crs) if metadata.crs else None,
         "transform": rasterio.Affine(*(metadata.transform or _IDENTITY)),
-        "nodata": metadata.nodata if representable(metadata.nodata, dtype) else None,
+        "nodata": storable(metadata.nodata, new.dtype),
         "tiled": True,
         "blockxsize": _TILE,
         "blockysize": _TILE,
         "interleave": "band",
         "compress": "deflate",
-        "predictor": 3 if dtype.kind == "f" else 2,
+        "predictor": 3 if new.dtype.kind == "f" else 2,
         "bigtiff": "if_safer",
         "num_threads": "all_cpus",
     }
-    metadata = dataclasses.replace(metadata, tags=_storable(metadata.tags))
-    with staged(path.parent) as file:
-        array = RawArray(file, (num_bands, height, width), dtype)
-        array.allocate()
-        yield CubeWriter(array, (1, 2, 0), shape, dtype)
-        with replacing(path) as beside, warnings.catch_warnings():
+    with staged(new.path.parent, (num_bands, height, width), new.dtype) as array:
+        yield CubeWriter(array, BANDS_FIRST)
+        with replacing(new.path) as partial, warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             limited = rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES)
-            with limited, rasterio.open(beside, "w", **profile) as dataset:
+            with limited, rasterio.open(partial, "w", **profile) as dataset:
                 _describe(dataset, metadata)
                 for k in range(num_bands):
                     for row in range(0, height, _TILE):
@@ -177,12 +165,12 @@ def create_geotiff(
                         dataset.write(lines[0], k + 1, window=((row, end), (0, width)))
 
 
-def _storable(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags under names that come back as they were written, and with text that is valid in XML."""
+def _valid_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags under names that GDAL gives back unchanged, with text that is valid in XML."""
     found = {}
     for name, text in tags.items():
-        name = re.sub("[=:]", "_", _NO_XML.sub("_", name))  # GDAL ends names there
-        found[f"{name}_" if name in _RESERVED else name] = _NO_XML.sub("_", text)
+        name = re.sub("[=:]", "_", _NOT_XML.sub("_", name))  # GDAL ends names there
+        found[f"{name}_" if name in _RESERVED else name] = _NOT_XML.sub("_", text)
     return found
 
 
@@ -197,17 +185,17 @@ def _describe(dataset: Any, m: Metadata) -> None:
     for k in dataset.indexes:
         tags: dict[str, str] = {}
         imagery: dict[str, str] = {}
-        for name, values in (("wavelength", m.wavelengths), ("fwhm", m.fwhm)):
+        for name, micrometres, values in (
+            ("wavelength", "CENTRAL_WAVELENGTH_UM", m.wavelengths),
+            ("fwhm", "FWHM_UM", m.fwhm),
+        ):
             if values is not None:
                 tags[name] = repr(in_unit(values[k - 1 : k], m.wavelength_unit).item())
                 tags["wavelength_units"] = m.wavelength_unit or "Nanometers"
-                micrometres = {"wavelength": "CENTRAL_WAVELENGTH_UM", "fwhm": "FWHM_UM"}[name]
                 imagery[micrometres] = repr(float(values[k - 1]) / 1e3)
         if m.bad_bands is not None:
             tags["bbl"] = str(int(not m.bad_bands[k - 1]))
-        if tags:
-            dataset.update_tags(k, **tags)
-        if imagery:
-            dataset.update_tags(k, ns="IMAGERY", **imagery)
+        dataset.update_tags(k, **tags)
+        dataset.update_tags(k, ns="IMAGERY", **imagery)
         if m.band_names is not None:
             dataset.set_band_description(k, m.band_names[k - 1])

@@ -4,7 +4,7 @@ Contract: the cube's own attributes count more, in the names of CF and of NEON's
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,43 +12,63 @@ import h5py
 import numpy as np
 
 from dualsr_jax.disk import replacing
-from dualsr_jax.io.base import BadFileError, CubeReader, CubeWriter, check_size, choose, damage_told
+from dualsr_jax.io.base import ROWS_FIRST, Axes, CubeReader, CubeWriter, NewCube, choose
+from dualsr_jax.io.damage import BadFileError, LibraryArray, reported_as_damage
 from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, check_texts
-from dualsr_jax.io.metadata import (
-    Metadata,
+from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.io.variables import (
+    ATTRIBUTES,
     from_attributes,
     from_variables,
     to_variables,
     variable_name,
 )
 
-_ROWS_COLUMNS_BANDS = (0, 1, 2)
+COLUMNS_FIRST: Axes = (2, 1, 0)  # in MATLAB's files: there the first axis is the fastest
+Datasets = dict[str, h5py.Dataset]
 
 
 def open_hdf5(path: Path, key: str | None = None) -> CubeReader:
-    """Opens a dataset; `key` names it, with its group (`group/name`).
+    """Opens a dataset; `key` names it, with its group (`group/name`)."""
+    return open_dataset(path, key, _metadata, columns_first=False)
 
-    Raises:
-        FileNotFoundError: if the file is not there.
-        ValueError: if it is damaged, or has no such cube or not exactly one candidate.
+
+def open_dataset(
+    path: Path,
+    key: str | None,
+    metadata: Callable[[Path, Datasets, str, int], Metadata],
+    *,
+    columns_first: bool,
+) -> CubeReader:
+    """Opens the cube of any HDF5 file; `key` names it, None: the only three-dimensional dataset.
+
+    The function `metadata` is given the path, all datasets, the cube's name and its number of
+    bands. `columns_first` says that all axes are stored in reverse order, as MATLAB does.
     """
-    with damage_told(path):
-        file = h5py.File(path, "r")
-        try:
-            check_texts(file)
-            found = datasets(file)
-            chosen = choose(path, {name: d.shape for name, d in found.items()}, key)
-            cube = checked(path, found[chosen])
-            metadata = _metadata(found, chosen)
-        except BaseException:
-            file.close()
-            raise
-    return CubeReader(path, cube, _ROWS_COLUMNS_BANDS, metadata, file.close)
+    axes = COLUMNS_FIRST if columns_first else ROWS_FIRST
+    with contextlib.ExitStack() as opened:
+        with reported_as_damage(path):
+            file = opened.enter_context(h5py.File(path, "r"))
+        check_texts(path, file)
+        with reported_as_damage(path):
+            found = _datasets(file)
+            step = -1 if columns_first else 1
+            shapes = {name: tuple(dataset.shape)[::step] for name, dataset in found.items()}
+        chosen = choose(path, shapes, key)
+        with reported_as_damage(path):
+            dataset = found[chosen]
+            elsewhere, chunk = dataset.external or dataset.is_virtual, dataset.chunks or ()
+        if elsewhere:
+            raise BadFileError(f"{path}: {dataset.name} only points to other files: read those")
+        cube = LibraryArray(path, dataset, chunk, path.stat().st_size)
+        said = metadata(path, found, chosen, shapes[chosen][2])
+        close = opened.pop_all().close
+    return CubeReader(path, cube, axes=axes, metadata=said, close=close)
 
 
-def datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
+def _datasets(file: h5py.File) -> Datasets:
     """All datasets with a shape, by name."""
-    found: dict[str, h5py.Dataset] = {}
+    found: Datasets = {}
 
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and item.shape is not None:
@@ -58,55 +78,51 @@ def datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
     return found
 
 
-def checked(path: Path, cube: h5py.Dataset) -> h5py.Dataset:
-    """The dataset, if it lies in this file and the file can hold what it declares."""
-    if cube.external or cube.is_virtual:
-        raise BadFileError(f"{path}: {cube.name} only points to other files: read those")
-    for shape in (cube.shape, cube.chunks or ()):
-        check_size(path, shape, cube.dtype, path.stat().st_size)
-    return cube
+def small(path: Path, dataset: h5py.Dataset) -> np.ndarray | str | None:
+    """Reads a dataset that is not the cube: numbers, text, or None if it is neither or large."""
+    with reported_as_damage(path):
+        elsewhere = dataset.external or dataset.is_virtual
+        if dataset.size is None or dataset.size > MOST_SMALL or elsewhere:
+            return None
+        is_text = h5py.check_string_dtype(dataset.dtype) is not None
+        if not is_text and dataset.dtype.kind not in "biuf":
+            return None
+        values = np.asarray(dataset.asstr()[()] if is_text else dataset[()])
+        is_codes = dataset.attrs.get("MATLAB_class") == b"char"
+    if is_text:
+        return "\n".join(str(text) for text in values.ravel())
+    if is_codes:
+        return values.ravel().astype("<u2").tobytes().decode("utf-16-le", errors="replace")
+    return values
 
 
-def small(dataset: h5py.Dataset) -> np.ndarray | str | None:
-    """A dataset beside the cube as numbers or text; None if it is neither, or large."""
-    if dataset.size is None or dataset.size > MOST_SMALL or dataset.external or dataset.is_virtual:
-        return None
-    if h5py.check_string_dtype(dataset.dtype) is not None:
-        return "\n".join(str(text) for text in np.ravel(dataset.asstr()[()]))
-    if dataset.dtype.kind not in "biuf":
-        return None
-    if dataset.attrs.get("MATLAB_class") == b"char":
-        codes = np.ravel(dataset[()]).astype("<u2")
-        return codes.tobytes().decode("utf-16-le", errors="replace")
-    return np.asarray(dataset[()])
-
-
-def _metadata(found: dict[str, h5py.Dataset], chosen: str) -> Metadata:
+def _metadata(path: Path, found: Datasets, chosen: str, num_bands: int) -> Metadata:
     group = chosen.rpartition("/")[0]
     variables: dict[str, Any] = {}
     # What stands in the cube's own group counts more than what stands elsewhere.
     for name in sorted(found, key=lambda name: name.rpartition("/")[0] == group):
         known = variable_name(name.rpartition("/")[2])
-        content = None if known is None or name == chosen else small(found[name])
+        content = None if known is None or name == chosen else small(path, found[name])
         if known is None or content is None:
             continue
         variables[known] = content
-        units = found[name].attrs.get("units", found[name].attrs.get("Units"))
+        with reported_as_damage(path):
+            units = found[name].attrs.get("units", found[name].attrs.get("Units"))
         if known == "wavelength" and isinstance(units, str):
             variables.setdefault("wavelength_units", units)
-    said = from_attributes(found[chosen].attrs)
+    with reported_as_damage(path):
+        attributes = found[chosen].attrs
+        attributes = {name: attributes[name] for name in ATTRIBUTES if name in attributes}
+    said = from_attributes(attributes)
     if (said.get("scale", np.ones(1)) > 1).any():  # outside CF such a number often is a divisor
         said = {name: value for name, value in said.items() if name not in ("scale", "offset")}
-    return from_variables({**variables, **said}, found[chosen].shape[2])
+    return from_variables({**variables, **said}, num_bands)
 
 
 @contextlib.contextmanager
-def create_hdf5(
-    path: Path, shape: Sequence[int], dtype: np.dtype, metadata: Metadata
-) -> Iterator[CubeWriter]:
-    """Writes the dataset `cube`, not packed, straight to its place, and the metadata beside it."""
-    with replacing(path) as beside, h5py.File(beside, "w") as file:
-        for name, value in to_variables(metadata).items():
+def create_hdf5(new: NewCube) -> Iterator[CubeWriter]:
+    """Writes the dataset `cube`, not packed, straight to its place, and the metadata next to it."""
+    with replacing(new.path) as partial, h5py.File(partial, "w") as file:
+        for name, value in to_variables(new.metadata).items():
             file[name] = value
-        cube = file.create_dataset("cube", shape=tuple(shape), dtype=dtype)
-        yield CubeWriter(cube, _ROWS_COLUMNS_BANDS, shape, dtype)
+        yield CubeWriter(file.create_dataset("cube", new.shape, new.dtype), ROWS_FIRST)

@@ -1,15 +1,15 @@
 """NetCDF and Zarr, by xarray, in the conventions of CF and rioxarray.
 
-Contract: written are a variable `cube` `[band, y, x]` with the coordinate `wavelength` and, beside
-it, `fwhm` and `good_wavelengths`; the coordinate system and the transform in `spatial_ref`;
-`_FillValue`, `scale_factor` and `add_offset` where they are one number for all bands, else the
-variables `scale` and `offset`. Read are, besides, other names of the value without data, variables
-of other names and groups, dimensions in any order, and Zarr arrays without names.
+Contract: a file gets a variable `cube` `[band, y, x]` with the coordinates `wavelength`, `fwhm` and
+`good_wavelengths`; the coordinate system and the transform in `spatial_ref`; `_FillValue`;
+`scale_factor` and `add_offset` where they are one number for all bands, else the variables `scale`
+and `offset`. Files of others may also have other names for the value without data, variables of
+other names and in groups, dimensions in any order, and Zarr arrays without names.
 """
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,33 @@ import numpy as np
 
 from dualsr_jax.disk import replacing
 from dualsr_jax.extras import geo
-from dualsr_jax.io.base import CubeReader, CubeWriter, check_size, choose, damage_told
-from dualsr_jax.io.crs import parse_crs
+from dualsr_jax.io.base import (
+    BANDS_FIRST,
+    ROWS_FIRST,
+    Axes,
+    CubeReader,
+    CubeWriter,
+    NewCube,
+    choose,
+    in_order,
+)
+from dualsr_jax.io.damage import (
+    BadFileError,
+    LibraryArray,
+    reported_as_damage,
+    reported_as_gdal_damage,
+)
 from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, check_texts
-from dualsr_jax.io.metadata import (
-    Metadata,
+from dualsr_jax.io.metadata import Metadata, parse_crs, storable
+from dualsr_jax.io.variables import (
     from_attributes,
     from_variables,
-    representable,
     rows_columns_bands,
     to_variables,
     variable_name,
 )
 
 _DIMENSIONS = ("band", "y", "x")
-_AXES = (1, 2, 0)
 _CHUNK = (16, 256, 256)
 _DECODING: dict[str, Any] = {
     "mask_and_scale": False,
@@ -44,76 +56,65 @@ _MOST_ATTRIBUTE_BYTES = 60_000  # of HDF5
 _OF_THE_CUBE = ("units", "long_name", "standard_name")  # tags that are attributes of the cube
 
 
-class _Variable:
-    """An xarray variable as a source; its backend reads only what is asked for."""
-
-    def __init__(self, variable: Any) -> None:
-        self.shape, self.dtype = variable.shape, variable.dtype
-        self._variable = variable
-
-    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
-        return self._variable[index].values
-
-
 def open_netcdf(path: Path, key: str | None = None) -> CubeReader:
-    """Opens the cube of a NetCDF file, version 3 or 4; `key` names it, with its group.
-
-    Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: if it is damaged, or has no such cube or not exactly one candidate.
-    """
+    """Opens the cube of a NetCDF file, version 3 or 4; `key` names it, with its group."""
     xarray = geo("xarray")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    with damage_told(path):
-        if h5py.is_hdf5(path):
-            geo("h5netcdf")
-            with h5py.File(path, "r") as file:
-                check_texts(file)
+    with reported_as_damage(path):
+        is_hdf5 = h5py.is_hdf5(path)
+    if is_hdf5:
+        geo("h5netcdf")
+        with reported_as_damage(path):
+            file = h5py.File(path, "r")
+        with file:
+            check_texts(path, file)
+    with reported_as_damage(path):
+        if is_hdf5:
             groups = xarray.open_groups(path, engine="h5netcdf", **_DECODING)
         else:
             groups = {"/": xarray.open_dataset(path, engine="scipy", **_DECODING)}
-        return _open(path, groups, key, path.stat().st_size)
+    return _open(path, groups, key, path.stat().st_size)
 
 
 def open_zarr(path: Path, key: str | None = None) -> CubeReader:
-    """Opens the cube of a Zarr store, version 2 or 3; `key` names it, with its group.
-
-    Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: if it is damaged, or has no such cube or not exactly one candidate.
-    """
+    """Opens the cube of a Zarr store, version 2 or 3; `key` names it, with its group."""
     xarray, zarr = geo("xarray"), geo("zarr")
     if not path.is_dir():
         raise FileNotFoundError(f"there is no folder {path}")
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    with damage_told(path):
+    with reported_as_damage(path):
         root = zarr.open(path, mode="r")
-        if isinstance(root, zarr.Array):  # one array, no names: rows, columns, bands
-            shape = tuple(root.shape)
-            choose(path, {"the array": shape}, None)
-            for length in (shape, root.chunks):
-                check_size(path, length, np.dtype(root.dtype), size)
-            attributes = {**root.attrs, **from_attributes(root.attrs)}
-            return CubeReader(path, root, (0, 1, 2), from_variables(attributes, shape[2]))
+    if not isinstance(root, zarr.Array):
         options = {**_DECODING, "consolidated": False, "chunks": None}
-        groups = xarray.open_groups(path, engine="zarr", **options)
+        with reported_as_damage(path):
+            groups = xarray.open_groups(path, engine="zarr", **options)
         return _open(path, groups, key, size)
+    with reported_as_damage(path):
+        shape, chunk, attributes = root.shape, root.chunks, dict(root.attrs)
+    choose(path, {"the array": shape}, None)  # without names: rows, columns, bands
+    array = LibraryArray(path, root, chunk, size)
+    metadata = from_variables({**attributes, **from_attributes(attributes)}, array.shape[2])
+    return CubeReader(path, array, axes=ROWS_FIRST, metadata=metadata)
+
+
+def is_zarr_store(folder: Path) -> bool:
+    """Whether a folder holds nothing but a Zarr store."""
+    names = {path.name for path in folder.iterdir()}
+    return not names or not names.isdisjoint({".zgroup", "zarr.json"})
 
 
 def _open(path: Path, groups: Mapping[str, Any], key: str | None, size: int) -> CubeReader:
-    def close() -> None:
+    with contextlib.ExitStack() as opened:
         for dataset in groups.values():
-            dataset.close()
-
-    try:
+            opened.callback(dataset.close)
         variables = {
             f"{group.strip('/')}/{name}".lstrip("/"): variable
             for group, dataset in groups.items()
             for name, variable in dataset.variables.items()
         }
-        axes = {
-            name: rows_columns_bands(variable.dims) or (0, 1, 2)
+        axes: dict[str, Axes] = {
+            name: rows_columns_bands(variable.dims) or ROWS_FIRST
             for name, variable in variables.items()
             if variable.ndim == 3
         }
@@ -123,75 +124,82 @@ def _open(path: Path, groups: Mapping[str, Any], key: str | None, size: int) -> 
         }
         chosen = choose(path, shapes, key)
         cube = variables[chosen]
-        chunks = cube.encoding.get("chunks") or cube.encoding.get("chunksizes") or ()
-        for length in (cube.shape, chunks):
-            check_size(path, length, cube.dtype, size)
+        chunk = cube.encoding.get("chunks") or cube.encoding.get("chunksizes") or ()
+        array = LibraryArray(path, cube, chunk, size)
         group, _, name = chosen.rpartition("/")
-        metadata = _metadata(groups["/" + group][name], axes[chosen], variables, groups["/"].attrs)
-        return CubeReader(path, _Variable(cube), axes[chosen], metadata, close)
-    except BaseException:
-        close()
-        raise
+        labelled, tags = groups["/" + group][name], groups["/"].attrs
+        metadata = _metadata(path, labelled, axes[chosen], variables, tags)
+        close = opened.pop_all().close
+    return CubeReader(path, array, axes=axes[chosen], metadata=metadata, close=close)
 
 
 def _metadata(
-    cube: Any, axes: tuple[int, int, int], variables: Mapping[str, Any], tags: Mapping[str, Any]
+    path: Path, cube: Any, axes: Axes, variables: Mapping[str, Any], tags: Mapping[str, Any]
 ) -> Metadata:
-    num_bands = cube.shape[axes[2]]
     found: dict[str, Any] = {"tags": "{}"}
-    for path, variable in variables.items():
-        name = variable_name(path.rpartition("/")[2])
+    for place, variable in variables.items():
+        name = variable_name(place.rpartition("/")[2])
         if name in (None, "tags") or variable.size > MOST_SMALL:
             continue
-        values = variable.values
+        values = _values(path, variable)
         text = values.dtype.kind in "OSTU"
         found[name] = "\n".join(str(v) for v in values.ravel()) if text else values
         if name == "wavelength" and "units" in variable.attrs:
             found["wavelength_units"] = str(variable.attrs["units"])
     found.update(from_attributes(cube.attrs))
-    crs, transform = _georeference(cube, axes)
+    crs, transform = _georeference(path, cube, axes)
     tags = {**tags, **{name: cube.attrs[name] for name in _OF_THE_CUBE if name in cube.attrs}}
     return dataclasses.replace(
-        from_variables(found, num_bands),
+        from_variables(found, cube.shape[axes[2]]),
         crs=crs,
         transform=transform,
         tags={str(k): str(v) for k, v in tags.items() if k != "Conventions"},
     )
 
 
-def _georeference(
-    cube: Any, axes: tuple[int, int, int]
-) -> tuple[str | None, tuple[float, ...] | None]:
-    """Coordinate system, by rioxarray, and transform, of which it gives no exact one."""
+def _values(path: Path, variable: Any) -> np.ndarray:
+    with reported_as_damage(path):
+        return np.asarray(variable.values)
+
+
+def _georeference(path: Path, cube: Any, axes: Axes) -> tuple[str | None, tuple[float, ...] | None]:
+    """The coordinate system, by rioxarray, and the transform, which it does not give exactly."""
     geo("rioxarray")
-    y, x = (cube.dims[k] for k in axes[:2])
-    crs = cube.rio.crs
-    mapping = cube.coords.get(cube.rio.grid_mapping)
+    with reported_as_gdal_damage(path):
+        named = cube.rio.crs
+        crs = named.to_wkt() if named else None
+        mapping = cube.coords.get(cube.rio.grid_mapping)
     written = "" if mapping is None else str(mapping.attrs.get("GeoTransform", ""))
-    transform: tuple[float, ...] | None = None
     if len(written.split()) == 6:
-        c, a, b, f, d, e = (float(number) for number in written.split())
-        transform = (a, b, c, d, e, f)
-    elif (xs := _steps(cube, x)) is not None and (ys := _steps(cube, y)) is not None:
-        transform = (xs[1], 0.0, xs[0] - xs[1] / 2, 0.0, ys[1], ys[0] - ys[1] / 2)
-    return (crs.to_wkt() if crs else None), transform
+        try:
+            c, a, b, f, d, e = (float(number) for number in written.split())
+        except ValueError as error:
+            raise BadFileError(
+                f"{path}: GeoTransform is {written[:200]!r}, expected six numbers"
+            ) from error
+        return crs, (a, b, c, d, e, f)
+    xs, ys = (_steps(path, cube, cube.dims[axis]) for axis in (axes[1], axes[0]))
+    if xs is None or ys is None:
+        return crs, None
+    return crs, (xs[1], 0.0, xs[0] - xs[1] / 2, 0.0, ys[1], ys[0] - ys[1] / 2)
 
 
-def _steps(cube: Any, name: str) -> tuple[float, float] | None:
-    """Begin and step of a coordinate; None if it is not there or not even."""
+def _steps(path: Path, cube: Any, name: str) -> tuple[float, float] | None:
+    """Begin and step of a coordinate; None if it is missing or uneven."""
     if name not in cube.coords or cube.coords[name].dtype.kind not in "iuf":
         return None
-    values = cube.coords[name].values.astype(float)
-    if values.size < 2 or values[0] == values[-1] or not np.isfinite(values).all():
+    values = _values(path, cube.coords[name]).astype(float)
+    if values.ndim != 1 or values.size < 2 or not np.isfinite(values).all():
         return None
     step = (values[-1] - values[0]) / (values.size - 1)
-    even = np.abs(np.diff(values) - step).max() < 1e-3 * abs(step)
+    even = step != 0 and np.abs(np.diff(values) - step).max() < 1e-3 * abs(step)
     return (float(values[0]), float(step)) if even else None
 
 
-def _skeleton(shape: Sequence[int], m: Metadata) -> Any:
-    """Everything but the cube."""
+def _skeleton(new: NewCube) -> Any:
+    """A dataset with everything but the cube."""
     xarray, _ = geo("xarray"), geo("rioxarray")
+    m = new.metadata
     tags = {name: tag for name, tag in m.tags.items() if name not in _OF_THE_CUBE}
     dataset = xarray.Dataset(attrs={"Conventions": "CF-1.8", **tags})
     if m.crs:
@@ -200,15 +208,11 @@ def _skeleton(shape: Sequence[int], m: Metadata) -> Any:
         a, b, c, d, e, f = m.transform
         dataset = dataset.rio.write_transform(geo("affine").Affine(*m.transform))
         if b == d == 0:
-            dataset = dataset.assign_coords(
-                x=c + a * (np.arange(shape[1]) + 0.5), y=f + e * (np.arange(shape[0]) + 0.5)
-            )
+            x, y = (np.arange(n) + 0.5 for n in (new.shape[1], new.shape[0]))
+            dataset = dataset.assign_coords(x=c + a * x, y=f + e * y)
     variables = to_variables(m)
     names = {"wavelength": "wavelength", "fwhm": "fwhm", "bbl": "good_wavelengths"}
-    if not _uniform(m.scale):
-        names["scale"] = "scale"
-    if not _uniform(m.offset):
-        names["offset"] = "offset"
+    names |= {name: name for name in ("scale", "offset") if not _uniform(getattr(m, name))}
     for name, written in names.items():
         if name in variables:
             dataset = dataset.assign_coords({written: ("band", variables[name])})
@@ -227,13 +231,13 @@ def _uniform(values: np.ndarray | None) -> bool:
 
 
 def _attributes(m: Metadata, skeleton: Any) -> dict[str, Any]:
-    """Of the cube, but for `_FillValue`."""
+    """The attributes of the cube, without `_FillValue`."""
     found: dict[str, Any] = {name: m.tags[name] for name in _OF_THE_CUBE if name in m.tags}
     if "spatial_ref" in skeleton.coords:
         found["grid_mapping"] = "spatial_ref"
-    beside = [n for n in skeleton.coords if n not in ("x", "y", "spatial_ref")]
-    if beside:
-        found["coordinates"] = " ".join(beside)
+    others = [n for n in skeleton.coords if n not in ("x", "y", "spatial_ref")]
+    if others:
+        found["coordinates"] = " ".join(others)
     for name, values in (("scale_factor", m.scale), ("add_offset", m.offset)):
         if values is not None and _uniform(values):
             found[name] = float(values[0])
@@ -243,61 +247,44 @@ def _attributes(m: Metadata, skeleton: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def create_netcdf(
-    path: Path, shape: Sequence[int], dtype: np.dtype, metadata: Metadata
-) -> Iterator[CubeWriter]:
-    """Writes a NetCDF-4 file, not packed, straight to its place.
-
-    Raises:
-        ValueError: if a tag is longer than an attribute can be, or the metadata's crs is none.
-    """
+def create_netcdf(new: NewCube) -> Iterator[CubeWriter]:
+    """Writes a NetCDF-4 file, not packed; raises ValueError if it cannot hold a tag or the CRS."""
     h5netcdf = geo("h5netcdf")
-    for name, tag in metadata.tags.items():
+    for name, tag in new.metadata.tags.items():
         if len(tag.encode()) > _MOST_ATTRIBUTE_BYTES:
             raise ValueError(
                 f"NetCDF cannot hold the tag {name!r} of {len(tag.encode())} bytes: write another "
                 "format, such as Zarr"
             )
-    skeleton = _skeleton(shape, metadata)
-    fill = metadata.nodata if representable(metadata.nodata, dtype) else None
-    with replacing(path) as beside:
-        skeleton.to_netcdf(beside, engine="h5netcdf")
-        with h5netcdf.File(beside, "a") as file:
-            for name, length in zip(_DIMENSIONS, _lengths(shape), strict=True):
+    shape, skeleton = in_order(new.shape, BANDS_FIRST), _skeleton(new)
+    fill = storable(new.metadata.nodata, new.dtype)
+    with replacing(new.path) as partial:
+        skeleton.to_netcdf(partial, engine="h5netcdf")
+        with h5netcdf.File(partial, "a") as file:
+            for name, length in zip(_DIMENSIONS, shape, strict=True):
                 if name not in file.dimensions:
                     file.dimensions[name] = length
-            cube = file.create_variable("cube", _DIMENSIONS, dtype, fillvalue=fill)
-            cube.attrs.update(_attributes(metadata, skeleton))
-            yield CubeWriter(cube, _AXES, shape, dtype)
-
-
-def _lengths(shape: Sequence[int]) -> tuple[int, int, int]:
-    return shape[2], shape[0], shape[1]
+            cube = file.create_variable("cube", _DIMENSIONS, new.dtype, fillvalue=fill)
+            cube.attrs.update(_attributes(new.metadata, skeleton))
+            yield CubeWriter(cube, BANDS_FIRST)
 
 
 @contextlib.contextmanager
-def create_zarr(
-    path: Path, shape: Sequence[int], dtype: np.dtype, metadata: Metadata
-) -> Iterator[CubeWriter]:
-    """Writes a Zarr store of version 2, packed by chunk, which GDAL reads too.
-
-    Raises:
-        ValueError: if the metadata's crs is none.
-    """
+def create_zarr(new: NewCube) -> Iterator[CubeWriter]:
+    """Writes a Zarr store of version 2, packed by chunk, which GDAL reads too."""
     zarr, zlib = geo("zarr"), geo("numcodecs").Zlib(level=4)
-    skeleton = _skeleton(shape, metadata)
-    attributes = {"_ARRAY_DIMENSIONS": list(_DIMENSIONS), **_attributes(metadata, skeleton)}
-    with replacing(path) as beside:
-        skeleton.to_zarr(beside, mode="w", zarr_format=2, consolidated=False)
-        group = zarr.open_group(beside, mode="a", zarr_format=2)
-        cube = group.create_array(
+    shape, skeleton = in_order(new.shape, BANDS_FIRST), _skeleton(new)
+    attributes = {"_ARRAY_DIMENSIONS": list(_DIMENSIONS), **_attributes(new.metadata, skeleton)}
+    with replacing(new.path) as partial:
+        skeleton.to_zarr(partial, mode="w", zarr_format=2, consolidated=False)
+        cube = zarr.open_group(partial, mode="a", zarr_format=2).create_array(
             "cube",
-            shape=_lengths(shape),
-            chunks=tuple(min(c, n) for c, n in zip(_CHUNK, _lengths(shape), strict=True)),
-            dtype=dtype,
-            fill_value=metadata.nodata if representable(metadata.nodata, dtype) else None,
+            shape=shape,
+            chunks=tuple(min(c, n) for c, n in zip(_CHUNK, shape, strict=True)),
+            dtype=new.dtype,
+            fill_value=storable(new.metadata.nodata, new.dtype),
             compressors=zlib,
             attributes=attributes,
         )
-        yield CubeWriter(cube, _AXES, shape, dtype)
-        zarr.consolidate_metadata(beside, zarr_format=2)
+        yield CubeWriter(cube, BANDS_FIRST)
+        zarr.consolidate_metadata(partial, zarr_format=2)

@@ -1,1 +1,1 @@
-"""Checks that keep damaged files from libraries that cannot take them."""
+"""Checks of damaged files that libraries lack; each module names the fix that would end it."""

@@ -1,6 +1,6 @@
 """ASFM, adjacent spectral fusion mechanism: mixes the features of the three band groups.
 
-Contract: takes and gives a tuple of three `[N, H, W, C]`, one a group. Source: paper, section on
+Contract: takes and gives a tuple of three `[N, H, W, C]`, one per group. Source: paper, section on
 the adjacent spectral fusion mechanism.
 """
 
@@ -11,17 +11,14 @@ from jaxtyping import Float
 
 from dualsr_jax.models.layers import Body, Conv, Features, WeightNorm, add_bias, product
 
-GroupFeatures = tuple[Features, ...]  # three, one a group
+GroupFeatures = tuple[Features, ...]  # three, one per group
 
 
 class Fusion(nn.Module):
     """Three 1x1 convolutions of all groups, v_k = conv_k(concat_j gamma[k, j] u_j).
 
-    The scaled kernels side by side are one matrix 3C -> 3C: one product instead of three
+    The scaled kernels next to each other are one matrix 3C -> 3C: one product instead of three
     concatenations and products.
-
-    Attributes:
-        dtype: of the product.
     """
 
     dtype: str = "float32"
@@ -45,11 +42,8 @@ class Fusion(nn.Module):
 class MixedUnit(nn.Module):
     """y = x + conv(1,3,3)(ReLU(conv(1,3,3)(x) + conv(3,1,1)(x))) on a volume of depth 3.
 
-    A kernel of depth 1 is a 2-D convolution shared by the slices, and one of depth 3 alone is a
-    1x1 mix of neighbouring slices, so that no 3-D convolution is needed.
-
-    Attributes:
-        dtype: of the convolutions and the mix.
+    The kernel of size (1,3,3) is a 2-D convolution shared by the slices, and the kernel of size
+    (3,1,1) is a 1x1 mix of neighbouring slices, so that no 3-D convolution is needed.
     """
 
     dtype: str = "float32"
@@ -60,9 +54,8 @@ class MixedUnit(nn.Module):
         depth, _, h, w, c = volume.shape
 
         def spatial(x: jax.Array, name: str) -> jax.Array:
-            return Conv(c, dtype=self.dtype, name=name)(x.reshape(-1, h, w, c)).reshape(
-                volume.shape
-            )
+            y = Conv(c, dtype=self.dtype, name=name)(x.reshape(-1, h, w, c))
+            return y.reshape(volume.shape)
 
         kernel, bias = WeightNorm((depth, c, c), name="spectral")()
         padded = jnp.pad(volume, ((1, 1), (0, 0), (0, 0), (0, 0), (0, 0)))
@@ -73,13 +66,7 @@ class MixedUnit(nn.Module):
 
 
 class ASFM(nn.Module):
-    """Intra-group bodies, fusion, inter-group bodies, mixed unit.
-
-    Attributes:
-        num_blocks: residual blocks a body.
-        norm: as in `ResBlock`.
-        dtype: of convolutions and products.
-    """
+    """Intra-group bodies, fusion, inter-group bodies, mixed unit."""
 
     num_blocks: int = 2
     norm: str | None = None
@@ -87,18 +74,12 @@ class ASFM(nn.Module):
 
     @nn.compact
     def __call__(
-        self, g: GroupFeatures, heads: GroupFeatures, train: bool = False
+        self, g: GroupFeatures, heads: GroupFeatures, *, train: bool = False
     ) -> GroupFeatures:
-        """Fuses the groups.
-
-        Args:
-            g: features of the groups, `[N, H, W, C]` each.
-            heads: the features after the head convolutions, added at the end.
-            train: whether BatchNorm uses and updates the batch's statistics.
-        """
+        """Fuses the features `g`, and adds those of the head convolutions at the end."""
 
         def body(name: str, x: Features) -> Features:
-            return Body(self.num_blocks, self.norm, self.dtype, name=name)(x, train) + x
+            return Body(self.num_blocks, self.norm, self.dtype, name=name)(x, train=train) + x
 
         u = tuple(body(f"intra_{k}", g[k]) for k in range(3))
         v = Fusion(self.dtype, name="fusion")(u)

@@ -1,14 +1,15 @@
 """CoarSR, the coarse stage: restores a cube band by band from neighbouring bands.
 
 Contract: `CoarSR(scale).apply(variables, lr)` maps `[B, h, w, L]` to `[B, s h, s w, L]`, float32,
-[0, 1], not clipped. A joint network also restores the cube at half the scale, with a second tail on
-the same features: `apply(..., method="at_scales")` returns the cubes of all its `scales`. Only FCF
-is sequential: NBP, heads, ASFMs and tails run on all bands as one batch (`band_chunk=None`) or on
-chunks of bands, with the FCF state carried from chunk to chunk, which bounds the memory. The same
-method, `bands`, serves the training step that updates once per band. Source: paper, section on the
-coarse stage; the joint form is not in the paper.
+in [0, 1] up to overshoot, not clipped. A joint network also restores the cube at half the scale,
+with a second tail on the same features: `apply(..., method="at_scales")` returns the cubes of all
+its `scales`. Only FCF is sequential: NBP, heads, ASFMs and tails run on all bands as one batch
+(`band_chunk=None`) or on chunks of bands. The FCF state is carried from chunk to chunk, which
+bounds the memory. The method `bands` also serves the training step that updates once per band.
+Source: paper, section on the coarse stage; the joint form is not in the paper.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -40,11 +41,12 @@ class CoarSR(nn.Module):
         neighbours: "paper" or "released", see `nbp.neighbour_table`.
         joint: whether a second tail restores the cube at half the scale, as the guide of the fine
             stage; for scales 4 and 8.
-        band_chunk: bands processed as one batch; None: all. Bounds the memory. With BatchNorm in
-            training, statistics are taken over one chunk, as published for 1.
-        precision: "float32" or "bfloat16", in which convolutions and products are made; parameters,
-            residual sums, FCF and the bicubic images are float32 in both. What float32 means on
-            GPUs and TPUs is `jax_default_matmul_precision`'s to say.
+        band_chunk: bands processed as one batch, which bounds the memory; None means all bands.
+            With BatchNorm in training, statistics are taken over one chunk; the published code
+            trains with chunks of 1.
+        precision: data type of convolutions and products, "float32" or "bfloat16"; parameters,
+            residual sums, FCF and the bicubic images are always float32. On GPUs and TPUs
+            `jax_default_matmul_precision` decides how exact float32 is.
 
     Raises:
         ValueError: when applied, if an attribute is not one of the values above, the cube has
@@ -52,6 +54,7 @@ class CoarSR(nn.Module):
     """
 
     scale: int
+    _: dataclasses.KW_ONLY
     features: int = 64
     num_asfm: int = 2
     num_blocks: int = 2
@@ -61,7 +64,7 @@ class CoarSR(nn.Module):
     band_chunk: int | None = None
     precision: str = "float32"
 
-    min_bands: ClassVar[int] = nbp.MIN_BANDS  # of the cubes it takes
+    min_bands: ClassVar[int] = nbp.MIN_BANDS  # fewest bands of a cube
     num_bands: ClassVar[None] = None  # its weights suit any number
     adds_bicubic: ClassVar[bool] = True  # to the residuals of `bands`
 
@@ -77,7 +80,9 @@ class CoarSR(nn.Module):
         if self.norm not in (None, "batch"):
             raise ValueError(f"unknown norm {self.norm!r}: expected None or 'batch'")
         if self.band_chunk is not None and self.band_chunk < 1:
-            raise ValueError(f"band_chunk must be 1 or more, or None for all: {self.band_chunk}")
+            raise ValueError(
+                f"band_chunk must be 1 or more, or None for all bands, got {self.band_chunk}"
+            )
         if self.precision not in PRECISIONS:
             raise ValueError(f"unknown precision {self.precision!r}: expected one of {PRECISIONS}")
         if self.joint and self.scale not in (4, 8):
@@ -102,7 +107,7 @@ class CoarSR(nn.Module):
 
     @property
     def reach(self) -> int:
-        """How many LR pixels away, on every side, a pixel of the results depends on."""
+        """LR pixels on every side of a result pixel on which it depends."""
         body = 2 * self.num_blocks  # two convolutions per block
         asfm = 2 * body + 2  # intra- and inter-group bodies, mixed unit
         reach = 1  # of the last convolution, in pixels of the result
@@ -115,20 +120,20 @@ class CoarSR(nn.Module):
         """Feature maps of one band that XLA holds at a time, counted at LR size.
 
         Measured with `memory_analysis` on CPUs: with 64 features 28 at scales 2 to 4 and 36 at 8,
-        with 24 features 30 and 52, with 4 features 29 at scale 2, 74 at 4 and 292 at 8. The rest
-        over 30 are maps of the tail, which has 9 per result pixel (`layers.Tail`) whatever the
+        with 24 features 30 and 52, with 4 features 29 at scale 2, 74 at 4 and 292 at 8. What
+        exceeds 30 belongs to the tail, which has 9 maps per result pixel (`layers.Tail`) with any
         number of features.
         """
         return max(30, 18 * self.scale**2 / self.features + self.scale**2 / 4 + 2)
 
-    def _features(self, partitioned: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """What FCF fuses, and the features of the bands alone; both `[K, B, h, w, C]`."""
+    def _features(self, partitioned: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
+        """The features that FCF fuses, and those of the bands alone; both `[K, B, h, w, C]`."""
         k, b, h, w, _ = partitioned.shape
         images = nbp.groups(partitioned.reshape(k * b, h, w, -1))
         heads = tuple(head(image) for head, image in zip(self.heads, images, strict=True))
         g = heads
         for asfm in self.asfms:
-            g = asfm(g, heads, train)
+            g = asfm(g, heads, train=train)
         d = self.conv(self.reduce(jnp.concatenate(g, -1))) + heads[0]
         return d.reshape(k, b, h, w, -1), heads[0].reshape(k, b, h, w, -1)
 
@@ -137,14 +142,15 @@ class CoarSR(nn.Module):
         state: State,
         partitioned: Float[jax.Array, "K B h w 5"],
         first: Bool[jax.Array, "K"],
+        *,
         train: bool = False,
         through_time: bool = False,
     ) -> tuple[State, tuple[Float[jax.Array, "K B _ _"], ...]]:
         """Restores consecutive bands.
 
         Args:
-            state: FCF state after the band before these, `[B, h, w, C]`.
-            partitioned: bands with their neighbours, of `nbp.partition`.
+            state: FCF state after the band before these.
+            partitioned: bands with their neighbours, made by `nbp.partition`.
             first: whether a band is the first of its cube.
             train: whether BatchNorm uses and updates the batch's statistics.
             through_time: whether gradients flow through the FCF state.
@@ -153,8 +159,8 @@ class CoarSR(nn.Module):
             The state after the last of these bands, and for each of `scales` the residuals to the
             bicubic images, `[K, B, s h, s w]`.
         """
-        d, head = self._features(partitioned, train)
-        state, states = self.fcf(state, d, first, through_time)
+        d, head = self._features(partitioned, train=train)
+        state, states = self.fcf(state, d, first, through_time=through_time)
         self.sow("intermediates", "state", states)
         k, b, h, w, c = d.shape
         features = (states + head).reshape(k * b, h, w, c)
@@ -167,7 +173,7 @@ class CoarSR(nn.Module):
         return nbp.partition(lr, nbp.neighbour_table(lr.shape[-1], self.neighbours))
 
     def initial_state(self, lr: Float[jax.Array, "B h w L"]) -> State:
-        """A state for the first band, whose value is never used."""
+        """Makes a state for the first band; its value is never used."""
         return jnp.zeros((*lr.shape[:3], self.features), lr.dtype)
 
     def __call__(
@@ -178,16 +184,13 @@ class CoarSR(nn.Module):
         train: bool = False,
         through_time: bool = False,
     ) -> Float[jax.Array, "B sh sw L"]:
-        """Super-resolves cubes.
+        """Super-resolves cubes; the result is not clipped.
 
         Args:
             lr: low-resolution cubes, [0, 1], L >= 5.
-            bicubic: `lr` enlarged by the scale; computed when not given.
+            bicubic: `lr` enlarged by the scale; computed if not given.
             train: whether BatchNorm uses and updates the batch's statistics.
             through_time: whether gradients flow through the FCF state.
-
-        Returns:
-            The coarse result, not clipped.
         """
         bicubics = None
         if bicubic is not None:
@@ -202,13 +205,7 @@ class CoarSR(nn.Module):
         train: bool = False,
         through_time: bool = False,
     ) -> tuple[Float[jax.Array, "B _ _ L"], ...]:
-        """Super-resolves cubes by each of `scales`.
-
-        Args:
-            lr: low-resolution cubes, [0, 1], L >= 5.
-            bicubics: `lr` enlarged by each of `scales`; computed when not given.
-            train: whether BatchNorm uses and updates the batch's statistics.
-            through_time: whether gradients flow through the FCF state.
+        """Super-resolves cubes by each of `scales`; arguments as in `__call__`.
 
         Returns:
             The coarse result and, of a joint network, the cube at half the scale; not clipped.
@@ -229,12 +226,13 @@ class CoarSR(nn.Module):
         state = self.initial_state(lr)
         if index.shape[0] == 1 or self.is_initializing():
             first = jnp.arange(num_bands) == 0
-            _, residuals = self.bands(state, partitioned, first, train, through_time)
+            _, residuals = self.bands(
+                state, partitioned, first, train=train, through_time=through_time
+            )
         else:
 
             def restore(model: CoarSR, state: State, xs: Any) -> tuple[State, tuple]:
-                images, first = xs
-                return model.bands(state, images, first, train, through_time)
+                return model.bands(state, *xs, train=train, through_time=through_time)
 
             scan = nn.scan(
                 restore,

@@ -1,7 +1,7 @@
 """FCF, feature context fusion: the linear recurrence over bands.
 
 Contract: S_0 = d_0; S_i = conv1x1(concat(gamma[0] d_i, gamma[1] S_{i-1})). Only the product with
-S_{i-1} is sequential; the product with d_i is made for all bands at once outside the scan.
+S_{i-1} is sequential; the product with d_i is computed for all bands at once, outside the scan.
 Source: paper, section on feature context fusion.
 """
 
@@ -24,20 +24,20 @@ class FCF(nn.Module):
         state: State,
         d: Float[jax.Array, "K B H W C"],
         first: Bool[jax.Array, "K"],
+        *,
         through_time: bool = False,
     ) -> tuple[State, Float[jax.Array, "K B H W C"]]:
         """Runs the recurrence.
 
         Args:
-            state: the state after the band before these, `[B, H, W, C]`; any value where
-                `first[0]`.
+            state: the state after the band before these; its value is not used if `first[0]`.
             d: features of K bands in order.
-            first: `[K]`, whether a band is the first of its cube, where S = d.
-            through_time: whether the gradient flows from a band to those before it; training as
-                published cuts it.
+            first: whether a band is the first of its cube, where S = d.
+            through_time: whether the gradient flows from a band to earlier bands; published
+                training cuts it.
 
         Returns:
-            The last state and all states `[K, B, H, W, C]`.
+            The last state, and all states `[K, B, H, W, C]`.
         """
         c = d.shape[-1]
         gamma = self.param("gamma", nn.initializers.ones, (2,))

@@ -1,6 +1,6 @@
 """NBP, neighbouring band partition: which bands guide the restoration of each band.
 
-Contract: partition is data, not control flow: a table of four neighbours a band and one gather.
+Contract: partition is data, not control flow: a table of four neighbours per band and one gather.
 Band i with neighbours (a, b, c, d) forms the groups {i}, {a, i, b} and {c, i, d}.
 Source: paper, section on neighbouring band partition.
 """
@@ -18,18 +18,20 @@ GROUP_SIZES = (1, 3, 3)
 MODES = ("paper", "released")
 
 
+def _arange(length: int | Any) -> Any:
+    """NumPy indices, or traced ones if the length is a symbolic dimension."""
+    return (jnp if export.is_symbolic_dim(length) else np).arange(length)
+
+
 def neighbour_table(
     num_bands: int | Any, mode: str = "paper"
 ) -> Int[np.ndarray | jax.Array, "L 4"]:
-    """Neighbours (a, b, c, d) of every band.
+    """Makes the table of neighbours (a, b, c, d) of every band, int32 `[L, 4]`.
 
     Args:
         num_bands: bands of the cube, L >= 5; a symbolic dimension gives a traced table.
-        mode: "paper", or "released": the published code never resets its neighbour lists, so that
-            every band sees the neighbours of band 0; for weights trained with it.
-
-    Returns:
-        int32 `[L, 4]`.
+        mode: "paper", or "released" for weights that the published code trained: it never resets
+            its neighbour lists, so that every band sees the neighbours of band 0.
 
     Raises:
         ValueError: if there are fewer than 5 bands or the mode is unknown.
@@ -41,11 +43,10 @@ def neighbour_table(
         )
     if mode not in MODES:
         raise ValueError(f"unknown neighbours {mode!r}: expected 'paper' or 'released'")
-    xp = jnp if export.is_symbolic_dim(num_bands) else np
-    i = xp.arange(num_bands)[:, None]
+    i = _arange(num_bands)[:, None]
     if mode == "released":
         return (0 * i + np.array([[1, 2, 3, 4]])).astype(np.int32)
-    table = i + np.array([[-1, 1, -2, 2]])
+    xp, table = i.__array_namespace__(), i + np.array([[-1, 1, -2, 2]])
     ends = [  # the bands that lack a neighbour, counted from either end
         (i == 0, np.array([[1, 2, 3, 4]])),
         (i == 1, np.array([[0, 2, 3, 4]])),
@@ -58,23 +59,15 @@ def neighbour_table(
 
 
 def with_self(table: Int[np.ndarray | jax.Array, "L 4"]) -> Int[np.ndarray | jax.Array, "L 5"]:
-    """Each band before its neighbours, the channels (i, a, b, c, d)."""
-    xp = np if isinstance(table, np.ndarray) else jnp
+    """Puts each band before its neighbours: the channels (i, a, b, c, d)."""
+    xp = table.__array_namespace__()
     return xp.concatenate([xp.arange(table.shape[0])[:, None], table], axis=1)
 
 
 def partition(
     cube: Float[jax.Array, "B H W L"], table: Int[np.ndarray | jax.Array, "L 4"]
 ) -> Float[jax.Array, "L B H W 5"]:
-    """Gathers each band with its neighbours, bands first.
-
-    Args:
-        cube: `[B, H, W, L]`.
-        table: `[L, 4]` of `neighbour_table`.
-
-    Returns:
-        `[L, B, H, W, 5]` with the channels (i, a, b, c, d).
-    """
+    """Gathers each band with its neighbours, as channels (i, a, b, c, d), bands first."""
     return jnp.moveaxis(cube[..., with_self(table)], 3, 0)
 
 
@@ -83,14 +76,14 @@ def chunks(num_bands: int | Any, chunk: int | None) -> Int[np.ndarray | jax.Arra
 
     Args:
         num_bands: bands of the cube; a symbolic dimension gives traced indices.
-        chunk: bands a chunk; None, or more than there are: all in one.
+        chunk: bands per chunk; None puts all bands into one chunk.
 
     Returns:
         Indices of bands; the last chunk is filled up with copies of the last band.
     """
     size = num_bands if chunk is None or chunk >= num_bands else chunk
-    xp = jnp if export.is_symbolic_dim(num_bands) else np
-    return xp.minimum(xp.arange(-(-num_bands // size) * size), num_bands - 1).reshape(-1, size)
+    index = _arange(-(-num_bands // size) * size)
+    return index.__array_namespace__().minimum(index, num_bands - 1).reshape(-1, size)
 
 
 def groups(

@@ -1,0 +1,81 @@
+"""The cubes of an evaluation, `<image>.npz` next to `results.json`.
+
+Contract: a file holds the float32 cubes as they were scored: `reference`, `lr`, and the result of
+each method but bicubic under its name; bicubic is computed again from `lr`. `read_cubes` checks
+that the cubes are whole and belong to the scores.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from dualsr_jax.disk import replacing
+from dualsr_jax.evaluation.results import BICUBIC, RESULTS, Evaluation
+from dualsr_jax.io.cubes import read_cube
+from dualsr_jax.ops.resize import imresize
+from dualsr_jax.protocols import get_protocol
+
+REFERENCE = "Reference"
+_SAME = 1e-3  # relative difference that a score of a whole cube can have by rounding in float32
+
+Cube = Float[np.ndarray, "_ _ L"]  # [H, W, L], of any scale
+
+
+def file_name(image: str) -> str:
+    """An image's name as a file name: `a` stays, the selection `a[:, 64:]` becomes `a_-_64-`."""
+    return image.translate(str.maketrans("[:,", "_-_", "] "))
+
+
+def bytes_of_cubes(shapes: Sequence[tuple[int, ...]], scale: int) -> int:
+    """Upper bound of the disk space of the cubes, from the shapes of the references."""
+    values = sum(3 * math.prod(shape) + math.prod(shape) // scale**2 for shape in shapes)
+    return 4 * values + 4096 * len(shapes)
+
+
+def write_cubes(
+    folder: Path, image: str, *, reference: Cube, lr: Cube, results: Mapping[str, Cube]
+) -> None:
+    """Writes the cubes of an image; `results` are by method, as scored. Bicubic is left out."""
+    made = {method: cube for method, cube in results.items() if method != BICUBIC}
+    with replacing(folder / f"{file_name(image)}.npz") as new:
+        np.savez(new, allow_pickle=False, reference=reference, lr=lr, **made)
+
+
+def read_cubes(evaluation: Evaluation, image: str) -> dict[str, Cube]:
+    """Reads the reference and the results of an image, by name: Reference, then the methods.
+
+    Raises:
+        FileNotFoundError: if the evaluation left no cubes.
+        ValueError: if they are damaged, or belong to other scores.
+    """
+    path = evaluation.folder / f"{file_name(image)}.npz"
+    again = "run python -m dualsr_jax.evaluate again, without --nosave_cubes"
+    if not path.is_file():
+        raise FileNotFoundError(f"there are no cubes of {image!r} ({str(path)!r}): {again}")
+    made = [method for method in evaluation.methods if method != BICUBIC]
+    stored = {key: read_cube(path, key) for key in ("reference", "lr", *made)}
+    height, width, bands = stored["reference"].shape
+    low = (height // evaluation.scale, width // evaluation.scale, bands)
+    for key, cube in stored.items():
+        expected = low if key == "lr" else (height, width, bands)
+        if cube.shape != expected or cube.dtype != np.float32 or not np.isfinite(cube).all():
+            raise ValueError(
+                f"{path}: expected {key} to be finite float32 of shape {expected}, got "
+                f"{cube.dtype} {cube.shape}: {again}"
+            )
+    bicubic = imresize(stored.pop("lr"), evaluation.scale)
+    cubes = {REFERENCE: stored.pop("reference"), BICUBIC: bicubic, **stored}
+    # The first metric of every protocol is cheap, and enough to tell one result from another.
+    name, metric = next(iter(get_protocol(evaluation.protocol).metrics.items()))
+    for method in evaluation.methods:
+        made_now = float(metric(cubes[method], cubes[REFERENCE], scale=evaluation.scale))
+        scored = evaluation.images[image][method][name]
+        if not (made_now == scored or abs(made_now - scored) <= _SAME * abs(scored)):
+            raise ValueError(
+                f"{path} does not belong to the evaluation in {RESULTS}: {name} of {method} is "
+                f"{made_now:.4f}, the table says {scored:.4f}: {again}"
+            )
+    return cubes

@@ -1,0 +1,77 @@
+"""Trained networks as StableHLO: one function of the LR cube, weights inside.
+
+Contract: the function takes float32 `[H, W, L]` in [0, 1], for any height, width and number of
+bands from 5 on, and gives the fine result `[s H, s W, L]`, not clipped. A file runs without this
+package: JAX and flatbuffers are all it needs (docs/export.md).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from jax import export
+
+from dualsr_jax.commands import check_output
+from dualsr_jax.disk import replacing
+from dualsr_jax.dualsr import DualSR
+from dualsr_jax.fine_stage import back_project
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+DEFAULT_PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export_dualsr(dualsr: DualSR, platforms: Sequence[str] = DEFAULT_PLATFORMS) -> export.Exported:
+    """Exports both stages as one function of the LR cube.
+
+    Bands are restored one by one, which bounds the memory. Values are not checked: a NaN spreads,
+    so the cube must not hold any.
+
+    Args:
+        dualsr: both stages; with `iterations=0` the function gives the coarse result.
+        platforms: where the function shall run, of `PLATFORMS`.
+
+    Raises:
+        ValueError: if a platform is unknown, or `dualsr` has a self-ensemble.
+    """
+    unknown = sorted(set(platforms) - set(PLATFORMS))
+    if unknown or not platforms:
+        raise ValueError(f"platforms must be some of {PLATFORMS}, got {tuple(platforms)}")
+    if dualsr.ensemble != 1:
+        raise ValueError("a self-ensemble cannot be exported: set ensemble=1")
+    stage = dualsr.coarse_stage
+
+    def upscale(lr: jax.Array) -> jax.Array:
+        cubes: list[jax.Array] = []  # the coarse result, and the guide if it is not the LR cube
+        for network in stage.networks:
+            model = network.model.clone(band_chunk=1)
+            found = cast(Any, model.apply(network.variables, lr[None], method="at_scales"))
+            cubes += [cube[0] for cube in found]
+        coarse, guide = (*cubes, lr)[:2]
+        return back_project(coarse, guide, ratio=stage.ratio, iterations=dualsr.iterations)[0]
+
+    upscale.__name__ = upscale.__qualname__ = f"dualsr_x{dualsr.scale}"
+    constraint = f"l >= {dualsr.coarse.model.min_bands}"
+    sizes = export.symbolic_shape("h, w, l", constraints=[constraint])
+    lr = jax.ShapeDtypeStruct(sizes, jnp.float32)
+    return export.export(jax.jit(upscale), platforms=tuple(platforms))(lr)
+
+
+def write_export(
+    dualsr: DualSR,
+    path: Path,
+    platforms: Sequence[str] = DEFAULT_PLATFORMS,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Writes the function of `export_dualsr` to a file, whole or not at all.
+
+    Raises:
+        ValueError: as `export_dualsr` and `check_output`.
+        FileNotFoundError: as `check_output`.
+    """
+    check_output(path, overwrite=overwrite)
+    content = export_dualsr(dualsr, platforms).serialize()
+    with replacing(path) as partial:
+        partial.write_bytes(content)
