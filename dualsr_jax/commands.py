@@ -11,11 +11,8 @@ from absl import app, flags, logging
 def run(main: Callable[..., None], *, arguments: bool = False) -> None:
     """Runs a command, and ends it with one line at a ValueError, OSError or the like.
 
-    Ctrl-C also ends it with one line, and with the exit status 130 that shells use for it.
-
-    Args:
-        main: the command.
-        arguments: whether it takes a list of the arguments that are not flags.
+    Ctrl-C also ends it with one line, and with the exit status 130 that shells use for it. If
+    `arguments`, the command takes a list of the arguments that are not flags.
     """
 
     def parse(argv: list[str]) -> list[str]:

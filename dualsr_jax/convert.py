@@ -24,12 +24,7 @@ PTH_SUFFIXES = (".pth", ".pt")
 
 
 def load(weights: str, *, which: str = "latest", neighbours: str = "released") -> DualSR:
-    """Reads a trained network as `restore_dualsr` does, or from a `.pth` file.
-
-    Args:
-        weights: folder of training, file, or name of shipped weights.
-        which: "latest" or "best" checkpoint of a folder.
-        neighbours: the band partition that a `.pth` file was trained with.
+    """Reads a trained network as `restore_dualsr` does, or a `.pth` file as `load_pth` does.
 
     Raises:
         FileNotFoundError: if there is no such folder, file or name.
@@ -54,8 +49,7 @@ def convert(
 ) -> DualSR:
     """Writes one file of both networks, and returns them as they are read from it.
 
-    The first two arguments, `which` and `neighbours` are those of `load`; `about` holds texts
-    "name=text" to store with the weights.
+    `which` and `neighbours` are those of `load`; `about` holds texts "name=text" to store.
 
     Raises:
         ValueError: as `load`, `check_output` and `DualSR.save_pretrained`, or if `about` does not

@@ -68,15 +68,12 @@ class DualSR:
     or of `coarse` if it is joint. Without these, and at scales 2 and 3, it is the LR cube itself.
 
     Attributes:
-        coarse: the network; a joint network also makes the guide.
-        half: a network of half the scale, or None.
         iterations: corrections by the fine stage.
-        ensemble: members of the self-ensemble: 1 (no ensemble), 8 or 16, see `ensemble.views`. The
-            fine stage corrects their mean.
+        ensemble: members of the self-ensemble: 1 (no ensemble), 8 or 16. The fine stage corrects
+            their mean.
 
     Raises:
-        ValueError: if `half` does not have half the scale of `coarse`, `coarse` is joint and needs
-            no `half`, or the ensemble is unknown.
+        ValueError: as `CoarseStage`.
     """
 
     coarse: Network
@@ -148,7 +145,7 @@ class DualSR:
         dtype: np.dtype | type | None = None,
         memory_gb: float = MEMORY_GB,
     ) -> Any:
-        """Super-resolves a cube of any size and range, tile by tile.
+        """Super-resolves a cube of any size and range, tile by tile, to an array of its kind.
 
         Bands that are empty, constant or flagged are enlarged by bicubic interpolation and do not
         guide others; pixels without data stay pixels without data.
@@ -160,12 +157,9 @@ class DualSR:
                 `large_scene.normalisation`.
             nodata: stored value of pixels without data, besides NaN; None takes it from a
                 DataArray.
-            dtype: data type of the result; None keeps that of the cube.
+            dtype: data type of the result; None keeps that of the cube. Integers are rounded and
+                saturated.
             memory_gb: memory budget per device in GB; decides the tile size.
-
-        Returns:
-            An array of the kind of `cube`, `s` times as high and wide; integers are rounded and
-            saturated.
 
         Raises:
             ValueError: if the cube is not of this kind or is a masked array, fewer than 5 bands
@@ -251,13 +245,11 @@ class DualSR:
         *,
         storage: str = "float32",
     ) -> None:
-        """Writes both networks as one file, for `from_pretrained`.
+        """Writes both networks as one file, `*.safetensors`, which is replaced if it exists.
 
-        Args:
-            weights: the file to write, `*.safetensors`; replaced if it exists.
-            about: text to store with them, by name, such as data and licence.
-            storage: "float32", or "bfloat16", which takes half the space and rounds the weights
-                to 8 significant bits; reading gives float32 again.
+        `about` is text to store with them, by name, such as data and licence. The storage
+        "bfloat16" takes half the space of "float32" and rounds the weights to 8 significant bits;
+        `from_pretrained` gives float32 again.
 
         Raises:
             ValueError: if the storage is unknown, or the file has another suffix.

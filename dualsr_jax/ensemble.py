@@ -48,9 +48,7 @@ class View:
 def views(members: int) -> tuple[View, ...]:
     """Returns the views of an ensemble, the plain one first.
 
-    Args:
-        members: 1 for the plain view alone, 8 for flips and rotations, 16 for these in both orders
-            of the bands.
+    1 is the plain view alone, 8 are flips and rotations, 16 these in both orders of the bands.
 
     Raises:
         ValueError: if `members` is another number.
@@ -84,13 +82,9 @@ def count_member(
 def ensemble(
     run: Callable[[Cube], tuple[Cube, ...]], lr: Cube, members: int
 ) -> tuple[tuple[Cube, ...], Cube | None]:
-    """Averages the results of a network over the views of a cube.
+    """Averages the results of `run`, each an enlarged cube, over `members` views of a cube.
 
-    Args:
-        run: maps `[..., H, W, L]` to results, each an enlarged cube; it is called with two shapes,
-            unless H and W are equal.
-        lr: `[..., H, W, L]`.
-        members: number of members, see `views`.
+    `run` is called with two shapes, unless H and W are equal.
 
     Returns:
         The mean of each result over the members and, with more than one member, the (population)

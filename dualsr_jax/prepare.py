@@ -55,10 +55,7 @@ def load_builder(name: str) -> type["CubeSetBuilder"]:
 def prepare(name: str, source: Path | None, data_dir: Path) -> Path:
     """Prepares a data set of `datasets/`; returns the folder of the prepared one.
 
-    Args:
-        name: name of a folder in `datasets/`.
-        source: folder of the data as distributed; None: packaged or downloaded.
-        data_dir: folder of prepared data sets.
+    `source` holds the data as distributed; None means packaged or downloaded data.
 
     Raises:
         ValueError: if the data set is unknown, or the source or download is another, incomplete or

@@ -23,14 +23,10 @@ DEFAULT_PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def export_dualsr(dualsr: DualSR, platforms: Sequence[str] = DEFAULT_PLATFORMS) -> export.Exported:
-    """Exports both stages as one function of the LR cube.
+    """Exports both stages as one function of the LR cube, for some of `PLATFORMS`.
 
     Bands are restored one by one, which bounds the memory. Values are not checked: a NaN spreads,
-    so the cube must not hold any.
-
-    Args:
-        dualsr: both stages; with `iterations=0` the function gives the coarse result.
-        platforms: where the function shall run, of `PLATFORMS`.
+    so the cube must not hold any. With `iterations=0` the function gives the coarse result.
 
     Raises:
         ValueError: if a platform is unknown, or `dualsr` has a self-ensemble.

@@ -20,11 +20,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from dualsr_jax.evaluation.run import evaluate
 from ml_collections import ConfigDict
 
 from dualsr_jax.data.parts import open_parts
 from dualsr_jax.disk import replacing
+from dualsr_jax.evaluation.run import evaluate
 from dualsr_jax.ops.augment import NUM_VARIANTS
 from dualsr_jax.training.loop import train
 from dualsr_jax.training.restore import restore_dualsr

@@ -44,11 +44,7 @@ class Images:
     ) -> None:
         """Reads and resizes the scenes, one at a time.
 
-        Args:
-            scenes: named cubes.
-            resize_scales: each scene is held at each of these sizes.
-            least_size: height and width of a patch in pixels.
-            memory_gb: how much to hold in memory, in GB of 1e9 bytes.
+        Patches will have `least_size` pixels along a side; `memory_gb` counts in 1e9 bytes.
 
         Raises:
             ValueError: if an image is smaller than a patch, or `scenes` is empty.

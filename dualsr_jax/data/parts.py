@@ -16,14 +16,9 @@ def peak_of(config: ConfigDict) -> float | str | None:
 
 
 def open_parts(config: ConfigDict) -> dict[str, Scenes]:
-    """Opens the data of a config, without reading a cube.
+    """Opens the "train", "validation" and "test" scenes of a config, without reading a cube.
 
-    Args:
-        config: as of `configs/`.
-
-    Returns:
-        The scenes of the parts "train", "validation" and "test"; the last two are cut to the crop
-        of the config or its protocol.
+    Scenes for validation and testing are cut to the crop of the config or its protocol.
 
     Raises:
         ValueError: if the source, split or protocol is unknown or does not fit to the data.

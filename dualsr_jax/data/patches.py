@@ -46,14 +46,9 @@ class PatchSampler:
     ) -> None:
         """Plans the epochs.
 
-        Args:
-            images: with sides of at least `patch_size` pixels.
-            patch_size: height and width of an HR patch in pixels.
-            batch_size: patches per batch, over all processes.
-            patches_per_image: patches of each image per epoch.
-            fixed_patches: whether all epochs, and the variants of a patch, share their positions.
-            window_bands: neighbouring bands of a patch, chosen at random; None: all.
-            seed: of everything that is drawn.
+        A patch has `patch_size` HR pixels along a side, at most those of the smallest image, and
+        `window_bands` neighbouring bands, chosen at random; None means all bands. A batch of all
+        processes together holds `batch_size` patches.
 
         Raises:
             ValueError: if a patch has more bands than the images, or an epoch holds no batch.
@@ -63,10 +58,8 @@ class PatchSampler:
         if self.num_bands > num_bands:
             raise ValueError(f"window_bands={window_bands} is more than the {num_bands} bands")
         self._images = images
-        self._patch_size = patch_size
-        self._batch_size = batch_size
-        self._patches_per_image = patches_per_image
-        self._fixed_patches = fixed_patches
+        self._patch_size, self._batch_size = patch_size, batch_size
+        self._patches_per_image, self._fixed_patches = patches_per_image, fixed_patches
         self._seed = seed
         self.samples_per_epoch = len(images) * patches_per_image * NUM_VARIANTS
         self.steps_per_epoch = self.samples_per_epoch // batch_size
@@ -81,10 +74,7 @@ class PatchSampler:
     ) -> Iterator[Batch]:
         """The batches from a step on, drawn ahead by threads; they do not end.
 
-        Args:
-            first_step: counted from 0 over all epochs.
-            process_index: which share of every batch to draw.
-            process_count: number of shares; must divide the batch size.
+        Steps count from 0 over all epochs. `process_count` must divide the batch size.
 
         Yields:
             "hr" uint16 `[B, S, S, L]`, 65535 is 1; "variant" int32 `[B]`, of `ops.augment`;
@@ -125,23 +115,17 @@ class PatchSampler:
 
     def _place(self, sample: int) -> tuple[int, int, int]:
         """Image, patch and variant of a sample."""
-        image, rest = divmod(
-            sample % self.samples_per_epoch, self._patches_per_image * NUM_VARIANTS
-        )
-        return image, *divmod(rest, NUM_VARIANTS)
+        patch, variant = divmod(sample % self.samples_per_epoch, NUM_VARIANTS)
+        return *divmod(patch, self._patches_per_image), variant
 
     def _draw(self, sample: int, _: Any) -> Batch:
         image, patch, variant = self._place(sample)
-        height, width, bands = self._images.shapes[image]
         drawn_for = (image, patch) if self._fixed_patches else (sample,)
         rng = np.random.default_rng([self._seed, *drawn_for])
+        extents = (self._patch_size, self._patch_size, self.num_bands)
         row, column, band = (
             int(rng.integers(length - extent + 1))
-            for length, extent in (
-                (height, self._patch_size),
-                (width, self._patch_size),
-                (bands, self.num_bands),
-            )
+            for length, extent in zip(self._images.shapes[image], extents, strict=True)
         )
         hr = self._images.patch(image, row, column, self._patch_size)
         return {

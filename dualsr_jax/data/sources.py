@@ -72,13 +72,9 @@ def _tfds(path: str, key: str | None) -> CubeSource:
 def _indian_pines(path: str, key: str | None) -> CubeSource:
     """AVIRIS Indian Pines, 145x145x200, CC BY 3.0, as packaged by tensorly."""
     del path, key
-    import tensorly.datasets
+    from tensorly.datasets import load_indian_pines
 
-    def read(name: str) -> Cube:
-        del name
-        return np.asarray(tensorly.datasets.load_indian_pines().tensor)
-
-    return CubeSource(("indian_pines",), read)
+    return CubeSource(("indian_pines",), lambda _: np.asarray(load_indian_pines().tensor))
 
 
 SOURCES: dict[str, Callable[[str, str | None], CubeSource]] = {
@@ -89,12 +85,9 @@ SOURCES: dict[str, Callable[[str, str | None], CubeSource]] = {
 
 
 def open_source(kind: str, path: str = "", key: str | None = None) -> CubeSource:
-    """Opens a source without reading any cube.
+    """Opens a source of a kind in `SOURCES` without reading any cube.
 
-    Args:
-        kind: a key of `SOURCES`.
-        path: the folder, if the kind needs one.
-        key: name of the variable that holds the cube, in files that may have several.
+    `key` names the variable that holds the cube, in files that may have several.
 
     Raises:
         ValueError: if the kind is unknown or the folder holds no cubes.
@@ -106,12 +99,9 @@ def open_source(kind: str, path: str = "", key: str | None = None) -> CubeSource
 
 
 def peak_value(cube: Cube, peak: float | str | None) -> float:
-    """The stored value that becomes 1.
+    """The stored value that becomes 1: `peak`, or the maximum of the cube if it is "max".
 
-    Args:
-        cube: as stored.
-        peak: that value; "max": the maximum of the cube; None: the largest value of an unsigned
-            integer type, 1 for other types.
+    If it is None, that is the largest value of an unsigned integer type, and 1 for other types.
 
     Raises:
         ValueError: if `peak` is something else.
@@ -126,7 +116,7 @@ def peak_value(cube: Cube, peak: float | str | None) -> float:
 
 
 def normalise(cube: Cube, peak: float | str | None, name: str) -> Float[np.ndarray, "H W L"]:
-    """Scales stored values to [0, 1]; `peak` is as in `peak_value`, the name is for errors.
+    """Scales stored values to [0, 1], the `peak` of `peak_value` to 1; the name is for errors.
 
     Raises:
         ValueError: if a pixel is NaN, infinite or outside [0, 1], or there are too few bands.
@@ -172,7 +162,7 @@ class Scenes:
         return len(self.selections)
 
     def __iter__(self) -> Iterator[NamedCube]:
-        """Reads the scenes, in order, all of one band count.
+        """Reads the scenes in order.
 
         Raises:
             ValueError: if a scene cannot be read or does not fit into [0, 1], the scenes differ in

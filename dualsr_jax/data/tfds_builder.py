@@ -39,7 +39,6 @@ class CubeSet:
         shape: (height, width, bands) of every scene.
         dtypes: data types that a scene may be stored in, such as ("uint16",); "float" is any
             floating-point type.
-        description: one sentence.
         layout: the files of the data set as distributed, in words.
         key: name of the variable that holds a cube, in `.mat` files.
         files: name of the file by scene, if it is not the scene's.
@@ -80,14 +79,14 @@ def find_scenes(cube_set: CubeSet, folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     with contextlib.suppress(ValueError):  # it holds no cubes
         found = list_cubes(folder)
-    names = {cube_set.files.get(scene, scene): scene for scene in cube_set.scenes}
-    scenes = {names[name]: path for name, path in found.items() if name in names}
+    files = {scene: cube_set.files.get(scene, scene) for scene in cube_set.scenes}
+    scenes = {scene: found[file] for scene, file in files.items() if file in found}
     if not scenes:
         raise ValueError(
             f"{str(folder)!r} is not {cube_set.title}: it holds none of its {len(cube_set.scenes)} "
             f"scene(s). Expected: {cube_set.layout}"
         )
-    return {scene: scenes[scene] for scene in cube_set.scenes if scene in scenes}
+    return scenes
 
 
 def _missing_bands(path: Path, num_bands: int) -> str:
@@ -144,7 +143,7 @@ class CubeSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         super().__init__(**settings)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        """Names and types of the features."""
+        """What TFDS stores about the data set: its features, description and citation."""
         cube = tfds.features.Tensor(
             shape=(None, None, self.CUBE_SET.shape[-1]),
             dtype=np.uint16,

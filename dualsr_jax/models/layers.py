@@ -82,7 +82,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[jax.Array, "N H W I"]) -> Float[jax.Array, "N H W O"]:
-        """Convolves."""
+        """Convolves images."""
         kernel, bias = WeightNorm((self.size, self.size, x.shape[-1], self.features), name="wn")()
         if not self.train_bias:
             bias = jax.lax.stop_gradient(bias)

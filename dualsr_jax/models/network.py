@@ -98,19 +98,15 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class CoarseStage:
-    """The networks that make the coarse result and the guide of the fine stage.
+    """The network that makes the coarse result, and what makes the guide of the fine stage.
 
-    The guide is the half-scale result of the network itself if it is joint, the result of `half` if
-    there is one, and the LR cube otherwise.
-
-    Attributes:
-        coarse: makes the coarse result.
-        half: a network of half the scale, or None.
-        ensemble: members of the self-ensemble: 1 (no ensemble), 8 or 16, see `ensemble.views`.
+    The guide is the half-scale result of the network itself if it is joint, the result of `half`, a
+    network of half the scale, if there is one, and the LR cube otherwise. The self-ensemble has 1
+    (no ensemble), 8 or 16 members.
 
     Raises:
-        ValueError: if `half` does not have half the scale of `coarse`, `coarse` is joint and needs
-            no `half`, or the ensemble is unknown.
+        ValueError: if `half` does not have half the scale of `coarse`, or is given although
+            `coarse` is joint, or the ensemble is unknown.
     """
 
     coarse: Network

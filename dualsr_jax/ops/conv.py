@@ -59,8 +59,7 @@ def _shifted_products(
     """
     kernel_h, kernel_w = kernel_size
     _, height, width, channels = moved.shape
-    padding = ((0, 0), (kernel_h // 2,) * 2, (kernel_w // 2,) * 2, (0, 0))
-    padded = jnp.pad(moved, padding)
+    padded = jnp.pad(moved, ((0, 0), (kernel_h // 2,) * 2, (kernel_w // 2,) * 2, (0, 0)))
     across = jnp.concatenate([padded[:, :, j : j + width] for j in range(kernel_w)], -1)
     still = still.reshape(-1, still.shape[-1])
     rows = [

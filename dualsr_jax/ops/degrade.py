@@ -56,11 +56,6 @@ class Degradation:
                     f"{least:g} <= low <= high"
                 )
 
-    @property
-    def noisy(self) -> bool:
-        """Whether noise is added."""
-        return self.noise[1] > 0
-
     def kernel_size(self, scale: int) -> int:
         """Taps along a side of the blur kernel, which reaches three standard deviations far.
 
@@ -77,13 +72,10 @@ def gaussian_kernel(
     sigma_x: Float[jax.Array | np.ndarray | float, ""],
     angle_rad: Float[jax.Array | np.ndarray | float, ""] = 0.0,
 ) -> Float[jax.Array, "{size} {size}"]:
-    """Returns a Gaussian blur kernel that sums to 1.
+    """Returns a Gaussian blur kernel of `size` x `size` taps that sums to 1.
 
-    Args:
-        size: taps along a side; an even kernel is centred between its two middle taps.
-        sigma_y: standard deviation in pixels along y, down the rows, at angle 0.
-        sigma_x: standard deviation in pixels along x, across the columns, at angle 0.
-        angle_rad: the angle by which both axes are turned.
+    An even kernel is centred between its two middle taps. The standard deviations are in pixels
+    down the rows (y) and across the columns (x), both axes turned by the angle.
     """
     offset = jnp.arange(size) - (size - 1) / 2
     y, x = offset.reshape(size, 1), offset.reshape(1, size)
@@ -160,33 +152,26 @@ def degrade(
     scale: int,
     degradation: Degradation,
 ) -> Float[Array, "B h w L"]:
-    """Makes the LR images of HR images.
+    """Makes the LR images of HR images in [0, 1], whose sides are multiples of `scale`.
 
-    Args:
-        hr: images in [0, 1], whose sides are multiples of `scale`.
-        keys: keys of `image_keys`; unused if nothing is random.
-        scale: scale factor, static under jit.
-        degradation: what is done, static under jit.
-
-    Returns:
-        LR images, NumPy for NumPy and JAX for JAX. They may overshoot [0, 1].
+    The keys are those of `image_keys`. Scale and degradation are static under jit. The results are
+    NumPy for NumPy and JAX for JAX, and may overshoot [0, 1].
     """
+
+    def blurred(image: jax.Array, key: jax.Array) -> jax.Array:
+        return blur_and_decimate(image, draw_kernel(degradation, key, scale), scale)
+
+    def noised(image: jax.Array, key: jax.Array) -> jax.Array:
+        which, what = jax.random.split(jax.random.fold_in(key, 1))
+        low, high = degradation.noise
+        return add_noise(image, what, jax.random.uniform(which, minval=low, maxval=high))
+
     lr: Any
     if degradation.kernel == "bicubic":
         lr = imresize(hr, 1 / scale)
     else:
-
-        def blurred(image: jax.Array, key: jax.Array) -> jax.Array:
-            return blur_and_decimate(image, draw_kernel(degradation, key, scale), scale)
-
         lr = jax.vmap(blurred)(jnp.asarray(hr), keys)
-    if degradation.noisy:
-
-        def noised(image: jax.Array, key: jax.Array) -> jax.Array:
-            which, what = jax.random.split(jax.random.fold_in(key, 1))
-            low, high = degradation.noise
-            return add_noise(image, what, jax.random.uniform(which, minval=low, maxval=high))
-
+    if degradation.noise[1] > 0:
         lr = jax.vmap(noised)(jnp.asarray(lr), keys)
     if isinstance(hr, np.ndarray):
         lr = np.asarray(lr)

@@ -47,14 +47,9 @@ def _reflected(index: Any, length: Any) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def resize_matrix(length: int, scale: float) -> Float[np.ndarray, "out {length}"]:
-    """Returns the matrix that resizes a signal.
+    """Returns the matrix that resizes a signal of `length` samples.
 
-    Args:
-        length: samples of the signal, at least 1.
-        scale: output samples per input sample, positive.
-
-    Returns:
-        float64 `[ceil(length * scale), length]`; each row sums to 1. Read-only (it is cached).
+    It is float64 `[ceil(length * scale), length]`, with rows that sum to 1. Read-only, as cached.
 
     Raises:
         ValueError: if length or scale is not positive and finite.
@@ -82,7 +77,7 @@ def resize_matrix(length: int, scale: float) -> Float[np.ndarray, "out {length}"
 
 @functools.cache
 def _enlarging_weights(factor: int) -> np.ndarray:
-    """`[factor, 5]`: weights of the five pixels around a pixel, for each pixel that it becomes."""
+    """`[factor, 5]`: for each pixel that a pixel becomes, the weights of the five around it."""
     centre = 2 * REACH
     matrix = resize_matrix(2 * centre + 1, float(factor))
     return matrix[centre * factor : (centre + 1) * factor, centre - REACH : centre + REACH + 1]
@@ -90,7 +85,7 @@ def _enlarging_weights(factor: int) -> np.ndarray:
 
 @functools.cache
 def _reducing_weights(factor: int) -> np.ndarray:
-    """`[5, factor]`: weights of the pixels in the five blocks around one that becomes a pixel."""
+    """`[5, factor]`: for the pixel that a block becomes, the weights of the blocks around it."""
     centre = 2 * REACH
     row = resize_matrix((2 * centre + 1) * factor, 1 / factor)[centre]
     return row.reshape(-1, factor)[centre - REACH : centre + REACH + 1]
@@ -177,9 +172,8 @@ def imresize(cube: Float[Array, "..."], scale: float) -> Float[Array, "..."]:
         images = enlarge(images, factor) if scale >= 1 else reduce(images, factor)
         result: Any = jnp.moveaxis(images, -3, -1)
         return result
-    rows, columns = (
-        resize_matrix(length, float(scale)).astype(cube.dtype) for length in cube.shape[-3:-1]
-    )
+    sides = cube.shape[-3:-1]
+    rows, columns = (resize_matrix(n, float(scale)).astype(cube.dtype) for n in sides)
     if isinstance(cube, np.ndarray):
         width, bands = cube.shape[-2:]
         resized = rows @ cube.reshape(*cube.shape[:-2], width * bands)

@@ -2,8 +2,8 @@
 
 Contract: `<workdir>/checkpoints/<step>` holds the network's variables, the optimiser's state, the
 network's settings and those of the run as separate items, so that a network can be read without its
-optimiser and without its config. The variables are those to evaluate: the moving average, if the
-run keeps one. The latest three checkpoints and the best, by the PSNR of held-out scenes, are kept.
+optimiser and its config. If the run keeps a moving average of the parameters, the variables hold
+the average. The latest three checkpoints and the best, by the PSNR of held-out scenes, are kept.
 Orbax writes under another name and renames; `save` waits for it, so that a killed run loses no more
 than one interval, and a full disk is reported immediately. A run resumes from the newest checkpoint
 that can be read, and sets aside newer ones that cannot, as after a power failure. Several processes
@@ -166,13 +166,10 @@ class Checkpoints:
         *,
         psnr_db: float | None = None,
     ) -> None:
-        """Saves; when it returns, the checkpoint is on disk.
+        """Saves the state, which is the same on all processes; then the checkpoint is on disk.
 
-        Args:
-            state: the same on all processes.
-            model: the network.
-            run: what must not change when the run is resumed; values of JSON.
-            psnr_db: PSNR of held-out scenes, which ranks the checkpoint; None: never the best.
+        `run` is what must not change when the run is resumed, values of JSON. The PSNR of held-out
+        scenes ranks the checkpoint; without it, the checkpoint is never the best.
 
         Raises:
             OSError: if the checkpoint could not be saved.
@@ -219,10 +216,8 @@ class Checkpoints:
     def restore(self, state: TrainState, model: Model, run: Mapping[str, Any]) -> TrainState:
         """Restores the newest checkpoint that can be read, as arrays on the host.
 
-        Args:
-            state: a new state; it gives the shapes, and is returned if there are no checkpoints.
-            model: the network.
-            run: as given to `save`.
+        `state` is a new one, which gives the shapes and is returned if there are no checkpoints;
+        `run` is what was given to `save`.
 
         Raises:
             ValueError: if the checkpoint is of another network or run, naming what differs, or if
@@ -266,10 +261,7 @@ class Checkpoints:
         )
 
     def restore_network(self, which: str = "latest") -> tuple[Network, int]:
-        """A trained network, and its step.
-
-        Args:
-            which: "latest", or "best" by the PSNR of held-out scenes.
+        """The network of the "latest" or "best" (by PSNR of held-out scenes) step, and the step.
 
         Raises:
             ValueError: if `which` is unknown, or "best" and no checkpoint was scored.

@@ -38,7 +38,7 @@ class CoarSR(nn.Module):
         num_asfm: adjacent spectral fusion modules in sequence.
         num_blocks: residual blocks in each body.
         norm: None (paper) or "batch" (BatchNorm in the residual blocks, as released).
-        neighbours: "paper" or "released", see `nbp.neighbour_table`.
+        neighbours: "paper" or "released", a `mode` of `nbp.neighbour_table`.
         joint: whether a second tail restores the cube at half the scale, as the guide of the fine
             stage; for scales 4 and 8.
         band_chunk: bands processed as one batch, which bounds the memory; None means all bands.
@@ -119,8 +119,7 @@ class CoarSR(nn.Module):
 
         Measured with `memory_analysis` on CPUs: with 64 features 28 at scales 2 to 4 and 36 at 8,
         with 24 features 30 and 52, with 4 features 29 at scale 2, 74 at 4 and 292 at 8. What
-        exceeds 30 belongs to the tail, which has 9 maps per result pixel (`layers.Tail`) with any
-        number of features.
+        exceeds 30 belongs to the 9 maps per result pixel of the tail, with any number of features.
         """
         return max(30, 18 * self.scale**2 / self.features + self.scale**2 / 4 + 2)
 
@@ -144,14 +143,10 @@ class CoarSR(nn.Module):
         train: bool = False,
         through_time: bool = False,
     ) -> tuple[State, tuple[Float[jax.Array, "K B _ _"], ...]]:
-        """Restores consecutive bands.
+        """Restores consecutive bands, made by `nbp.partition`.
 
-        Args:
-            state: FCF state after the band before these.
-            partitioned: bands with their neighbours, made by `nbp.partition`.
-            first: whether a band is the first of its cube.
-            train: whether BatchNorm uses and updates the batch's statistics.
-            through_time: whether gradients flow through the FCF state.
+        `state` is the FCF state after the band before these; `first` tells which band is the first
+        of its cube. The flags are those of `__call__`.
 
         Returns:
             The state after the last of these bands, and for each of `scales` the residuals to the
@@ -218,16 +213,13 @@ class CoarSR(nn.Module):
         partitioned = nbp.partition(lr, nbp.neighbour_table(num_bands, self.neighbours))
         index = nbp.chunks(num_bands, self.band_chunk)
         state = self.initial_state(lr)
+
+        def restore(model: CoarSR, state: State, xs: Any) -> tuple[State, tuple]:
+            return model.bands(state, *xs, train=train, through_time=through_time)
+
         if index.shape[0] == 1 or self.is_initializing():
-            first = jnp.arange(num_bands) == 0
-            _, residuals = self.bands(
-                state, partitioned, first, train=train, through_time=through_time
-            )
+            _, residuals = restore(self, state, (partitioned, jnp.arange(num_bands) == 0))
         else:
-
-            def restore(model: CoarSR, state: State, xs: Any) -> tuple[State, tuple]:
-                return model.bands(state, *xs, train=train, through_time=through_time)
-
             scan = nn.scan(
                 restore,
                 variable_broadcast="params" if train else ("params", "batch_stats"),
