@@ -13,48 +13,51 @@ def defaults() -> ConfigDict:
     c = ConfigDict()
     c.seed = 0  # of initial weights, patches, and random blur and noise
     c.protocol = "dualsr"  # normalisation, crop, clipping and metrics of tests; or "sspsr"
-
-    c.model = ConfigDict()
-    c.model.scale = 4  # scale factor: 2, 3, 4 or 8
-    c.model.features = 64  # channels of the hidden layers
-    c.model.num_asfm = 2  # fusion modules in sequence
-    c.model.num_blocks = 2  # residual blocks per body
-    c.model.norm = config_dict.placeholder(str)  # None: without normalisation; "batch", as released
-    c.model.neighbours = "paper"  # which bands a band sees; or "released"
-    c.model.joint = False  # True: a second tail restores half the scale (x4 and x8 only)
-    c.model.band_chunk = config_dict.placeholder(int)  # bands computed at once; None: all
-    c.model.precision = "float32"  # of convolutions and products; or "bfloat16"
-
-    c.data = ConfigDict()
-    c.data.name = ""  # data set whose published splits and figures are used
-    c.data.source = "folder"  # or "tfds", a prepared data set, or "indian_pines", packaged
-    c.data.path = ""  # folder of the source
-    c.data.key = config_dict.placeholder(str)  # variable in .mat files; None: the only one
-    # Stored value that becomes 1; "max": the largest of each cube; None: as the protocol says.
-    c.data.peak = config_dict.placeholder(object)
-    c.data.split = "random"  # a published split, "random", "fold 1/5", or the path of a text file
-    c.data.test_share = 0.2  # fraction of the scenes that data.split = "random" tests on
-    c.data.split_seed = 0  # of the order of scenes in "random" and "fold"
-    c.data.validation = ()  # scenes held out of training, which choose the best checkpoint
-    c.data.memory_gb = 8.0  # GB of training images in memory; the rest waits in a temporary file
-
-    c.degradation = ConfigDict()
-    # MATLAB's bicubic; or "isotropic" or "anisotropic", a Gaussian blur and decimation.
-    c.degradation.kernel = "bicubic"
-    c.degradation.sigma = (1.0, 1.0)  # range of the blur's standard deviation in HR pixels
-    c.degradation.noise = (0.0, 0.0)  # the same of the noise, as a fraction of the peak
-
+    c.model = _model()
+    c.data = _data()
+    c.degradation = _degradation()
     c.train = _train()
-
-    c.evaluate = ConfigDict()
-    c.evaluate.crop = config_dict.placeholder(int)  # top-left pixels tested; None: the protocol's
-    c.evaluate.iterations = 1  # of the fine stage
-    c.evaluate.ensemble = 1  # 8: mean over flips and rotations; 16: also over reversed bands
-    c.evaluate.band_chunk = 8  # bands computed at once, bounds the memory
-    c.evaluate.bands = (10, 20)  # shown in figures, counted from 1
-    # Shown as spectra: (row, column), fractions of the sides.
-    c.evaluate.pixels = ((0.3, 0.3), (0.6, 0.6))
+    c.evaluate = _evaluate()
     return c.lock()
+
+
+def _model() -> ConfigDict:
+    c = ConfigDict()
+    c.scale = 4  # scale factor: 2, 3, 4 or 8
+    c.features = 64  # channels of the hidden layers
+    c.num_asfm = 2  # fusion modules in sequence
+    c.num_blocks = 2  # residual blocks per body
+    c.norm = config_dict.placeholder(str)  # None: without normalisation; "batch", as released
+    c.neighbours = "paper"  # which bands a band sees; or "released"
+    c.joint = False  # True: a second tail restores half the scale (x4 and x8 only)
+    c.band_chunk = config_dict.placeholder(int)  # bands computed at once; None: all
+    c.precision = "float32"  # of convolutions and products; or "bfloat16"
+    return c
+
+
+def _data() -> ConfigDict:
+    c = ConfigDict()
+    c.name = ""  # data set whose published splits and figures are used
+    c.source = "folder"  # or "tfds", a prepared data set, or "indian_pines", packaged
+    c.path = ""  # folder of the source
+    c.key = config_dict.placeholder(str)  # variable in .mat files; None: the only one
+    # Stored value that becomes 1; "max": the largest of each cube; None: as the protocol says.
+    c.peak = config_dict.placeholder(object)
+    c.split = "random"  # a published split, "random", "fold 1/5", or the path of a text file
+    c.test_share = 0.2  # fraction of the scenes that data.split = "random" tests on
+    c.split_seed = 0  # of the order of scenes in "random" and "fold"
+    c.validation = ()  # scenes held out of training, which choose the best checkpoint
+    c.memory_gb = 8.0  # GB of training images in memory; the rest waits in a temporary file
+    return c
+
+
+def _degradation() -> ConfigDict:
+    c = ConfigDict()
+    # MATLAB's bicubic; or "isotropic" or "anisotropic", a Gaussian blur and decimation.
+    c.kernel = "bicubic"
+    c.sigma = (1.0, 1.0)  # HR pixels, range of the blur's standard deviation
+    c.noise = (0.0, 0.0)  # fraction of the peak, range of the noise's standard deviation
+    return c
 
 
 def _train() -> ConfigDict:
@@ -80,4 +83,15 @@ def _train() -> ConfigDict:
     c.save_every_epochs = 1.0  # epochs between checkpoints
     c.steps_per_dispatch = 1  # steps sent to the devices at once; more help if steps are short
     c.log_every_steps = 10  # steps between records
+    return c
+
+
+def _evaluate() -> ConfigDict:
+    c = ConfigDict()
+    c.crop = config_dict.placeholder(int)  # top-left pixels tested; None: as the protocol says
+    c.iterations = 1  # of the fine stage
+    c.ensemble = 1  # 8: mean over flips and rotations; 16: also over reversed bands
+    c.band_chunk = 8  # bands computed at once, bounds the memory
+    c.bands = (10, 20)  # shown in figures, counted from 1
+    c.pixels = ((0.3, 0.3), (0.6, 0.6))  # shown as spectra: (row, column), fractions of the sides
     return c
