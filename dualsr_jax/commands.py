@@ -1,5 +1,6 @@
 """What the commands share: parsing of flags and one clear line for every expected error."""
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -39,6 +40,17 @@ def run(main: Callable[..., None], *, arguments: bool = False) -> None:
             sys.exit(130)
 
     app.run(guarded, flags_parser=parse)
+
+
+def define_flags(kinds: str, suffix: str, values: flags.FlagValues) -> None:
+    """Defines the flags that choose `kinds` of trained networks, and the file to write."""
+    string = functools.partial(flags.DEFINE_string, flag_values=values)
+    string("weights", None, f"Trained network: {kinds}.", required=True)
+    string("half_weights", None, f"Network of half the scale, for x4 and x8: {kinds}.")
+    string("output", None, f"File to write, *{suffix}.", required=True)
+    which, of = ["latest", "best"], "Which checkpoint of a folder of training."
+    flags.DEFINE_enum("checkpoint", which[0], which, of, flag_values=values)
+    flags.DEFINE_bool("overwrite", False, "Replace the output if it exists.", flag_values=values)
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:

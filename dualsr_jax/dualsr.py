@@ -208,20 +208,16 @@ class DualSR:
         if path is None:
             raise ValueError(f"{os.fspath(weights)!r} is a folder: read it with restore_dualsr")
         arrays, about = read_weights(path)
+        floats = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+        variables = traverse_util.unflatten_dict(floats, sep="/")
         networks: dict[str, Network] = {}
         for name in _NETWORKS & about.keys():
             try:
                 model = make_model(json.loads(about[name]))
             except ValueError as error:
                 raise ValueError(f"{str(path)!r}: {error}") from error
-            found = {
-                tuple(path.split("/")[1:]): np.asarray(array, np.float32)
-                for path, array in arrays.items()
-                if path.startswith(f"{name}/")
-            }
-            variables = jax.device_put(traverse_util.unflatten_dict(found))
             model = model.clone(band_chunk=band_chunk, precision=precision)
-            networks[name] = Network(model, variables)
+            networks[name] = Network(model, jax.device_put(variables[name]))
         if "model" not in networks:
             raise ValueError(f"{os.fspath(weights)!r} holds weights, but not those of DualSR")
         return cls(networks["model"], networks.get("half_model"), ensemble=ensemble)
@@ -232,11 +228,9 @@ class DualSR:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns all variables of both networks, by names such as `model/params/conv/wn/v`."""
-        return {
-            "/".join((name, *path)): np.asarray(value)
-            for name, network in self._by_name().items()
-            for path, value in traverse_util.flatten_dict(network.variables).items()
-        }
+        variables = {name: network.variables for name, network in self._by_name().items()}
+        flat = traverse_util.flatten_dict(variables, sep="/")
+        return {name: np.asarray(value) for name, value in flat.items()}
 
     def save_pretrained(
         self,

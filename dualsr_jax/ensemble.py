@@ -1,11 +1,10 @@
 """Self-ensemble: results on turned and mirrored inputs, turned back and averaged.
 
-Contract: a network is run on every view of a cube (8 flips and rotations; 16 if the bands are also
-reversed), and each result is turned back, so that all members show the same scene. Their mean is
-less noisy than any of them, and their standard deviation shows where the network is unsure. A
-member is dropped as soon as it is counted. Cubes are `[..., H, W, L]`, NumPy or JAX. Source:
-Timofte, Rothe, Van Gool, "Seven ways to improve example-based single image super resolution", CVPR
-2016; reversing the bands is the spectral counterpart.
+Contract: a network is run on every view of a cube, and each result is turned back, so that all
+members show the same scene. Their mean is less noisy than any of them, and their standard deviation
+shows where the network is unsure. Cubes are `[..., H, W, L]`, NumPy or JAX. Source: Timofte, Rothe,
+Van Gool, "Seven ways to improve example-based single image super resolution", CVPR 2016; reversing
+the bands is the spectral counterpart.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """Trained networks as StableHLO: one function of the LR cube, weights inside.
 
 Contract: the function takes float32 `[H, W, L]` in [0, 1], for any height, width and number of
-bands from 5 on, and gives the fine result `[s H, s W, L]`, not clipped. A file runs without this
-package: JAX and flatbuffers are all it needs (docs/export.md).
+bands from 5 on, and gives the fine result `[s H, s W, L]`, not clipped. A file needs only JAX and
+flatbuffers (docs/export.md).
 """
 
 from collections.abc import Sequence
@@ -63,9 +63,7 @@ def write_export(
 ) -> None:
     """Writes the function of `export_dualsr` to a file, whole or not at all.
 
-    Raises:
-        ValueError: as `export_dualsr` and `check_output`.
-        FileNotFoundError: as `check_output`.
+    Raises what `export_dualsr` and `check_output` raise.
     """
     check_output(path, overwrite=overwrite)
     content = export_dualsr(dualsr, platforms).serialize()

@@ -1,14 +1,10 @@
 """The 2-D convolution of the network, with gradients, fast on every platform.
 
-Contract: `conv2d` is a stride-1, zero-padded ('SAME') NHWC x HWIO convolution. On XLA:CPU
-
-- a convolution of wide images runs twice as fast as one of as many pixels in narrow images, so
-  narrow images are laid side by side with a column of zeros between them;
-- the weight gradient of a convolution inside a loop, or over a large batch, runs 15 to 25 times
-  slower than the forward pass, so it is computed as matrix products of shifted images, a few images
-  at a time so that they stay in cache.
-
-Other platforms keep XLA's own convolution and gradient.
+Contract: `conv2d` is a stride-1, zero-padded ('SAME') NHWC x HWIO convolution. XLA:CPU convolves
+wide images twice as fast as narrow ones of as many pixels, so narrow images are laid side by side
+with a column of zeros between them. Its weight gradient, inside a loop or over a large batch, runs
+15 to 25 times slower than the forward pass, so it is computed as matrix products of shifted images,
+a few images at a time so that they stay in cache. Other platforms keep XLA's own.
 """
 
 import jax

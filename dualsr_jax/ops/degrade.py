@@ -90,8 +90,7 @@ def blur_and_decimate(
 ) -> Float[jax.Array, "h w L"]:
     """Blurs an image and keeps one pixel of each block of `scale` x `scale`, at its centre.
 
-    The sides of the image are multiples of `scale`; it is continued by reflection with the edge
-    repeated.
+    The image consists of whole blocks, and is continued by reflection with the edge repeated.
 
     Raises:
         ValueError: if one of the kernel's size and the scale is even and the other odd.
@@ -146,11 +145,7 @@ def image_keys(seed: int, number: jax.Array | np.ndarray) -> Key[jax.Array, "B"]
 
 
 def degrade(
-    hr: Float[Array, "B H W L"],
-    keys: Key[jax.Array, "B"],
-    *,
-    scale: int,
-    degradation: Degradation,
+    hr: Float[Array, "B H W L"], keys: Key[jax.Array, "B"], *, scale: int, degradation: Degradation
 ) -> Float[Array, "B h w L"]:
     """Makes the LR images of HR images in [0, 1], whose sides are multiples of `scale`.
 

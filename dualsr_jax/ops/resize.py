@@ -3,14 +3,13 @@
 Contract: `imresize(cube, scale)` equals MATLAB's `imresize(cube, scale, 'bicubic')` with
 antialiasing. Resizing is linear and separable, so it is two small matrices, `A X B^T`, which
 makes it jit-able, differentiable and exact at the borders (`jax.image.resize` is not: it
-normalises the kernel over the image, MATLAB repeats the edge pixels by reflection).
+normalises the kernel over the image, MATLAB repeats the edge pixels by reflection). A NumPy array
+gives a NumPy array, a JAX array or tracer stays in JAX.
 
 At whole factors all pixels have the same few weights. `enlarge` and `reduce` slide them over images
 whose height and width come last: for windows of large scenes, and for symbolic sizes, as in an
 export, where no matrix can be made. A pixel of the enlarged image depends on two pixels on either
 side, a pixel of the reduced image on two blocks of `factor` pixels on either side.
-
-A NumPy array gives a NumPy array, a JAX array or tracer stays in JAX.
 
 Source: R. Keys, "Cubic convolution interpolation for digital image processing", 1981, a = -0.5.
 """
@@ -147,12 +146,10 @@ def imresize(cube: Float[Array, "..."], scale: float) -> Float[Array, "..."]:
     on every device.
 
     Args:
-        cube: `[..., H, W, L]`, floating point, any range. Results may overshoot the range. H and W
-            of a tracer may be symbolic multiples of 1 / scale.
+        cube: `[..., H, W, L]`, floating point, any range, which the result `[..., ceil(H * scale),
+            ceil(W * scale), L]` may overshoot. H and W of a tracer may be symbolic multiples of
+            1 / scale.
         scale: output pixels per input pixel, any positive number, static under jit.
-
-    Returns:
-        `[..., ceil(H * scale), ceil(W * scale), L]`, of the dtype of `cube`.
 
     Raises:
         ValueError: if `cube` has fewer than 3 axes, the scale is not positive, or the size is

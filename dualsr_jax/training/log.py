@@ -36,7 +36,7 @@ class StepMetrics:
     """The metrics of the steps since the last record."""
 
     def __init__(self, batch_size: int, scene_name: Callable[[int], str]) -> None:
-        """Starts the clock; `scene_name` gives the name of a sample's scene, for errors."""
+        """Starts the clock; errors name the scenes of samples with `scene_name`."""
         self._batch_size, self._scene_name = batch_size, scene_name
         self.clear()
 
@@ -45,14 +45,15 @@ class StepMetrics:
         self._dispatches: list[_Dispatch] = []
         self._started = time.perf_counter()
 
-    def wait(self) -> None:
-        """Waits until the steps added last are computed."""
-        jax.block_until_ready([dispatch.metrics for dispatch in self._dispatches[-1:]])
-
     def add(
         self, before: int, metrics: Mapping[str, jax.Array], samples: Sequence[np.ndarray]
     ) -> None:
-        """Adds the steps of a dispatch: metrics stacked over steps, sample numbers of each."""
+        """Adds the steps of a dispatch: metrics stacked over steps, sample numbers of each.
+
+        It first waits until the dispatch before is computed: one runs and one waits, so that the
+        device never idles and the bar is not ahead of it.
+        """
+        jax.block_until_ready([dispatch.metrics for dispatch in self._dispatches[-1:]])
         self._dispatches.append(_Dispatch(before, metrics, samples))
 
     def mean(self) -> dict[str, float]:

@@ -197,7 +197,7 @@ def _training_images(config: ConfigDict, scenes: Scenes, patch_size: int) -> Ima
 
 
 def run(plan: Plan, workdir: Path) -> int:
-    """Trains as planned, from the newest checkpoint of the workdir on; see `train`."""
+    """Trains as planned, from the newest checkpoint of the workdir on; returns as `train`."""
     first = processes.is_first()
     with StopSignals() as signals, Checkpoints(workdir) as checkpoints:
         state = _first_state(plan, checkpoints)
@@ -248,8 +248,6 @@ def _make_steps(
         state, metrics = step_fn(state, drawn)
         # Processes stop together, a dispatch after the signal, so as never to wait for it.
         stopped_by, asked = int(asked), parallel.maximum(signals.received)
-        # One dispatch runs, one waits: the device never idles, the bar is not ahead of it.
-        since_log.wait()
         since_log.add(before, metrics, [batch["sample"] for batch in drawn])
         log.advance(step - before)
         saving = step % plan.save_every == 0 or step == plan.last_step or stopped_by > 0

@@ -1,10 +1,9 @@
 """One training step, a pure function of state and batch.
 
 Contract: `make_train_step(...)` returns `step(state, batch) -> (state, metrics)`, without devices
-or jit; with `axis_name`, gradients, BatchNorm statistics and metrics are averaged over that axis. A
-batch is `{"hr": [B, S, S, L], "variant": [B], "sample": [B]}`; integers are divided by the largest
-value of their type. The step makes everything else: variants, LR and bicubic images, and blur and
-noise, which the number of the sample decides. Metrics are scalars: loss, psnr_db (of results
+or jit. A batch is `{"hr": [B, S, S, L], "variant": [B], "sample": [B]}`; integers are divided by
+the largest value of their type. The step makes all else: variants, LR and bicubic images, and blur
+and noise, which the number of the sample decides. Metrics are scalars: loss, psnr_db (of results
 clipped to [0, 1], each band before its own update), learning_rate, and half_psnr_db for a joint
 network.
 
@@ -120,7 +119,7 @@ class Learning:
         update: "band" or "image".
         through_time: whether gradients flow through the FCF state; needs update "image".
         half_weight: weight of the half-scale term in the loss of a joint network.
-        axis_name: mapped axis to average over; None: without.
+        axis_name: mapped axis over which gradients, BatchNorm statistics and metrics are averaged.
 
     Raises:
         ValueError: if `update` is unknown or does not go with `through_time`, or `half_weight` is
