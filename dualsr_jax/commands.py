@@ -56,9 +56,8 @@ def define_flags(kinds: str, suffix: str, values: flags.FlagValues) -> None:
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Checks the file that --output names.
 
-    Raises:
-        ValueError: if it is a folder, or exists and `overwrite` is False.
-        FileNotFoundError: if its folder does not exist.
+    Raises ValueError if it is a folder, or exists and `overwrite` is False, and FileNotFoundError
+    if its folder does not exist.
     """
     if path.is_dir():
         raise ValueError(f"{str(path)!r} is a folder: --output names a file")

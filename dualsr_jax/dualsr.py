@@ -97,7 +97,7 @@ class DualSR:
         return self.coarse.scale
 
     def guided_by(self, half: "DualSR") -> "DualSR":
-        """Returns the same object with the network of another one as `half`.
+        """Returns this object with the network of another one as `half`.
 
         Raises:
             ValueError: if this one has a half-scale network already or is joint, or the other does

@@ -67,11 +67,8 @@ def count_member(
 ) -> tuple[Cube, Cube | None]:
     """Adds a member to Welford's sums, which are exact in float32 at any level of the members.
 
-    Args:
-        mean: mean of the members so far; zero before the first.
-        squares: sum of their squared deviations from the mean; None if it is not needed.
-        member: the member to add.
-        count: number of members, including this one.
+    `mean` is that of the members so far, zero before the first; `squares` is the sum of their
+    squared deviations from it, or None if it is not needed; `count` includes this member.
     """
     deviation = member - mean
     mean = mean + deviation / count

@@ -46,9 +46,8 @@ class Images:
 
         Patches will have `least_size` pixels along a side; `memory_gb` counts in 1e9 bytes.
 
-        Raises:
-            ValueError: if an image is smaller than a patch, or `scenes` is empty.
-            OSError: if the temporary file cannot be written.
+        Raises ValueError if an image is smaller than a patch, or `scenes` is empty, and OSError if
+        the temporary file cannot be written.
         """
         self.names: list[str] = []
         self.shapes: list[tuple[int, int, int]] = []

@@ -20,9 +20,8 @@ def open_parts(config: ConfigDict) -> dict[str, Scenes]:
 
     Scenes for validation and testing are cut to the crop of the config or its protocol.
 
-    Raises:
-        ValueError: if the source, split or protocol is unknown or does not fit to the data.
-        FileNotFoundError: if the folder or the split file does not exist.
+    Raises ValueError if the source, split or protocol is unknown or does not fit to the data, and
+    FileNotFoundError if the folder or the split file does not exist.
     """
     data, protocol = config.data, get_protocol(config.protocol)
     source = open_source(data.source, data.path, data.key)

@@ -89,9 +89,8 @@ def open_source(kind: str, path: str = "", key: str | None = None) -> CubeSource
 
     `key` names the variable that holds the cube, in files that may have several.
 
-    Raises:
-        ValueError: if the kind is unknown or the folder holds no cubes.
-        FileNotFoundError: if the folder does not exist.
+    Raises ValueError if the kind is unknown or the folder holds no cubes, and FileNotFoundError if
+    the folder does not exist.
     """
     if kind not in SOURCES:
         raise ValueError(f"unknown data source {kind!r}: expected one of {sorted(SOURCES)}")
@@ -103,8 +102,7 @@ def peak_value(cube: Cube, peak: float | str | None) -> float:
 
     If it is None, that is the largest value of an unsigned integer type, and 1 for other types.
 
-    Raises:
-        ValueError: if `peak` is something else.
+    Raises ValueError if `peak` is something else.
     """
     if peak is None:
         return float(np.iinfo(cube.dtype).max) if cube.dtype.kind == "u" else 1.0
@@ -118,8 +116,7 @@ def peak_value(cube: Cube, peak: float | str | None) -> float:
 def normalise(cube: Cube, peak: float | str | None, name: str) -> Float[np.ndarray, "H W L"]:
     """Scales stored values to [0, 1], the `peak` of `peak_value` to 1; the name is for errors.
 
-    Raises:
-        ValueError: if a pixel is NaN, infinite or outside [0, 1], or there are too few bands.
+    Raises ValueError if a pixel is NaN, infinite or outside [0, 1], or there are too few bands.
     """
     if cube.shape[-1] < MIN_BANDS:
         raise ValueError(
@@ -164,9 +161,8 @@ class Scenes:
     def __iter__(self) -> Iterator[NamedCube]:
         """Reads the scenes in order.
 
-        Raises:
-            ValueError: if a scene cannot be read or does not fit into [0, 1], the scenes differ in
-                their number of bands, or a selection is empty.
+        Raises ValueError if a scene cannot be read or does not fit into [0, 1], the scenes differ
+        in their number of bands, or a selection is empty.
         """
         first: NamedCube | None = None
         name, stored = "", np.empty((0, 0, 0))

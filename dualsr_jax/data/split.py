@@ -78,9 +78,8 @@ def published_splits(data_set: str) -> dict[str, Path]:
 def read_split(path: Path) -> dict[str, list[str]]:
     """The lines of a split file, by part.
 
-    Raises:
-        FileNotFoundError: if the file does not exist.
-        ValueError: if it does not have the form that this module describes.
+    Raises FileNotFoundError if the file does not exist, and ValueError if it does not have the form
+    that this module describes.
     """
     # Names are kept as they are: no values, no interpolation, no defaults.
     parser = configparser.ConfigParser(
@@ -121,15 +120,10 @@ def divide(
 ) -> dict[str, list[Selection]]:
     """Divides scenes into the parts "train", "validation" and "test", which share no pixel.
 
-    Args:
-        names: all scenes.
-        how: the name of a published split of `data_set`; "random", a share of the scenes for
-            testing; "fold K/N", the K-th of N folds for testing; or the path of a split file.
-        data_set: name of the data set, for its published splits.
-        validation: selections in addition to those of a split file; held out of training, even if
-            the file names them there.
-        test_share: share of the scenes that "random" tests on, in (0, 1).
-        seed: of the order of "random" and "fold".
+    `how` is the name of a published split of `data_set`; "random", which tests on a share of the
+    scenes, in (0, 1); "fold K/N", which tests on the K-th of N folds; or the path of a split file.
+    The seed decides the order of "random" and "fold". The selections in `validation` are added to
+    those of a split file, and held out of training even if the file names them there.
 
     Raises:
         ValueError: if `how` is unknown, a selection names no scene, two parts share pixels, or no

@@ -27,8 +27,7 @@ def low_resolution(
 
     The name of the image and the seed decide what a random degradation draws.
 
-    Raises:
-        ValueError: if a side of `hr` is not a multiple of the scale.
+    Raises ValueError if a side of `hr` is not a multiple of the scale.
     """
     if hr.shape[0] % scale or hr.shape[1] % scale:
         raise ValueError(

@@ -69,9 +69,8 @@ class CubeSet:
 def find_scenes(cube_set: CubeSet, folder: Path) -> dict[str, Path]:
     """Paths of the scenes that are in a folder, by name; other files are ignored.
 
-    Raises:
-        ValueError: if the folder holds no scene of the set.
-        FileNotFoundError: if the folder does not exist.
+    Raises ValueError if the folder holds no scene of the set, and FileNotFoundError if the folder
+    does not exist.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {str(folder)!r}")

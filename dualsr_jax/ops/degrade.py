@@ -92,8 +92,7 @@ def blur_and_decimate(
 
     The image consists of whole blocks, and is continued by reflection with the edge repeated.
 
-    Raises:
-        ValueError: if one of the kernel's size and the scale is even and the other odd.
+    Raises ValueError if one of the kernel's size and the scale is even and the other odd.
     """
     size = kernel.shape[0]
     if (size - scale) % 2:

@@ -50,8 +50,7 @@ def resize_matrix(length: int, scale: float) -> Float[np.ndarray, "out {length}"
 
     It is float64 `[ceil(length * scale), length]`, with rows that sum to 1. Read-only, as cached.
 
-    Raises:
-        ValueError: if length or scale is not positive and finite.
+    Raises ValueError if length or scale is not positive and finite.
     """
     if length < 1 or not (math.isfinite(scale) and scale > 0):
         raise ValueError(
@@ -129,8 +128,7 @@ def enlarge(images: Float[Array, "*n h w"], factor: int) -> Float[Array, "*n H W
 def reduce(images: Float[Array, "*n H W"], factor: int) -> Float[Array, "*n h w"]:
     """Reduces images `[..., H, W]` to `[..., H / factor, W / factor]`, with antialiasing.
 
-    Raises:
-        ValueError: if a side is not a multiple of the factor.
+    Raises ValueError if a side is not a multiple of the factor.
     """
     if images.shape[-2] % factor or images.shape[-1] % factor:
         raise ValueError(f"images {images.shape} cannot be reduced {factor} times: crop them first")

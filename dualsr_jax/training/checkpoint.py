@@ -171,9 +171,8 @@ class Checkpoints:
         `run` is what must not change when the run is resumed, values of JSON. The PSNR of held-out
         scenes ranks the checkpoint; without it, the checkpoint is never the best.
 
-        Raises:
-            OSError: if the checkpoint could not be saved.
-            FloatingPointError: if a parameter is not finite.
+        Raises OSError if the checkpoint could not be saved, and FloatingPointError if a parameter
+        is not finite.
         """
         host = jax.tree.map(np.array, state)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host.params)):
@@ -219,9 +218,8 @@ class Checkpoints:
         `state` is a new one, which gives the shapes and is returned if there are no checkpoints;
         `run` is what was given to `save`.
 
-        Raises:
-            ValueError: if the checkpoint is of another network or run, naming what differs, or if
-                there are checkpoints, but not one of them can be read.
+        Raises ValueError if the checkpoint is of another network or run, naming what differs, or if
+        there are checkpoints, but not one of them can be read.
         """
         unreadable: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -263,8 +261,7 @@ class Checkpoints:
     def restore_network(self, which: str = "latest") -> tuple[Network, int]:
         """The network of the "latest" or "best" (by PSNR of held-out scenes) step, and the step.
 
-        Raises:
-            ValueError: if `which` is unknown, or "best" and no checkpoint was scored.
+        Raises ValueError if `which` is unknown, or "best" and no checkpoint was scored.
         """
         if which not in ("best", "latest"):
             raise ValueError(f"unknown checkpoint {which!r}: expected 'best' or 'latest'")

@@ -59,8 +59,7 @@ class StepMetrics:
     def mean(self) -> dict[str, float]:
         """The mean of each metric over the steps, and `samples_per_s`.
 
-        Raises:
-            FloatingPointError: if a loss is not finite, naming the step and its scenes.
+        Raises FloatingPointError if a loss is not finite, naming the step and its scenes.
         """
         fetched = jax.device_get([dispatch.metrics for dispatch in self._dispatches])
         for dispatch, metrics in zip(self._dispatches, fetched, strict=True):
@@ -135,8 +134,7 @@ class TrainingLog:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Adds a record of scalars; `loss`, `psnr_db` and `samples_per_s` also show on the bar.
 
-        Raises:
-            OSError: if the disk is full.
+        Raises OSError if the disk is full.
         """
         try:
             self._lines.write(json.dumps({"step": step, **values}) + "\n")

@@ -101,9 +101,7 @@ def train(config: ConfigDict, workdir: Path) -> int:
 def plan(config: ConfigDict) -> Plan:
     """Checks the settings, reads the data and puts everything together that a run needs.
 
-    Raises:
-        ValueError: for bad settings or data.
-        FileNotFoundError: if the data are not where the config says.
+    Raises ValueError for bad settings or data, and FileNotFoundError if the data are not there.
     """
     settings, model = config.train, make_model(dict(config.model))
     degradation = Degradation(**config.degradation)

@@ -24,13 +24,8 @@ def learning_rate_schedule(
 ) -> optax.Schedule:
     """The learning rate as a function of the number of optimiser updates made.
 
-    Args:
-        learning_rate: value at the start or after the warm-up; positive.
-        halve_every_epochs: epochs between two halvings of "halve"; positive.
-        updates_per_epoch: positive.
-        kind: "halve", a staircase, as published; "cosine", half a cosine down to 0.
-        epochs: length of the run, at whose end "cosine" is 0.
-        warmup_epochs: epochs at the start in which the learning rate rises linearly from 0.
+    It rises linearly from 0 in `warmup_epochs`. From its value `learning_rate`, kind "halve" is a
+    staircase, as published; "cosine" is half a cosine down to 0 at the end of `epochs`.
 
     Raises:
         ValueError: if the kind is unknown, an argument is not positive, or the warm-up is as long
@@ -102,8 +97,7 @@ def adam(
     Gradients whose norm over all parameters exceeds `clip_norm` are shortened to it. `ema_decay`,
     in (0, 1), is the decay per update of a moving average of the parameters. None leaves them out.
 
-    Raises:
-        ValueError: if `clip_norm` or `ema_decay` is out of range.
+    Raises ValueError if `clip_norm` or `ema_decay` is out of range.
     """
     transformations = [optax.adam(schedule, b1=0.9, b2=0.999, eps=1e-8)]
     if clip_norm is not None:

@@ -36,8 +36,7 @@ def find_weights(weights: str | os.PathLike[str]) -> Path | None:
 
     A name that is not that of a folder means a file that ships with the package.
 
-    Raises:
-        FileNotFoundError: if it is a name and neither a folder nor a shipped file has it.
+    Raises FileNotFoundError if it is a name and neither a folder nor a shipped file has it.
     """
     path, files = Path(weights).expanduser(), shipped()
     if path.suffix == SUFFIX or path.is_file():
@@ -79,9 +78,8 @@ def write_weights(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[s
 def read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Reads the arrays of a file of `write_weights`, and its text, with the hash as `sha256`.
 
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not a file of `write_weights`, or is damaged.
+    Raises FileNotFoundError if there is no such file, and ValueError if it is not a file of
+    `write_weights`, or is damaged.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of weights {str(path)!r}")

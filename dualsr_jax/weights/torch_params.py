@@ -154,8 +154,7 @@ def _check_shapes(model: CoarSR, variables: dict[str, Any]) -> None:
 def to_torch(model: CoarSR, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Writes variables in the published names and layout, as float32 NumPy arrays.
 
-    Raises:
-        ValueError: if the network is joint, which the published code does not know.
+    Raises ValueError if the network is joint, which the published code does not know.
     """
     if model.joint:
         raise ValueError(

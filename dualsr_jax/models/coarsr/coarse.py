@@ -173,13 +173,10 @@ class CoarSR(nn.Module):
         train: bool = False,
         through_time: bool = False,
     ) -> Float[jax.Array, "B sh sw L"]:
-        """Super-resolves cubes; the result is not clipped.
+        """Super-resolves cubes in [0, 1] with L >= 5; the result is not clipped.
 
-        Args:
-            lr: low-resolution cubes, [0, 1], L >= 5.
-            bicubic: `lr` enlarged by the scale; computed if not given.
-            train: whether BatchNorm uses and updates the batch's statistics.
-            through_time: whether gradients flow through the FCF state.
+        `bicubic` is `lr` enlarged by the scale, computed if not given. With `train`, BatchNorm uses
+        and updates the batch's statistics; with `through_time`, gradients flow through FCF's state.
         """
         bicubics = None
         if bicubic is not None:
@@ -194,11 +191,7 @@ class CoarSR(nn.Module):
         train: bool = False,
         through_time: bool = False,
     ) -> tuple[Float[jax.Array, "B _ _ L"], ...]:
-        """Super-resolves cubes by each of `scales`; arguments as in `__call__`.
-
-        Returns:
-            The coarse result and, of a joint network, the cube at half the scale; not clipped.
-        """
+        """Super-resolves cubes by each of `scales`; arguments as in `__call__`."""
         lr = jnp.asarray(lr)
         if bicubics is None:
             bicubics = [imresize(lr, scale) for scale in self.scales]

@@ -29,11 +29,9 @@ class FCF(nn.Module):
     ) -> tuple[State, Float[jax.Array, "K B H W C"]]:
         """Runs the recurrence over the features `d` of K bands; returns the last and all states.
 
-        Args:
-            state: the state after the band before these; its value is not used if `first[0]`.
-            d: features in order of the bands.
-            first: whether a band is the first of its cube, where S = d.
-            through_time: whether gradients flow to earlier bands; published training cuts them.
+        `state` is that after the band before these; it is not used if `first[0]`, as S = d where a
+        band is the first of its cube. With `through_time`, gradients flow to earlier bands;
+        published training cuts them.
         """
         c = d.shape[-1]
         gamma = self.param("gamma", nn.initializers.ones, (2,))
