@@ -67,10 +67,6 @@ class DualSR:
     The guide of the fine stage is a cube of half the scale: at scales 4 and 8 the result of `half`,
     or of `coarse` if it is joint. Without these, and at scales 2 and 3, it is the LR cube itself.
 
-    Attributes:
-        iterations: corrections by the fine stage.
-        ensemble: members of the self-ensemble: 1 (no ensemble), 8 or 16. The fine stage corrects
-            their mean.
 
     Raises:
         ValueError: as `CoarseStage`.
@@ -79,8 +75,8 @@ class DualSR:
     coarse: Network
     half: Network | None = None
     _: dataclasses.KW_ONLY
-    iterations: int = 1
-    ensemble: int = 1
+    iterations: int = 1  # corrections by the fine stage
+    ensemble: int = 1  # members of the self-ensemble, whose mean it corrects: 1 (off), 8 or 16
 
     def __post_init__(self) -> None:
         """Checks that the networks fit together."""

@@ -49,8 +49,7 @@ def views(members: int) -> tuple[View, ...]:
 
     1 is the plain view alone, 8 are flips and rotations, 16 these in both orders of the bands.
 
-    Raises:
-        ValueError: if `members` is another number.
+    Raises ValueError if `members` is another number.
     """
     if members not in MEMBERS:
         raise ValueError(

@@ -27,10 +27,8 @@ _EPOCHS = 2**24  # more than any run has; without end, grain's number of samples
 class PatchSampler:
     """Draws batches of HR patches.
 
-    Attributes:
-        num_bands: bands of a patch.
-        samples_per_epoch: patches x scales x variants x images.
-        steps_per_epoch: whole batches per epoch.
+    `num_bands` is that of a patch; `samples_per_epoch` and `steps_per_epoch`, in whole batches, are
+    the length of an epoch.
     """
 
     def __init__(

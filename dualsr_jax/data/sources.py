@@ -143,17 +143,13 @@ def normalise(cube: Cube, peak: float | str | None, name: str) -> Float[np.ndarr
 class Scenes:
     """Scenes of one part of a split, read one at a time, anew in every iteration.
 
-    Attributes:
-        source: where they are read from.
-        selections: scenes or rectangles of scenes.
-        peak: as `peak_value` takes it; "max" is the maximum of the whole scene, not the rectangle.
-        crop: only the top-left `crop` x `crop` pixels of each are used; None: all.
+    The peak is that of `peak_value`; "max" is the maximum of the whole scene, not the rectangle.
     """
 
     source: CubeSource
     selections: Sequence[Selection]
     peak: float | str | None = None
-    crop: int | None = None
+    crop: int | None = None  # only the top-left `crop` x `crop` pixels of each are used
 
     def __len__(self) -> int:
         return len(self.selections)

@@ -33,37 +33,26 @@ SPLIT = "scenes"
 class CubeSet:
     """What is known of a published data set.
 
-    Attributes:
-        title: its name in prose.
-        shape: (height, width, bands) of every scene.
-        dtypes: data types that a scene may be stored in, such as ("uint16",); "float" is any
-            floating-point type.
-        layout: the files of the data set as distributed, in words.
-        key: name of the variable that holds a cube, in `.mat` files.
-        files: name of the file by scene, if it is not the scene's.
-        dtype_exceptions: data types of single scenes.
-        checksums: SHA-256 by scene, if known: of the stored cube `[H, W, L]` in row-major order
-            and little-endian.
-        crop: rows and columns of a scene that are kept.
-        url: ZIP archive to download if the user gives no folder.
-        packaged: folder of an installed package that holds the data.
+    `files` are names of files by scene, where they are not the scene's; `checksums` are known
+    SHA-256 of stored cubes `[H, W, L]` in row-major order and little-endian.
     """
 
     title: str
     scenes: tuple[str, ...]
-    shape: tuple[int, int, int]
-    dtypes: tuple[str, ...]
+    shape: tuple[int, int, int]  # (height, width, bands) of every scene
+    dtypes: tuple[str, ...]  # that a scene may be stored in; "float" is any floating-point type
     description: str
     homepage: str
     citation: str
-    layout: str
-    key: str | None = None
+    layout: str  # the files of the data set as distributed, in words
+    key: str | None = None  # variable that holds a cube, in `.mat` files
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # Data types of single scenes.
     dtype_exceptions: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     checksums: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    crop: tuple[slice, slice] = (slice(None), slice(None))
-    url: str | None = None
-    packaged: Path | None = None
+    crop: tuple[slice, slice] = (slice(None), slice(None))  # rows and columns that are kept
+    url: str | None = None  # ZIP archive to download if the user gives no folder
+    packaged: Path | None = None  # folder of an installed package that holds the data
 
 
 def find_scenes(cube_set: CubeSet, folder: Path) -> dict[str, Path]:

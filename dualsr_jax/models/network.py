@@ -85,8 +85,7 @@ class Network:
 
         The results are not clipped. The network is compiled once per shape.
 
-        Raises:
-            ValueError: if the cube has fewer than `model.min_bands` bands.
+        Raises ValueError if the cube has fewer than `model.min_bands` bands.
         """
         cubes = _at_scales(self.model, self.variables, lr[None])
         return tuple(np.asarray(cube[0]) for cube in cubes)
@@ -104,9 +103,8 @@ class CoarseStage:
     network of half the scale, if there is one, and the LR cube otherwise. The self-ensemble has 1
     (no ensemble), 8 or 16 members.
 
-    Raises:
-        ValueError: if `half` does not have half the scale of `coarse`, or is given although
-            `coarse` is joint, or the ensemble is unknown.
+    Raises ValueError if `half` does not have half the scale of `coarse`, or is given although
+    `coarse` is joint, or the ensemble is unknown.
     """
 
     coarse: Network

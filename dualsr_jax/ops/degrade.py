@@ -28,19 +28,12 @@ KERNELS = ("bicubic", "isotropic", "anisotropic")
 class Degradation:
     """What is done to HR images.
 
-    Attributes:
-        kernel: one of `KERNELS`.
-        sigma: range of the blur's standard deviation, in HR pixels; fixed if the ends are equal.
-        noise: range of the noise's standard deviation, as a fraction of the peak; (0, 0) adds no
-            noise.
-
-    Raises:
-        ValueError: if the kernel is unknown, or a range is not (low, high) with low <= high.
+    Raises ValueError if the kernel is unknown, or a range is not (low, high) with low <= high.
     """
 
-    kernel: str = "bicubic"
-    sigma: tuple[float, float] = (1.0, 1.0)
-    noise: tuple[float, float] = (0.0, 0.0)
+    kernel: str = "bicubic"  # one of `KERNELS`
+    sigma: tuple[float, float] = (1.0, 1.0)  # range of the blur's standard deviation, in HR pixels
+    noise: tuple[float, float] = (0.0, 0.0)  # the same of the noise, as a fraction of the peak
 
     def __post_init__(self) -> None:
         """Checks the settings."""

@@ -155,7 +155,8 @@ def imresize(cube: Float[Array, "..."], scale: float) -> Float[Array, "..."]:
     """
     if cube.ndim < 3:
         raise ValueError(f"imresize needs a cube [..., H, W, L], got shape {cube.shape}")
-    if any(export.is_symbolic_dim(length) for length in cube.shape[-3:-1]):
+    sides = cube.shape[-3:-1]
+    if any(map(export.is_symbolic_dim, sides)):
         times = scale if scale >= 1 else 1 / scale
         factor = round(times)
         if not math.isclose(factor, times):
@@ -167,7 +168,6 @@ def imresize(cube: Float[Array, "..."], scale: float) -> Float[Array, "..."]:
         images = enlarge(images, factor) if scale >= 1 else reduce(images, factor)
         result: Any = jnp.moveaxis(images, -3, -1)
         return result
-    sides = cube.shape[-3:-1]
     rows, columns = (resize_matrix(n, float(scale)).astype(cube.dtype) for n in sides)
     if isinstance(cube, np.ndarray):
         width, bands = cube.shape[-2:]

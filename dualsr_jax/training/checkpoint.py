@@ -109,9 +109,8 @@ class Checkpoints:
     def __init__(self, workdir: Path, *, read_only: bool = False) -> None:
         """Opens the checkpoints; creates their folder unless `read_only`.
 
-        Raises:
-            FileNotFoundError: if `read_only` and there is no checkpoint.
-            ValueError: if no checkpoint can be read; with `read_only`, if one is damaged.
+        Raises FileNotFoundError if `read_only` and there is no checkpoint, and ValueError if no
+        checkpoint can be read or, with `read_only`, one is damaged.
         """
         self._folder = workdir.absolute() / "checkpoints"
         if read_only and not self._folder.is_dir():

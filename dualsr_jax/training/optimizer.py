@@ -27,9 +27,8 @@ def learning_rate_schedule(
     It rises linearly from 0 in `warmup_epochs`. From its value `learning_rate`, kind "halve" is a
     staircase, as published; "cosine" is half a cosine down to 0 at the end of `epochs`.
 
-    Raises:
-        ValueError: if the kind is unknown, an argument is not positive, or the warm-up is as long
-            as the run.
+    Raises ValueError if the kind is unknown, an argument is not positive, or the warm-up is as long
+    as the run.
     """
     if min(learning_rate, halve_every_epochs, updates_per_epoch) <= 0:
         raise ValueError(

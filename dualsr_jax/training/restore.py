@@ -62,9 +62,7 @@ def warm_start(params: Any, weights: str) -> Any:
 
     Networks of different scales differ in their upsampling only, which stays new.
 
-    Raises:
-        FileNotFoundError: as `restore_dualsr`.
-        ValueError: if more than the upsampling differs, or a file is damaged.
+    Raises what `restore_dualsr` raises, and ValueError if more than the upsampling differs.
     """
     network = restore_dualsr(weights).coarse
     other, stored = network.model, traverse_util.flatten_dict(network.variables["params"])

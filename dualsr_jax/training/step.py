@@ -115,23 +115,16 @@ def updates_per_batch(update: str, num_bands: int) -> int:
 class Learning:
     """The learning part of a step: `learning(state, images) -> (state, loss [L], results)`.
 
-    Attributes:
-        update: "band" or "image".
-        through_time: whether gradients flow through the FCF state; needs update "image".
-        half_weight: weight of the half-scale term in the loss of a joint network.
-        axis_name: mapped axis over which gradients, BatchNorm statistics and metrics are averaged.
-
-    Raises:
-        ValueError: if `update` is unknown or does not go with `through_time`, or `half_weight` is
-            not positive.
+    Raises ValueError if `update` is unknown or does not go with `through_time`, or `half_weight` is
+    not positive.
     """
 
     model: Model
     optimizer: optax.GradientTransformation
-    update: str = "band"
-    through_time: bool = False
-    half_weight: float = 1.0
-    axis_name: str | None = None
+    update: str = "band"  # or "image"
+    through_time: bool = False  # gradients flow through the FCF state; needs update "image"
+    half_weight: float = 1.0  # of the half-scale term in the loss of a joint network
+    axis_name: str | None = None  # averages gradients, BatchNorm statistics and metrics over it
 
     def __post_init__(self) -> None:
         """Checks the settings."""

@@ -116,8 +116,7 @@ def from_torch(mapping: Mapping[str, Any], neighbours: str = "paper") -> Network
         neighbours: the band partition that the weights were trained with, which they do not show;
             the other settings are inferred. The published code trains with "released".
 
-    Raises:
-        ValueError: if entries are missing, unexpected or misshapen; the message names them.
+    Raises ValueError if entries are missing, unexpected or misshapen; the message names them.
     """
     arrays = {
         name.removeprefix("module."): np.asarray(array, np.float32)

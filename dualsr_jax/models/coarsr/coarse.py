@@ -33,12 +33,6 @@ class CoarSR(nn.Module):
     """The coarse network.
 
     Attributes:
-        scale: scale factor s: 2, 3, 4 or 8.
-        features: channels C of every feature map.
-        num_asfm: adjacent spectral fusion modules in sequence.
-        num_blocks: residual blocks in each body.
-        norm: None (paper) or "batch" (BatchNorm in the residual blocks, as released).
-        neighbours: "paper" or "released", a `mode` of `nbp.neighbour_table`.
         joint: whether a second tail restores the cube at half the scale, as the guide of the fine
             stage; for scales 4 and 8.
         band_chunk: bands processed as one batch, which bounds the memory; None means all bands.
@@ -49,17 +43,17 @@ class CoarSR(nn.Module):
             `jax_default_matmul_precision` decides how exact float32 is.
 
     Raises:
-        ValueError: when applied, if an attribute is not one of the values above, the cube has
+        ValueError: when applied, if an attribute has another value than said here, the cube has
             fewer than 5 bands, or `bicubic` does not have the size of the result.
     """
 
-    scale: int
+    scale: int  # scale factor s: 2, 3, 4 or 8
     _: dataclasses.KW_ONLY
-    features: int = 64
-    num_asfm: int = 2
-    num_blocks: int = 2
-    norm: str | None = None
-    neighbours: str = "paper"
+    features: int = 64  # channels C of every feature map
+    num_asfm: int = 2  # adjacent spectral fusion modules in sequence
+    num_blocks: int = 2  # residual blocks in each body
+    norm: str | None = None  # or "batch": BatchNorm in the residual blocks, as released
+    neighbours: str = "paper"  # or "released": a mode of `nbp.neighbour_table`
     joint: bool = False
     band_chunk: int | None = None
     precision: str = "float32"

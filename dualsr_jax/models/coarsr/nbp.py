@@ -28,13 +28,11 @@ def neighbour_table(
 ) -> Int[np.ndarray | jax.Array, "L 4"]:
     """Makes the table of neighbours (a, b, c, d) of every band, int32 `[L, 4]`.
 
-    Args:
-        num_bands: bands of the cube, L >= 5; a symbolic dimension gives a traced table.
-        mode: "paper", or "released" for weights that the published code trained: it never resets
-            its neighbour lists, so that every band sees the neighbours of band 0.
+    A symbolic number of bands gives a traced table. Mode "released" is for weights that the
+    published code trained: it never resets its neighbour lists, so that every band sees the
+    neighbours of band 0.
 
-    Raises:
-        ValueError: if there are fewer than 5 bands or the mode is unknown.
+    Raises ValueError if there are fewer than 5 bands or the mode is unknown.
     """
     if num_bands < MIN_BANDS:
         raise ValueError(
