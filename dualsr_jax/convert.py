@@ -46,10 +46,9 @@ def convert(
 ) -> DualSR:
     """Writes one file of both networks, and returns them as they are read from it.
 
-    `which` and `neighbours` are those of `load`; `about` holds texts "name=text" to store.
-
-    Raises what `load`, `check_output` and `save_pretrained` raise, and ValueError if `about` does
-    not have this form.
+    `which` and `neighbours` are those of `load`; `about` holds texts "name=text" to store. Raises
+    what `load`, `check_output` and `save_pretrained` raise, and ValueError if `about` does not have
+    this form.
     """
     commands.check_output(output, overwrite=overwrite)
     wrong = [text for text in about if "=" not in text]

@@ -47,8 +47,7 @@ class View:
 def views(members: int) -> tuple[View, ...]:
     """Returns the views of an ensemble, the plain one first.
 
-    1 is the plain view alone, 8 are flips and rotations, 16 these in both orders of the bands.
-
+    One is the plain view alone, 8 are flips and rotations, 16 these in both orders of the bands.
     Raises ValueError if `members` is another number.
     """
     if members not in MEMBERS:

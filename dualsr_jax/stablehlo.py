@@ -26,9 +26,8 @@ def export_dualsr(dualsr: DualSR, platforms: Sequence[str] = DEFAULT_PLATFORMS) 
     """Exports both stages as one function of the LR cube, for some of `PLATFORMS`.
 
     Bands are restored one by one, which bounds the memory. Values are not checked: a NaN spreads,
-    so the cube must not hold any. With `iterations=0` the function gives the coarse result.
-
-    Raises ValueError if a platform is unknown, or `dualsr` has a self-ensemble.
+    so the cube must not hold any. With `iterations=0` the function gives the coarse result. Raises
+    ValueError if a platform is unknown, or `dualsr` has a self-ensemble.
     """
     unknown = sorted(set(platforms) - set(PLATFORMS))
     if unknown or not platforms:

@@ -38,10 +38,9 @@ class Images:
     ) -> None:
         """Reads and resizes the scenes, one at a time.
 
-        Patches will have `least_size` pixels along a side; `memory_gb` counts in 1e9 bytes.
-
-        Raises ValueError if an image is smaller than a patch, or `scenes` is empty, and OSError if
-        the temporary file cannot be written.
+        Patches will have `least_size` pixels along a side; `memory_gb` counts in 1e9 bytes. Raises
+        ValueError if an image is smaller than a patch, or `scenes` is empty, and OSError if the
+        temporary file cannot be written.
         """
         self.names: list[str] = []  # the scene of each image
         self.shapes: list[tuple[int, int, int]] = []  # (H, W, L) of each image

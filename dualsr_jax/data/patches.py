@@ -46,9 +46,8 @@ class PatchSampler:
 
         A patch has `patch_size` HR pixels along a side, at most those of the smallest image, and
         `window_bands` neighbouring bands, chosen at random; None means all bands. A batch of all
-        processes together holds `batch_size` patches.
-
-        Raises ValueError if a patch has more bands than the images, or an epoch holds no batch.
+        processes together holds `batch_size` patches. Raises ValueError if a patch has more bands
+        than the images, or an epoch holds no batch.
         """
         num_bands = images.shapes[0][-1]
         self.num_bands = window_bands or num_bands

@@ -87,10 +87,9 @@ SOURCES: dict[str, Callable[[str, str | None], CubeSource]] = {
 def open_source(kind: str, path: str = "", key: str | None = None) -> CubeSource:
     """Opens a source of a kind in `SOURCES` without reading any cube.
 
-    `key` names the variable that holds the cube, in files that may have several.
-
-    Raises ValueError if the kind is unknown or the folder holds no cubes, and FileNotFoundError if
-    the folder does not exist.
+    `key` names the variable that holds the cube, in files that may have several. Raises ValueError
+    if the kind is unknown or the folder holds no cubes, and FileNotFoundError if the folder does
+    not exist.
     """
     if kind not in SOURCES:
         raise ValueError(f"unknown data source {kind!r}: expected one of {sorted(SOURCES)}")
@@ -101,7 +100,6 @@ def peak_value(cube: Cube, peak: float | str | None) -> float:
     """The stored value that becomes 1: `peak`, or the maximum of the cube if it is "max".
 
     If it is None, that is the largest value of an unsigned integer type, and 1 for other types.
-
     Raises ValueError if `peak` is something else.
     """
     if peak is None:

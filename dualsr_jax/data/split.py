@@ -123,10 +123,9 @@ def divide(
     `how` is the name of a published split of `data_set`; "random", which tests on a share of the
     scenes, in (0, 1); "fold K/N", which tests on the K-th of N folds; or the path of a split file.
     The seed decides the order of "random" and "fold". The selections in `validation` are added to
-    those of a split file, and held out of training even if the file names them there.
-
-    Raises ValueError if `how` is unknown, a selection names no scene, two parts share pixels, or no
-    scene is left for training or testing, and FileNotFoundError if the split file does not exist.
+    those of a split file, and held out of training even if the file names them there. Raises
+    ValueError if `how` is unknown, a selection names no scene, two parts share pixels, or no scene
+    is left for training or testing, and FileNotFoundError if the split file does not exist.
     """
     texts = _texts(names, how, data_set, test_share, seed)
     listed, added = _select(names, texts.get("validation", ())), _select(names, validation)

@@ -25,9 +25,8 @@ def low_resolution(
 ) -> Resized:
     """The LR cube that a reference is tested with; by default MATLAB bicubic, as in the protocols.
 
-    The name of the image and the seed decide what a random degradation draws.
-
-    Raises ValueError if a side of `hr` is not a multiple of the scale.
+    The name of the image and the seed decide what a random degradation draws. Raises ValueError if
+    a side of `hr` is not a multiple of the scale.
     """
     if hr.shape[0] % scale or hr.shape[1] % scale:
         raise ValueError(

@@ -84,7 +84,6 @@ def blur_and_decimate(
     """Blurs an image and keeps one pixel of each block of `scale` x `scale`, at its centre.
 
     The image consists of whole blocks, and is continued by reflection with the edge repeated.
-
     Raises ValueError if one of the kernel's size and the scale is even and the other odd.
     """
     size = kernel.shape[0]

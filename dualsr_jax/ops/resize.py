@@ -49,7 +49,6 @@ def resize_matrix(length: int, scale: float) -> Float[np.ndarray, "out {length}"
     """Returns the matrix that resizes a signal of `length` samples.
 
     It is float64 `[ceil(length * scale), length]`, with rows that sum to 1. Read-only, as cached.
-
     Raises ValueError if length or scale is not positive and finite.
     """
     if length < 1 or not (math.isfinite(scale) and scale > 0):

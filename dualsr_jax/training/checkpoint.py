@@ -167,11 +167,10 @@ class Checkpoints:
     ) -> None:
         """Saves the state, which is the same on all processes; then the checkpoint is on disk.
 
-        `run` is what must not change when the run is resumed, values of JSON. The PSNR of held-out
-        scenes ranks the checkpoint; without it, the checkpoint is never the best.
-
-        Raises OSError if the checkpoint could not be saved, and FloatingPointError if a parameter
-        is not finite.
+        `run` is what must not change when the run is resumed, values of JSON. `psnr_db`, that of
+        held-out scenes, ranks the checkpoint; without it, the checkpoint is never the best. Raises
+        OSError if the checkpoint could not be saved, and FloatingPointError if a parameter is not
+        finite.
         """
         host = jax.tree.map(np.array, state)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host.params)):
@@ -215,10 +214,8 @@ class Checkpoints:
         """Restores the newest checkpoint that can be read, as arrays on the host.
 
         `state` is a new one, which gives the shapes and is returned if there are no checkpoints;
-        `run` is what was given to `save`.
-
-        Raises ValueError if the checkpoint is of another network or run, naming what differs, or if
-        there are checkpoints, but not one of them can be read.
+        `run` is what was given to `save`. Raises ValueError if the checkpoint is of another network
+        or run, naming what differs, or if there are checkpoints, but not one of them can be read.
         """
         unreadable: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):

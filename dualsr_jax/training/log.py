@@ -50,8 +50,8 @@ class StepMetrics:
     ) -> None:
         """Adds the steps of a dispatch: metrics stacked over steps, sample numbers of each.
 
-        It first waits until the dispatch before is computed: one runs and one waits, so that the
-        device never idles and the bar is not ahead of it.
+        It first waits for the dispatch before: one runs and one waits, so that the device never
+        idles and the bar is not ahead of it.
         """
         jax.block_until_ready([dispatch.metrics for dispatch in self._dispatches[-1:]])
         self._dispatches.append(_Dispatch(before, metrics, samples))

@@ -24,9 +24,8 @@ def learning_rate_schedule(
 ) -> optax.Schedule:
     """The learning rate as a function of the number of optimiser updates made.
 
-    It rises linearly from 0 in `warmup_epochs`. From its value `learning_rate`, kind "halve" is a
-    staircase, as published; "cosine" is half a cosine down to 0 at the end of `epochs`.
-
+    It rises linearly from 0 to `learning_rate` in `warmup_epochs`. Then it falls: "halve" is a
+    staircase, as published; "cosine" is half a cosine down to 0 at the end of the run of `epochs`.
     Raises ValueError if the kind is unknown, an argument is not positive, or the warm-up is as long
     as the run.
     """
@@ -95,7 +94,6 @@ def adam(
 
     Gradients whose norm over all parameters exceeds `clip_norm` are shortened to it. `ema_decay`,
     in (0, 1), is the decay per update of a moving average of the parameters. None leaves them out.
-
     Raises ValueError if `clip_norm` or `ema_decay` is out of range.
     """
     transformations = [optax.adam(schedule, b1=0.9, b2=0.999, eps=1e-8)]

@@ -39,10 +39,9 @@ def joined(
 
     Process 0 listens at the coordinator, host:port. With `detect`, JAX finds the first three
     arguments by itself (SLURM, Open MPI, TPU pod). If the others do not come within `timeout_s`
-    seconds, the process ends with one line of error and status 1.
-
-    Raises ValueError if the arguments do not go together, or no such environment is found, and
-    OSError if process 0 cannot listen at the coordinator's port.
+    seconds, the process ends with one line of error and status 1. Raises ValueError if the
+    arguments do not go together, or no such environment is found, and OSError if process 0 cannot
+    listen at the coordinator's port.
     """
     given = (coordinator, num_processes, process_id)
     if given == (None, None, None):

@@ -60,9 +60,8 @@ def restore_dualsr(
 def warm_start(params: Any, weights: str) -> Any:
     """Replaces parameters of a new network by those of the same name and shape in `weights`.
 
-    Networks of different scales differ in their upsampling only, which stays new.
-
-    Raises what `restore_dualsr` raises, and ValueError if more than the upsampling differs.
+    Networks of different scales differ in their upsampling only, which stays new. Raises what
+    `restore_dualsr` raises, and ValueError if more than the upsampling differs.
     """
     network = restore_dualsr(weights).coarse
     other, stored = network.model, traverse_util.flatten_dict(network.variables["params"])

@@ -34,9 +34,8 @@ def shipped() -> dict[str, Path]:
 def find_weights(weights: str | os.PathLike[str]) -> Path | None:
     """Finds a weights file; returns None if a folder of training is meant.
 
-    A name that is not that of a folder means a file that ships with the package.
-
-    Raises FileNotFoundError if it is a name and neither a folder nor a shipped file has it.
+    A name that is not that of a folder means a file that ships with the package. Raises
+    FileNotFoundError if it is a name and neither a folder nor a shipped file has it.
     """
     path, files = Path(weights).expanduser(), shipped()
     if path.suffix == SUFFIX or path.is_file():

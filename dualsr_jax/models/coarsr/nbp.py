@@ -30,9 +30,7 @@ def neighbour_table(
 
     A symbolic number of bands gives a traced table. Mode "released" is for weights that the
     published code trained: it never resets its neighbour lists, so that every band sees the
-    neighbours of band 0.
-
-    Raises ValueError if there are fewer than 5 bands or the mode is unknown.
+    neighbours of band 0. Raises ValueError if there are fewer than 5 bands or the mode is unknown.
     """
     if num_bands < MIN_BANDS:
         raise ValueError(
