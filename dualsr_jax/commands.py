@@ -1,5 +1,6 @@
 """What the commands share: parsing of flags and one clear line for every expected error."""
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -11,11 +12,8 @@ from absl import app, flags, logging
 def run(main: Callable[..., None], *, arguments: bool = False) -> None:
     """Runs a command, and ends it with one line at a ValueError, OSError or the like.
 
-    Ctrl-C also ends it with one line, and with the exit status 130 that shells use for it.
-
-    Args:
-        main: the command.
-        arguments: whether it takes a list of the arguments that are not flags.
+    Ctrl-C also ends it with one line, and with the exit status 130 that shells use for it. If
+    `arguments`, the command takes a list of the arguments that are not flags.
     """
 
     def parse(argv: list[str]) -> list[str]:
@@ -44,12 +42,22 @@ def run(main: Callable[..., None], *, arguments: bool = False) -> None:
     app.run(guarded, flags_parser=parse)
 
 
+def define_flags(kinds: str, suffix: str, values: flags.FlagValues) -> None:
+    """Defines the flags that choose `kinds` of trained networks, and the file to write."""
+    string = functools.partial(flags.DEFINE_string, flag_values=values)
+    string("weights", None, f"Trained network: {kinds}.", required=True)
+    string("half_weights", None, f"Network of half the scale, for x4 and x8: {kinds}.")
+    string("output", None, f"File to write, *{suffix}.", required=True)
+    which, of = ["latest", "best"], "Which checkpoint of a folder of training."
+    flags.DEFINE_enum("checkpoint", which[0], which, of, flag_values=values)
+    flags.DEFINE_bool("overwrite", False, "Replace the output if it exists.", flag_values=values)
+
+
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Checks the file that --output names.
 
-    Raises:
-        ValueError: if it is a folder, or exists and `overwrite` is False.
-        FileNotFoundError: if its folder does not exist.
+    Raises ValueError if it is a folder, or exists and `overwrite` is False, and FileNotFoundError
+    if its folder does not exist.
     """
     if path.is_dir():
         raise ValueError(f"{str(path)!r} is a folder: --output names a file")

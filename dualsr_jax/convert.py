@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import flags
 
-from dualsr_jax.commands import check_output, run
+from dualsr_jax import commands
 from dualsr_jax.dualsr import STORAGES, DualSR
 from dualsr_jax.models.coarsr.nbp import MODES
 from dualsr_jax.training.restore import restore_dualsr
@@ -24,17 +24,9 @@ PTH_SUFFIXES = (".pth", ".pt")
 
 
 def load(weights: str, *, which: str = "latest", neighbours: str = "released") -> DualSR:
-    """Reads a trained network as `restore_dualsr` does, or from a `.pth` file.
+    """Reads a trained network as `restore_dualsr` does, or a `.pth` file as `load_pth` does.
 
-    Args:
-        weights: folder of training, file, or name of shipped weights.
-        which: "latest" or "best" checkpoint of a folder.
-        neighbours: the band partition that a `.pth` file was trained with.
-
-    Raises:
-        FileNotFoundError: if there is no such folder, file or name.
-        ValueError: if it is damaged or does not hold weights of the network, or if PyTorch is
-            needed and not installed.
+    Raises what these two raise.
     """
     if Path(weights).suffix not in PTH_SUFFIXES:
         return restore_dualsr(weights, which=which)
@@ -54,15 +46,11 @@ def convert(
 ) -> DualSR:
     """Writes one file of both networks, and returns them as they are read from it.
 
-    The first two arguments, `which` and `neighbours` are those of `load`; `about` holds texts
-    "name=text" to store with the weights.
-
-    Raises:
-        ValueError: as `load`, `check_output` and `DualSR.save_pretrained`, or if `about` does not
-            have this form.
-        FileNotFoundError: as `load` and `check_output`.
+    `which` and `neighbours` are those of `load`; `about` holds texts "name=text" to store. Raises
+    what `load`, `check_output` and `save_pretrained` raise, and ValueError if `about` does not have
+    this form.
     """
-    check_output(output, overwrite=overwrite)
+    commands.check_output(output, overwrite=overwrite)
     wrong = [text for text in about if "=" not in text]
     if wrong:
         raise ValueError(f"--about={wrong[0]}: expected name=text")
@@ -77,20 +65,15 @@ def convert(
 def define_flags() -> None:
     """Defines the flags; not at import, because other commands have flags of the same names."""
     kinds = "folder of training, *.safetensors or .pth file, or name of shipped weights"
-    flags.DEFINE_string("weights", None, f"Trained network: {kinds}.", required=True)
-    flags.DEFINE_string("half_weights", None, f"Network of half the scale: {kinds}.")
-    flags.DEFINE_string("output", None, f"File to write, *{SUFFIX}.", required=True)
+    commands.define_flags(kinds, SUFFIX, flags.FLAGS)
+    flags.adopt_module_key_flags(commands)  # --help shows them
     flags.DEFINE_enum("storage", "float32", STORAGES, "Data type of the weights in the file.")
-    flags.DEFINE_enum(
-        "checkpoint", "latest", ["latest", "best"], "Which checkpoint of a folder of training."
-    )
     flags.DEFINE_enum(
         "neighbours", "released", MODES, "Band partition that .pth files were trained with."
     )
     flags.DEFINE_multi_string(
         "about", [], "name=text to store with the weights, such as licence=..."
     )
-    flags.DEFINE_bool("overwrite", False, "Replace the output if it exists.")
 
 
 def main() -> None:
@@ -114,4 +97,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    run(main)
+    commands.run(main)

@@ -67,23 +67,16 @@ class DualSR:
     The guide of the fine stage is a cube of half the scale: at scales 4 and 8 the result of `half`,
     or of `coarse` if it is joint. Without these, and at scales 2 and 3, it is the LR cube itself.
 
-    Attributes:
-        coarse: the network; a joint network also makes the guide.
-        half: a network of half the scale, or None.
-        iterations: corrections by the fine stage.
-        ensemble: members of the self-ensemble: 1 (no ensemble), 8 or 16, see `ensemble.views`. The
-            fine stage corrects their mean.
 
     Raises:
-        ValueError: if `half` does not have half the scale of `coarse`, `coarse` is joint and needs
-            no `half`, or the ensemble is unknown.
+        ValueError: as `CoarseStage`.
     """
 
     coarse: Network
     half: Network | None = None
     _: dataclasses.KW_ONLY
-    iterations: int = 1
-    ensemble: int = 1
+    iterations: int = 1  # corrections by the fine stage
+    ensemble: int = 1  # members of the self-ensemble, whose mean it corrects: 1 (off), 8 or 16
 
     def __post_init__(self) -> None:
         """Checks that the networks fit together."""
@@ -100,7 +93,7 @@ class DualSR:
         return self.coarse.scale
 
     def guided_by(self, half: "DualSR") -> "DualSR":
-        """Returns the same object with the network of another one as `half`.
+        """Returns this object with the network of another one as `half`.
 
         Raises:
             ValueError: if this one has a half-scale network already or is joint, or the other does
@@ -148,7 +141,7 @@ class DualSR:
         dtype: np.dtype | type | None = None,
         memory_gb: float = MEMORY_GB,
     ) -> Any:
-        """Super-resolves a cube of any size and range, tile by tile.
+        """Super-resolves a cube of any size and range, tile by tile, to an array of its kind.
 
         Bands that are empty, constant or flagged are enlarged by bicubic interpolation and do not
         guide others; pixels without data stay pixels without data.
@@ -160,12 +153,9 @@ class DualSR:
                 `large_scene.normalisation`.
             nodata: stored value of pixels without data, besides NaN; None takes it from a
                 DataArray.
-            dtype: data type of the result; None keeps that of the cube.
+            dtype: data type of the result; None keeps that of the cube. Integers are rounded and
+                saturated.
             memory_gb: memory budget per device in GB; decides the tile size.
-
-        Returns:
-            An array of the kind of `cube`, `s` times as high and wide; integers are rounded and
-            saturated.
 
         Raises:
             ValueError: if the cube is not of this kind or is a masked array, fewer than 5 bands
@@ -214,20 +204,16 @@ class DualSR:
         if path is None:
             raise ValueError(f"{os.fspath(weights)!r} is a folder: read it with restore_dualsr")
         arrays, about = read_weights(path)
+        floats = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+        variables = traverse_util.unflatten_dict(floats, sep="/")
         networks: dict[str, Network] = {}
         for name in _NETWORKS & about.keys():
             try:
                 model = make_model(json.loads(about[name]))
             except ValueError as error:
                 raise ValueError(f"{str(path)!r}: {error}") from error
-            found = {
-                tuple(path.split("/")[1:]): np.asarray(array, np.float32)
-                for path, array in arrays.items()
-                if path.startswith(f"{name}/")
-            }
-            variables = jax.device_put(traverse_util.unflatten_dict(found))
             model = model.clone(band_chunk=band_chunk, precision=precision)
-            networks[name] = Network(model, variables)
+            networks[name] = Network(model, jax.device_put(variables[name]))
         if "model" not in networks:
             raise ValueError(f"{os.fspath(weights)!r} holds weights, but not those of DualSR")
         return cls(networks["model"], networks.get("half_model"), ensemble=ensemble)
@@ -238,11 +224,9 @@ class DualSR:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns all variables of both networks, by names such as `model/params/conv/wn/v`."""
-        return {
-            "/".join((name, *path)): np.asarray(value)
-            for name, network in self._by_name().items()
-            for path, value in traverse_util.flatten_dict(network.variables).items()
-        }
+        variables = {name: network.variables for name, network in self._by_name().items()}
+        flat = traverse_util.flatten_dict(variables, sep="/")
+        return {name: np.asarray(value) for name, value in flat.items()}
 
     def save_pretrained(
         self,
@@ -251,13 +235,11 @@ class DualSR:
         *,
         storage: str = "float32",
     ) -> None:
-        """Writes both networks as one file, for `from_pretrained`.
+        """Writes both networks as one file, `*.safetensors`, which is replaced if it exists.
 
-        Args:
-            weights: the file to write, `*.safetensors`; replaced if it exists.
-            about: text to store with them, by name, such as data and licence.
-            storage: "float32", or "bfloat16", which takes half the space and rounds the weights
-                to 8 significant bits; reading gives float32 again.
+        `about` is text to store with them, by name, such as data and licence. The storage
+        "bfloat16" takes half the space of "float32" and rounds the weights to 8 significant bits;
+        `from_pretrained` gives float32 again.
 
         Raises:
             ValueError: if the storage is unknown, or the file has another suffix.

@@ -1,11 +1,10 @@
 """Self-ensemble: results on turned and mirrored inputs, turned back and averaged.
 
-Contract: a network is run on every view of a cube (8 flips and rotations; 16 if the bands are also
-reversed), and each result is turned back, so that all members show the same scene. Their mean is
-less noisy than any of them, and their standard deviation shows where the network is unsure. A
-member is dropped as soon as it is counted. Cubes are `[..., H, W, L]`, NumPy or JAX. Source:
-Timofte, Rothe, Van Gool, "Seven ways to improve example-based single image super resolution", CVPR
-2016; reversing the bands is the spectral counterpart.
+Contract: a network is run on every view of a cube, and each result is turned back, so that all
+members show the same scene. Their mean is less noisy than any of them, and their standard deviation
+shows where the network is unsure. Cubes are `[..., H, W, L]`, NumPy or JAX. Source: Timofte, Rothe,
+Van Gool, "Seven ways to improve example-based single image super resolution", CVPR 2016; reversing
+the bands is the spectral counterpart.
 """
 
 import dataclasses
@@ -48,12 +47,8 @@ class View:
 def views(members: int) -> tuple[View, ...]:
     """Returns the views of an ensemble, the plain one first.
 
-    Args:
-        members: 1 for the plain view alone, 8 for flips and rotations, 16 for these in both orders
-            of the bands.
-
-    Raises:
-        ValueError: if `members` is another number.
+    One is the plain view alone, 8 are flips and rotations, 16 these in both orders of the bands.
+    Raises ValueError if `members` is another number.
     """
     if members not in MEMBERS:
         raise ValueError(
@@ -70,11 +65,8 @@ def count_member(
 ) -> tuple[Cube, Cube | None]:
     """Adds a member to Welford's sums, which are exact in float32 at any level of the members.
 
-    Args:
-        mean: mean of the members so far; zero before the first.
-        squares: sum of their squared deviations from the mean; None if it is not needed.
-        member: the member to add.
-        count: number of members, including this one.
+    `mean` is that of the members so far, zero before the first; `squares` is the sum of their
+    squared deviations from it, or None if it is not needed; `count` includes this member.
     """
     deviation = member - mean
     mean = mean + deviation / count
@@ -84,13 +76,9 @@ def count_member(
 def ensemble(
     run: Callable[[Cube], tuple[Cube, ...]], lr: Cube, members: int
 ) -> tuple[tuple[Cube, ...], Cube | None]:
-    """Averages the results of a network over the views of a cube.
+    """Averages the results of `run`, each an enlarged cube, over `members` views of a cube.
 
-    Args:
-        run: maps `[..., H, W, L]` to results, each an enlarged cube; it is called with two shapes,
-            unless H and W are equal.
-        lr: `[..., H, W, L]`.
-        members: number of members, see `views`.
+    `run` is called with two shapes, unless H and W are equal.
 
     Returns:
         The mean of each result over the members and, with more than one member, the (population)

@@ -9,58 +9,31 @@ It runs with JAX and flatbuffers alone (docs/export.md):
     jax.export.deserialize(bytes).call(lr)  # float32 [H, W, L] in [0, 1] -> [s H, s W, L]
 """
 
-import functools
 from pathlib import Path
 
 from absl import flags
 
-from dualsr_jax.commands import run
+from dualsr_jax import commands
 from dualsr_jax.stablehlo import DEFAULT_PLATFORMS, PLATFORMS, write_export
 from dualsr_jax.training.restore import restore_dualsr
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the flags; not at import, because other commands have flags of the same names."""
-    string = functools.partial(flags.DEFINE_string, flag_values=values)
-    string(
-        "weights",
-        None,
-        "Trained network: folder of training, *.safetensors file, or name of shipped weights.",
-        required=True,
-    )
-    string("half_weights", None, "Network of half the scale (folder, file or name), for x4 and x8.")
-    string("output", None, "File to write, *.stablehlo.", required=True)
-    flags.DEFINE_list(
-        "platforms",
-        list(DEFAULT_PLATFORMS),
-        f"Platforms on which the file shall run, of {', '.join(PLATFORMS)}.",
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "iterations",
-        1,
-        "Number of fine-stage iterations; 0 gives the coarse result.",
-        0,
-        flag_values=values,
-    )
-    flags.DEFINE_enum(
-        "checkpoint",
-        "latest",
-        ["latest", "best"],
-        "Which checkpoint of a folder of training.",
-        flag_values=values,
-    )
-    flags.DEFINE_bool("overwrite", False, "Replace the output if it exists.", flag_values=values)
+    kinds = "folder of training, *.safetensors file, or name of shipped weights"
+    commands.define_flags(kinds, ".stablehlo", values)
+    flags.adopt_module_key_flags(commands, values)  # --help shows them
+    text = f"Platforms on which the file shall run, of {', '.join(PLATFORMS)}."
+    flags.DEFINE_list("platforms", list(DEFAULT_PLATFORMS), text, flag_values=values)
+    text = "Number of fine-stage iterations; 0 gives the coarse result."
+    flags.DEFINE_integer("iterations", 1, text, 0, flag_values=values)
 
 
 def main(given: flags.FlagValues = flags.FLAGS) -> None:
     """Exports the network that the flags name."""
     path = Path(given.output).expanduser()
     dualsr = restore_dualsr(
-        given.weights,
-        given.half_weights,
-        which=given.checkpoint,
-        iterations=given.iterations,
+        given.weights, given.half_weights, which=given.checkpoint, iterations=given.iterations
     )
     write_export(dualsr, path, given.platforms, overwrite=given.overwrite)
     print(f"x{dualsr.scale}, {path.stat().st_size / 1e6:.1f} MB: {path}")
@@ -68,4 +41,4 @@ def main(given: flags.FlagValues = flags.FLAGS) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    run(main)
+    commands.run(main)

@@ -38,8 +38,7 @@ def back_project(
         iterations: number of corrections, each with its own gain.
 
     Returns:
-        `(sr, gains)`: the corrected cube, not clipped, and the gains `[..., iterations]`, each in
-        [0, 1].
+        The corrected cube, not clipped, and the gains `[..., iterations]`, each in [0, 1].
 
     Raises:
         ValueError: if the sizes do not match the ratio, or iterations is negative.

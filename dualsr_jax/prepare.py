@@ -30,11 +30,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", "data/tfds", "Folder of prepared dat
 
 @functools.cache  # TFDS registers a builder once
 def load_builder(name: str) -> type["CubeSetBuilder"]:
-    """The builder of a data set in `datasets/`.
-
-    Raises:
-        ValueError: if `datasets/` has no builder of that name.
-    """
+    """The builder of a data set in `datasets/`; raises ValueError if there is no such builder."""
     path = _BUILDERS / name / f"{name}_dataset_builder.py"
     if not path.is_file():
         known = sorted(p.parent.name for p in _BUILDERS.glob("*/*_dataset_builder.py"))
@@ -55,10 +51,7 @@ def load_builder(name: str) -> type["CubeSetBuilder"]:
 def prepare(name: str, source: Path | None, data_dir: Path) -> Path:
     """Prepares a data set of `datasets/`; returns the folder of the prepared one.
 
-    Args:
-        name: name of a folder in `datasets/`.
-        source: folder of the data as distributed; None: packaged or downloaded.
-        data_dir: folder of prepared data sets.
+    `source` holds the data as distributed; None means packaged or downloaded data.
 
     Raises:
         ValueError: if the data set is unknown, or the source or download is another, incomplete or

@@ -53,8 +53,7 @@ def _data() -> ConfigDict:
 
 def _degradation() -> ConfigDict:
     c = ConfigDict()
-    # How LR images are made: MATLAB's bicubic; or "isotropic" or "anisotropic", a Gaussian blur
-    # and decimation.
+    # MATLAB's bicubic; or "isotropic" or "anisotropic", a Gaussian blur and decimation.
     c.kernel = "bicubic"
     c.sigma = (1.0, 1.0)  # HR pixels, range of the blur's standard deviation
     c.noise = (0.0, 0.0)  # fraction of the peak, range of the noise's standard deviation

@@ -1,8 +1,8 @@
 """Trained networks as StableHLO: one function of the LR cube, weights inside.
 
 Contract: the function takes float32 `[H, W, L]` in [0, 1], for any height, width and number of
-bands from 5 on, and gives the fine result `[s H, s W, L]`, not clipped. A file runs without this
-package: JAX and flatbuffers are all it needs (docs/export.md).
+bands from 5 on, and gives the fine result `[s H, s W, L]`, not clipped. A file needs only JAX and
+flatbuffers (docs/export.md).
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,11 @@ DEFAULT_PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def export_dualsr(dualsr: DualSR, platforms: Sequence[str] = DEFAULT_PLATFORMS) -> export.Exported:
-    """Exports both stages as one function of the LR cube.
+    """Exports both stages as one function of the LR cube, for some of `PLATFORMS`.
 
     Bands are restored one by one, which bounds the memory. Values are not checked: a NaN spreads,
-    so the cube must not hold any.
-
-    Args:
-        dualsr: both stages; with `iterations=0` the function gives the coarse result.
-        platforms: where the function shall run, of `PLATFORMS`.
-
-    Raises:
-        ValueError: if a platform is unknown, or `dualsr` has a self-ensemble.
+    so the cube must not hold any. With `iterations=0` the function gives the coarse result. Raises
+    ValueError if a platform is unknown, or `dualsr` has a self-ensemble.
     """
     unknown = sorted(set(platforms) - set(PLATFORMS))
     if unknown or not platforms:
@@ -67,9 +61,7 @@ def write_export(
 ) -> None:
     """Writes the function of `export_dualsr` to a file, whole or not at all.
 
-    Raises:
-        ValueError: as `export_dualsr` and `check_output`.
-        FileNotFoundError: as `check_output`.
+    Raises what `export_dualsr` and `check_output` raise.
     """
     check_output(path, overwrite=overwrite)
     content = export_dualsr(dualsr, platforms).serialize()

@@ -31,9 +31,7 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints and metrics.", required=True
 )
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "Address of process 0, host:port.")
-_NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "Number of processes that train together."
-)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of all processes.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 _DISTRIBUTED = flags.DEFINE_boolean(
     "distributed", False, "Take the three flags above from SLURM, Open MPI or the TPU pod."

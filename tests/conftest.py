@@ -34,22 +34,30 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
+def promoting(function):
+    """A function of optax, which mixes integers and floats as NumPy does."""
+
+    def promoted(*args, **more):
+        with jax.numpy_dtype_promotion("standard"):
+            return function(*args, **more)
+
+    return promoted
+
+
 def with_promotion(make):
-    """The same optimiser of optax, which raises floats to integer powers."""
+    """Makes the same optimiser or schedule as `make` does, one that may mix number types."""
 
     def made(*args, **settings):
-        init, update = make(*args, **settings)
-
-        def promoting(*args, **more):
-            with jax.numpy_dtype_promotion("standard"):
-                return update(*args, **more)
-
-        return optax.GradientTransformation(init, promoting)
+        found = make(*args, **settings)
+        if isinstance(found, optax.GradientTransformation):
+            return optax.GradientTransformation(found.init, promoting(found.update))
+        return promoting(found)
 
     return made
 
 
-optax.adam = with_promotion(optax.adam)
+for name in ("adam", "exponential_decay", "cosine_decay_schedule", "linear_schedule"):
+    setattr(optax, name, with_promotion(getattr(optax, name)))
 
 
 @pytest.fixture(autouse=True)

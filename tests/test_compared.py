@@ -455,7 +455,5 @@ def test_a_file_with_a_whole_module_is_refused(tmp_path, monkeypatch):
         raise pickle.UnpicklingError("Unsupported global: models.sspsr.SSPSR")
 
     monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(load=load))
-    with pytest.raises(
-        ValueError, match=r"holds more than arrays and is not executed.*SSPSR"
-    ):
+    with pytest.raises(ValueError, match=r"holds more than arrays and is not executed.*SSPSR"):
         read_pth(tmp_path / "checkpoint.pth")

@@ -26,13 +26,7 @@ def quantise(cube: np.ndarray) -> UInt16[np.ndarray, "H W L"]:
 
 
 class Images:
-    """Scenes at every resize scale.
-
-    Attributes:
-        names: the scene of each image.
-        shapes: `(H, W, L)` of each image.
-        checksum: CRC-32 of all pixels, before resizing: that rounds differently on other machines.
-    """
+    """Scenes at every resize scale."""
 
     def __init__(
         self,
@@ -44,18 +38,13 @@ class Images:
     ) -> None:
         """Reads and resizes the scenes, one at a time.
 
-        Args:
-            scenes: named cubes.
-            resize_scales: each scene is held at each of these sizes.
-            least_size: height and width of a patch in pixels.
-            memory_gb: how much to hold in memory, in GB of 1e9 bytes.
-
-        Raises:
-            ValueError: if an image is smaller than a patch, or `scenes` is empty.
-            OSError: if the temporary file cannot be written.
+        Patches will have `least_size` pixels along a side; `memory_gb` counts in 1e9 bytes. Raises
+        ValueError if an image is smaller than a patch, or `scenes` is empty, and OSError if the
+        temporary file cannot be written.
         """
-        self.names: list[str] = []
-        self.shapes: list[tuple[int, int, int]] = []
+        self.names: list[str] = []  # the scene of each image
+        self.shapes: list[tuple[int, int, int]] = []  # (H, W, L) of each image
+        # CRC-32 of all pixels, before resizing: that rounds differently on other machines.
         self.checksum = 0
         self._arrays: list[np.ndarray | int] = []  # an image, or where in the file it begins
         self._file = tempfile.TemporaryFile()  # noqa: SIM115, open as long as the object lives

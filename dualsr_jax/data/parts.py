@@ -16,18 +16,11 @@ def peak_of(config: ConfigDict) -> float | str | None:
 
 
 def open_parts(config: ConfigDict) -> dict[str, Scenes]:
-    """Opens the data of a config, without reading a cube.
+    """Opens the "train", "validation" and "test" scenes of a config, without reading a cube.
 
-    Args:
-        config: as of `configs/`.
-
-    Returns:
-        The scenes of the parts "train", "validation" and "test"; the last two are cut to the crop
-        of the config or its protocol.
-
-    Raises:
-        ValueError: if the source, split or protocol is unknown or does not fit to the data.
-        FileNotFoundError: if the folder or the split file does not exist.
+    Scenes for validation and testing are cut to the crop of the config or its protocol. Raises
+    ValueError if the source, split or protocol is unknown or does not fit to the data, and
+    FileNotFoundError if the folder or the split file does not exist.
     """
     data, protocol = config.data, get_protocol(config.protocol)
     source = open_source(data.source, data.path, data.key)

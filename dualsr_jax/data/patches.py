@@ -6,8 +6,8 @@ a batch has does not depend on their number.
 
 An epoch shows, for every scene at every resize scale, `patches_per_image` patches in each of their
 5 variants (`ops.augment`), in random order. Positions are drawn anew for every variant and epoch,
-or with `fixed_patches` only once, as in the published code. Only HR patches are made here: the step
-makes variants, LR and bicubic images, blur and noise. Source: paper, training details.
+or with `fixed_patches` only once, as in the published code. The training step makes all else of the
+HR patches. Source: paper, training details.
 """
 
 import os
@@ -27,10 +27,8 @@ _EPOCHS = 2**24  # more than any run has; without end, grain's number of samples
 class PatchSampler:
     """Draws batches of HR patches.
 
-    Attributes:
-        num_bands: bands of a patch.
-        samples_per_epoch: patches x scales x variants x images.
-        steps_per_epoch: whole batches per epoch.
+    `num_bands` is that of a patch; `samples_per_epoch` and `steps_per_epoch`, in whole batches, are
+    the length of an epoch.
     """
 
     def __init__(
@@ -46,27 +44,18 @@ class PatchSampler:
     ) -> None:
         """Plans the epochs.
 
-        Args:
-            images: with sides of at least `patch_size` pixels.
-            patch_size: height and width of an HR patch in pixels.
-            batch_size: patches per batch, over all processes.
-            patches_per_image: patches of each image per epoch.
-            fixed_patches: whether all epochs, and the variants of a patch, share their positions.
-            window_bands: neighbouring bands of a patch, chosen at random; None: all.
-            seed: of everything that is drawn.
-
-        Raises:
-            ValueError: if a patch has more bands than the images, or an epoch holds no batch.
+        A patch has `patch_size` HR pixels along a side, at most those of the smallest image, and
+        `window_bands` neighbouring bands, chosen at random; None means all bands. A batch of all
+        processes together holds `batch_size` patches. Raises ValueError if a patch has more bands
+        than the images, or an epoch holds no batch.
         """
         num_bands = images.shapes[0][-1]
         self.num_bands = window_bands or num_bands
         if self.num_bands > num_bands:
             raise ValueError(f"window_bands={window_bands} is more than the {num_bands} bands")
         self._images = images
-        self._patch_size = patch_size
-        self._batch_size = batch_size
-        self._patches_per_image = patches_per_image
-        self._fixed_patches = fixed_patches
+        self._patch_size, self._batch_size = patch_size, batch_size
+        self._patches_per_image, self._fixed_patches = patches_per_image, fixed_patches
         self._seed = seed
         self.samples_per_epoch = len(images) * patches_per_image * NUM_VARIANTS
         self.steps_per_epoch = self.samples_per_epoch // batch_size
@@ -81,10 +70,7 @@ class PatchSampler:
     ) -> Iterator[Batch]:
         """The batches from a step on, drawn ahead by threads; they do not end.
 
-        Args:
-            first_step: counted from 0 over all epochs.
-            process_index: which share of every batch to draw.
-            process_count: number of shares; must divide the batch size.
+        Steps count from 0 over all epochs. `process_count` must divide the batch size.
 
         Yields:
             "hr" uint16 `[B, S, S, L]`, 65535 is 1; "variant" int32 `[B]`, of `ops.augment`;
@@ -125,10 +111,8 @@ class PatchSampler:
 
     def _place(self, sample: int) -> tuple[int, int, int]:
         """Image, patch and variant of a sample."""
-        image, rest = divmod(
-            sample % self.samples_per_epoch, self._patches_per_image * NUM_VARIANTS
-        )
-        return image, *divmod(rest, NUM_VARIANTS)
+        patch, variant = divmod(sample % self.samples_per_epoch, NUM_VARIANTS)
+        return *divmod(patch, self._patches_per_image), variant
 
     def _draw(self, sample: int, _: Any) -> Batch:
         image, patch, variant = self._place(sample)

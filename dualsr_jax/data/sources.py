@@ -72,13 +72,9 @@ def _tfds(path: str, key: str | None) -> CubeSource:
 def _indian_pines(path: str, key: str | None) -> CubeSource:
     """AVIRIS Indian Pines, 145x145x200, CC BY 3.0, as packaged by tensorly."""
     del path, key
-    import tensorly.datasets
+    from tensorly.datasets import load_indian_pines
 
-    def read(name: str) -> Cube:
-        del name
-        return np.asarray(tensorly.datasets.load_indian_pines().tensor)
-
-    return CubeSource(("indian_pines",), read)
+    return CubeSource(("indian_pines",), lambda _: np.asarray(load_indian_pines().tensor))
 
 
 SOURCES: dict[str, Callable[[str, str | None], CubeSource]] = {
@@ -89,16 +85,11 @@ SOURCES: dict[str, Callable[[str, str | None], CubeSource]] = {
 
 
 def open_source(kind: str, path: str = "", key: str | None = None) -> CubeSource:
-    """Opens a source without reading any cube.
+    """Opens a source of a kind in `SOURCES` without reading any cube.
 
-    Args:
-        kind: a key of `SOURCES`.
-        path: the folder, if the kind needs one.
-        key: name of the variable that holds the cube, in files that may have several.
-
-    Raises:
-        ValueError: if the kind is unknown or the folder holds no cubes.
-        FileNotFoundError: if the folder does not exist.
+    `key` names the variable that holds the cube, in files that may have several. Raises ValueError
+    if the kind is unknown or the folder holds no cubes, and FileNotFoundError if the folder does
+    not exist.
     """
     if kind not in SOURCES:
         raise ValueError(f"unknown data source {kind!r}: expected one of {sorted(SOURCES)}")
@@ -106,15 +97,10 @@ def open_source(kind: str, path: str = "", key: str | None = None) -> CubeSource
 
 
 def peak_value(cube: Cube, peak: float | str | None) -> float:
-    """The stored value that becomes 1.
+    """The stored value that becomes 1: `peak`, or the maximum of the cube if it is "max".
 
-    Args:
-        cube: as stored.
-        peak: that value; "max": the maximum of the cube; None: the largest value of an unsigned
-            integer type, 1 for other types.
-
-    Raises:
-        ValueError: if `peak` is something else.
+    If it is None, that is the largest value of an unsigned integer type, and 1 for other types.
+    Raises ValueError if `peak` is something else.
     """
     if peak is None:
         return float(np.iinfo(cube.dtype).max) if cube.dtype.kind == "u" else 1.0
@@ -126,10 +112,9 @@ def peak_value(cube: Cube, peak: float | str | None) -> float:
 
 
 def normalise(cube: Cube, peak: float | str | None, name: str) -> Float[np.ndarray, "H W L"]:
-    """Scales stored values to [0, 1]; `peak` is as in `peak_value`, the name is for errors.
+    """Scales stored values to [0, 1], the `peak` of `peak_value` to 1; the name is for errors.
 
-    Raises:
-        ValueError: if a pixel is NaN, infinite or outside [0, 1], or there are too few bands.
+    Raises ValueError if a pixel is NaN, infinite or outside [0, 1], or there are too few bands.
     """
     if cube.shape[-1] < MIN_BANDS:
         raise ValueError(
@@ -156,27 +141,22 @@ def normalise(cube: Cube, peak: float | str | None, name: str) -> Float[np.ndarr
 class Scenes:
     """Scenes of one part of a split, read one at a time, anew in every iteration.
 
-    Attributes:
-        source: where they are read from.
-        selections: scenes or rectangles of scenes.
-        peak: as `peak_value` takes it; "max" is the maximum of the whole scene, not the rectangle.
-        crop: only the top-left `crop` x `crop` pixels of each are used; None: all.
+    The peak is that of `peak_value`; "max" is the maximum of the whole scene, not the rectangle.
     """
 
     source: CubeSource
     selections: Sequence[Selection]
     peak: float | str | None = None
-    crop: int | None = None
+    crop: int | None = None  # only the top-left `crop` x `crop` pixels of each are used
 
     def __len__(self) -> int:
         return len(self.selections)
 
     def __iter__(self) -> Iterator[NamedCube]:
-        """Reads the scenes, in order, all of one band count.
+        """Reads the scenes in order.
 
-        Raises:
-            ValueError: if a scene cannot be read or does not fit into [0, 1], the scenes differ in
-                their number of bands, or a selection is empty.
+        Raises ValueError if a scene cannot be read or does not fit into [0, 1], the scenes differ
+        in their number of bands, or a selection is empty.
         """
         first: NamedCube | None = None
         name, stored = "", np.empty((0, 0, 0))

@@ -58,7 +58,7 @@ class Selection:
         return "*" in self.text or "?" in self.text
 
     def overlaps(self, other: "Selection") -> bool:
-        """Whether the two share a pixel."""
+        """Whether this selection and the other one share a pixel."""
 
         def meet(a: slice, b: slice) -> bool:
             far = float("inf")
@@ -71,18 +71,15 @@ class Selection:
 
 def published_splits(data_set: str) -> dict[str, Path]:
     """The published splits of a data set, by name."""
-    prefix = f"{data_set}_"
-    return {
-        path.stem.removeprefix(prefix): path for path in sorted(_PUBLISHED.glob(f"{prefix}*.txt"))
-    }
+    paths = sorted(_PUBLISHED.glob(f"{data_set}_*.txt"))
+    return {path.stem.removeprefix(f"{data_set}_"): path for path in paths}
 
 
 def read_split(path: Path) -> dict[str, list[str]]:
     """The lines of a split file, by part.
 
-    Raises:
-        FileNotFoundError: if the file does not exist.
-        ValueError: if it does not have the form that this module describes.
+    Raises FileNotFoundError if the file does not exist, and ValueError if it does not have the form
+    that this module describes.
     """
     # Names are kept as they are: no values, no interpolation, no defaults.
     parser = configparser.ConfigParser(
@@ -121,25 +118,14 @@ def divide(
     test_share: float = 0.2,
     seed: int = 0,
 ) -> dict[str, list[Selection]]:
-    """Divides the scenes of a source into parts that share no pixel.
+    """Divides scenes into the parts "train", "validation" and "test", which share no pixel.
 
-    Args:
-        names: scenes of the source.
-        how: the name of a published split of `data_set`; "random", a share of the scenes for
-            testing; "fold K/N", the K-th of N folds for testing; or the path of a split file.
-        data_set: name of the data set, for its published splits.
-        validation: selections in addition to those of a split file; held out of training, even if
-            the file names them there.
-        test_share: share of the scenes that "random" tests on, in (0, 1).
-        seed: of the order of "random" and "fold".
-
-    Returns:
-        Selections under "train", "validation" and "test".
-
-    Raises:
-        ValueError: if `how` is unknown, a selection names no scene, two parts share pixels, or no
-            scene is left for training or testing.
-        FileNotFoundError: if the split file does not exist.
+    `how` is the name of a published split of `data_set`; "random", which tests on a share of the
+    scenes, in (0, 1); "fold K/N", which tests on the K-th of N folds; or the path of a split file.
+    The seed decides the order of "random" and "fold". The selections in `validation` are added to
+    those of a split file, and held out of training even if the file names them there. Raises
+    ValueError if `how` is unknown, a selection names no scene, two parts share pixels, or no scene
+    is left for training or testing, and FileNotFoundError if the split file does not exist.
     """
     texts = _texts(names, how, data_set, test_share, seed)
     listed, added = _select(names, texts.get("validation", ())), _select(names, validation)
@@ -210,7 +196,7 @@ def _check_disjoint(parts: Mapping[str, list[Selection]]) -> None:
     for first, second in (("train", "test"), ("train", "validation"), ("validation", "test")):
         shared = [(a, b) for a in parts[first] for b in parts[second] if a.overlaps(b)]
         if shared:
-            pairs = ", ".join(
-                a.text if a.text == b.text else f"{a.text} / {b.text}" for a, b in shared
+            pairs = (a.text if a.text == b.text else f"{a.text} / {b.text}" for a, b in shared)
+            raise ValueError(
+                f"{first} and {second} share pixels of these scenes: {', '.join(pairs)}"
             )
-            raise ValueError(f"{first} and {second} share pixels of these scenes: {pairs}")

@@ -15,12 +15,6 @@ Cube = Float[np.ndarray, "H W L"]
 Resized = Float[np.ndarray, "_ _ L"]
 
 
-def crop_to_multiple(cube: Cube, scale: int) -> Resized:
-    """Cuts rows and columns at the end so that both are multiples of the scale."""
-    height, width = (length // scale * scale for length in cube.shape[:2])
-    return cube[:height, :width]
-
-
 def low_resolution(
     hr: Cube,
     scale: int,
@@ -29,22 +23,15 @@ def low_resolution(
     name: str = "",
     seed: int = 0,
 ) -> Resized:
-    """The LR cube that a reference is tested with.
+    """The LR cube that a reference is tested with; by default MATLAB bicubic, as in the protocols.
 
-    Args:
-        hr: the reference.
-        scale: scale factor.
-        degradation: by default that of the protocols, MATLAB bicubic.
-        name: name of the image, which with the seed decides what is drawn.
-        seed: seed of random degradation.
-
-    Raises:
-        ValueError: if a side of `hr` is not a multiple of the scale.
+    The name of the image and the seed decide what a random degradation draws. Raises ValueError if
+    a side of `hr` is not a multiple of the scale.
     """
     if hr.shape[0] % scale or hr.shape[1] % scale:
         raise ValueError(
             f"a reference of {hr.shape[0]}x{hr.shape[1]} pixels is not a multiple of scale "
-            f"{scale}: use crop_to_multiple first"
+            f"{scale}: crop it first"
         )
     keys = image_keys(seed, np.array([zlib.crc32(name.encode())], np.uint32))
     return np.asarray(degrade(hr[None], keys, scale=scale, degradation=degradation)[0])
@@ -53,6 +40,7 @@ def low_resolution(
 def reference_and_lr(
     cube: Cube, scale: int, *, degradation: Degradation, name: str, seed: int
 ) -> tuple[Resized, Resized]:
-    """The reference of a test image, cut to a multiple of the scale, and its `low_resolution`."""
-    hr = crop_to_multiple(cube, scale)
+    """The reference, cut at the end to multiples of the scale, and its `low_resolution`."""
+    height, width = (length // scale * scale for length in cube.shape[:2])
+    hr = cube[:height, :width]
     return hr, low_resolution(hr, scale, degradation=degradation, name=name, seed=seed)

@@ -2,9 +2,8 @@
 
 Contract: a builder of `datasets/` describes its data set as a `CubeSet`; `CubeSetBuilder` finds,
 reads and verifies its scenes and writes them as `{"name", "cube"}` records of one split, "scenes",
-in the order of their names. Which scenes train and which test is decided when the set is used
-(`split.py`). Everything that is missing or damaged is named in one error. A data set is written
-under another name and renamed at the end, so that it is complete or does not exist.
+in the order of their names; `split.py` divides them when the set is used. One error names all that
+is missing or damaged. A prepared data set is complete or does not exist.
 
 Cubes are stored as 16-bit integers: unchanged if they hold such integers, 8-bit values times 257,
 others scaled so that the maximum of the cube is 65535 (an error of at most 8e-6 of it).
@@ -55,23 +54,22 @@ class CubeSet:
 def find_scenes(cube_set: CubeSet, folder: Path) -> dict[str, Path]:
     """Paths of the scenes that are in a folder, by name; other files are ignored.
 
-    Raises:
-        ValueError: if the folder holds no scene of the set.
-        FileNotFoundError: if the folder does not exist.
+    Raises ValueError if the folder holds no scene of the set, and FileNotFoundError if the folder
+    does not exist.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {str(folder)!r}")
     found: dict[str, Path] = {}
     with contextlib.suppress(ValueError):  # it holds no cubes
         found = list_cubes(folder)
-    names = {cube_set.files.get(scene, scene): scene for scene in cube_set.scenes}
-    scenes = {names[name]: path for name, path in found.items() if name in names}
+    files = {scene: cube_set.files.get(scene, scene) for scene in cube_set.scenes}
+    scenes = {scene: found[file] for scene, file in files.items() if file in found}
     if not scenes:
         raise ValueError(
             f"{str(folder)!r} is not {cube_set.title}: it holds none of its {len(cube_set.scenes)} "
             f"scene(s). Expected: {cube_set.layout}"
         )
-    return {scene: scenes[scene] for scene in cube_set.scenes if scene in scenes}
+    return scenes
 
 
 def _missing_bands(path: Path, num_bands: int) -> str:
@@ -83,11 +81,7 @@ def _missing_bands(path: Path, num_bands: int) -> str:
 
 
 def read_scene(cube_set: CubeSet, scene: str, path: Path) -> Cube:
-    """Reads and verifies one scene.
-
-    Raises:
-        ValueError: if it cannot be read, or its shape, data type or checksum is not the published.
-    """
+    """Reads one scene; raises ValueError if it is damaged or differs from the published one."""
     cube = read_cube(path, cube_set.key)
     if cube.shape != cube_set.shape:
         hint = _missing_bands(path, cube_set.shape[-1]) if path.is_dir() else ""
@@ -128,7 +122,7 @@ class CubeSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         super().__init__(**settings)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        """Names and types of the features."""
+        """What TFDS stores about the data set: its features, description and citation."""
         cube = tfds.features.Tensor(
             shape=(None, None, self.CUBE_SET.shape[-1]),
             dtype=np.uint16,
@@ -173,29 +167,20 @@ class CubeSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
                 raise self._not_downloaded(error) from error
             yield from self._generate_examples(Path(folder))
 
-    def scenes(self, folder: Path) -> Iterator[tuple[str, Cube]]:
-        """Reads and verifies the scenes.
-
-        Raises:
-            ValueError: at the end, naming everything that is missing or damaged.
-        """
+    def _generate_examples(self, folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yields one example per scene; at the end, one ValueError names all that are unusable."""
         cube_set = self.CUBE_SET
         paths = find_scenes(cube_set, folder)
         problems = [f"{name}: missing" for name in cube_set.scenes if name not in paths]
-        for name, path in paths.items():
+        for number, (name, path) in enumerate(paths.items()):
             try:
                 cube = read_scene(cube_set, name, path)
             except ValueError as error:
                 problems.append(f"{name}: {error}")
                 continue
-            yield name, cube[cube_set.crop]
+            yield number, {"name": name, "cube": as_stored(cube[cube_set.crop])}
         if problems:
             raise ValueError(
                 f"{cube_set.title} in {str(folder)!r} is not complete; nothing was written:\n  "
                 + "\n  ".join(problems)
             )
-
-    def _generate_examples(self, folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yields one example per scene."""
-        for number, (name, cube) in enumerate(self.scenes(folder)):
-            yield number, {"name": name, "cube": as_stored(cube)}

@@ -67,23 +67,19 @@ def product(
 class Conv(nn.Module):
     """Weight-normalised 2-D convolution, stride 1, zero padding.
 
-    Attributes:
-        features: output channels.
-        size: kernel height and width, odd.
-        dtype: "float32" or "bfloat16".
-        train_bias: False where BatchNorm follows and removes the bias again: its gradient is then
-            pure rounding noise, which Adam would turn into steps of full size.
+    `train_bias` is False where BatchNorm follows and removes the bias again: its gradient is then
+    pure rounding noise, which Adam would turn into steps of full size.
     """
 
-    features: int
+    features: int  # output channels
     _: dataclasses.KW_ONLY
-    size: int = 3
+    size: int = 3  # kernel height and width, odd
     dtype: str = "float32"
     train_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Float[jax.Array, "N H W I"]) -> Float[jax.Array, "N H W O"]:
-        """Convolves."""
+        """Convolves images."""
         kernel, bias = WeightNorm((self.size, self.size, x.shape[-1], self.features), name="wn")()
         if not self.train_bias:
             bias = jax.lax.stop_gradient(bias)

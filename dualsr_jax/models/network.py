@@ -132,10 +132,8 @@ class Network:
     def __call__(self, lr: Cube) -> tuple[Enlarged, ...]:
         """Enlarges a cube, float32 in [0, 1], by each of the model's `scales`.
 
-        The results are not clipped. The network is compiled once per shape.
-
-        Raises:
-            ValueError: if the cube has fewer than `model.min_bands` bands.
+        The results are not clipped. The network is compiled once per shape. Raises ValueError if
+        the cube has fewer than `model.min_bands` bands.
         """
         cubes = _at_scales(self.model, self.variables, lr[None])
         return tuple(np.asarray(cube[0]) for cube in cubes)
@@ -147,19 +145,12 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class CoarseStage:
-    """The networks that make the coarse result and the guide of the fine stage.
+    """The network that makes the coarse result, and what makes the guide of the fine stage.
 
-    The guide is the half-scale result of the network itself if it is joint, the result of `half` if
-    there is one, and the LR cube otherwise.
-
-    Attributes:
-        coarse: makes the coarse result.
-        half: a network of half the scale, or None.
-        ensemble: members of the self-ensemble: 1 (no ensemble), 8 or 16, see `ensemble.views`.
-
-    Raises:
-        ValueError: if `half` does not have half the scale of `coarse`, `coarse` is joint and needs
-            no `half`, or the ensemble is unknown.
+    The guide is the half-scale result of the network itself if it is joint, the result of `half`, a
+    network of half the scale, if there is one, and the LR cube otherwise. The self-ensemble has 1
+    (no ensemble), 8 or 16 members. Raises ValueError if `half` does not have half the scale of
+    `coarse`, or is given although `coarse` is joint, or the ensemble is unknown.
     """
 
     coarse: Network

@@ -13,12 +13,10 @@ NUM_VARIANTS = 5
 def augment(
     patches: Float[jax.Array, "B S S L"], variant: Int[jax.Array, "B"]
 ) -> Float[jax.Array, "B S S L"]:
-    """Turns or mirrors each patch.
+    """Turns or mirrors each square patch.
 
-    Args:
-        patches: square patches.
-        variant: 0 as is; 1, 2, 3 turned counter-clockwise by 90, 180, 270 degrees; 4 mirrored
-            left to right.
+    Variant 0 is the patch as is; 1, 2 and 3 are turned counter-clockwise by 90, 180 and 270
+    degrees; 4 is mirrored left to right.
     """
     variants = [jnp.rot90(patches, k, axes=(1, 2)) for k in range(4)] + [patches[:, :, ::-1]]
     chosen = patches

@@ -1,14 +1,10 @@
 """The 2-D convolution of the network, with gradients, fast on every platform.
 
-Contract: `conv2d` is a stride-1, zero-padded ('SAME') NHWC x HWIO convolution. On XLA:CPU
-
-- a convolution of wide images runs twice as fast as one of as many pixels in narrow images, so
-  narrow images are laid side by side with a column of zeros between them;
-- the weight gradient of a convolution inside a loop, or over a large batch, runs 15 to 25 times
-  slower than the forward pass, so it is computed as matrix products of shifted images, a few images
-  at a time so that they stay in cache.
-
-Other platforms keep XLA's own convolution and gradient.
+Contract: `conv2d` is a stride-1, zero-padded ('SAME') NHWC x HWIO convolution. XLA:CPU convolves
+wide images twice as fast as narrow ones of as many pixels, so narrow images are laid side by side
+with a column of zeros between them. Its weight gradient, inside a loop or over a large batch, runs
+15 to 25 times slower than the forward pass, so it is computed as matrix products of shifted images,
+a few images at a time so that they stay in cache. Other platforms keep XLA's own.
 """
 
 import jax
@@ -59,8 +55,7 @@ def _shifted_products(
     """
     kernel_h, kernel_w = kernel_size
     _, height, width, channels = moved.shape
-    padding = ((0, 0), (kernel_h // 2,) * 2, (kernel_w // 2,) * 2, (0, 0))
-    padded = jnp.pad(moved, padding)
+    padded = jnp.pad(moved, ((0, 0), (kernel_h // 2,) * 2, (kernel_w // 2,) * 2, (0, 0)))
     across = jnp.concatenate([padded[:, :, j : j + width] for j in range(kernel_w)], -1)
     still = still.reshape(-1, still.shape[-1])
     rows = [

@@ -28,19 +28,12 @@ KERNELS = ("bicubic", "isotropic", "anisotropic")
 class Degradation:
     """What is done to HR images.
 
-    Attributes:
-        kernel: one of `KERNELS`.
-        sigma: range of the blur's standard deviation, in HR pixels; fixed if the ends are equal.
-        noise: range of the noise's standard deviation, as a fraction of the peak; (0, 0) adds no
-            noise.
-
-    Raises:
-        ValueError: if the kernel is unknown, or a range is not (low, high) with low <= high.
+    Raises ValueError if the kernel is unknown, or a range is not (low, high) with low <= high.
     """
 
-    kernel: str = "bicubic"
-    sigma: tuple[float, float] = (1.0, 1.0)
-    noise: tuple[float, float] = (0.0, 0.0)
+    kernel: str = "bicubic"  # one of `KERNELS`
+    sigma: tuple[float, float] = (1.0, 1.0)  # range of the blur's standard deviation, in HR pixels
+    noise: tuple[float, float] = (0.0, 0.0)  # the same of the noise, as a fraction of the peak
 
     def __post_init__(self) -> None:
         """Checks the settings."""
@@ -55,11 +48,6 @@ class Degradation:
                     f"degradation.{name}={ends} is not a range: expected (low, high) with "
                     f"{least:g} <= low <= high"
                 )
-
-    @property
-    def noisy(self) -> bool:
-        """Whether noise is added."""
-        return self.noise[1] > 0
 
     def kernel_size(self, scale: int) -> int:
         """Taps along a side of the blur kernel, which reaches three standard deviations far.
@@ -77,13 +65,10 @@ def gaussian_kernel(
     sigma_x: Float[jax.Array | np.ndarray | float, ""],
     angle_rad: Float[jax.Array | np.ndarray | float, ""] = 0.0,
 ) -> Float[jax.Array, "{size} {size}"]:
-    """Returns a Gaussian blur kernel that sums to 1.
+    """Returns a Gaussian blur kernel of `size` x `size` taps that sums to 1.
 
-    Args:
-        size: taps along a side; an even kernel is centred between its two middle taps.
-        sigma_y: standard deviation in pixels along y, down the rows, at angle 0.
-        sigma_x: standard deviation in pixels along x, across the columns, at angle 0.
-        angle_rad: the angle by which both axes are turned.
+    An even kernel is centred between its two middle taps. The standard deviations are in pixels
+    down the rows (y) and across the columns (x), both axes turned by the angle.
     """
     offset = jnp.arange(size, dtype=jnp.float32) - (size - 1) / 2
     y, x = offset.reshape(size, 1), offset.reshape(1, size)
@@ -98,11 +83,8 @@ def blur_and_decimate(
 ) -> Float[jax.Array, "h w L"]:
     """Blurs an image and keeps one pixel of each block of `scale` x `scale`, at its centre.
 
-    The sides of the image are multiples of `scale`; it is continued by reflection with the edge
-    repeated.
-
-    Raises:
-        ValueError: if one of the kernel's size and the scale is even and the other odd.
+    The image consists of whole blocks, and is continued by reflection with the edge repeated.
+    Raises ValueError if one of the kernel's size and the scale is even and the other odd.
     """
     size = kernel.shape[0]
     if (size - scale) % 2:
@@ -154,39 +136,28 @@ def image_keys(seed: int, number: jax.Array | np.ndarray) -> Key[jax.Array, "B"]
 
 
 def degrade(
-    hr: Float[Array, "B H W L"],
-    keys: Key[jax.Array, "B"],
-    *,
-    scale: int,
-    degradation: Degradation,
+    hr: Float[Array, "B H W L"], keys: Key[jax.Array, "B"], *, scale: int, degradation: Degradation
 ) -> Float[Array, "B h w L"]:
-    """Makes the LR images of HR images.
+    """Makes the LR images of HR images in [0, 1], whose sides are multiples of `scale`.
 
-    Args:
-        hr: images in [0, 1], whose sides are multiples of `scale`.
-        keys: keys of `image_keys`; unused if nothing is random.
-        scale: scale factor, static under jit.
-        degradation: what is done, static under jit.
-
-    Returns:
-        LR images, NumPy for NumPy and JAX for JAX. They may overshoot [0, 1].
+    The keys are those of `image_keys`. Scale and degradation are static under jit. The results are
+    NumPy for NumPy and JAX for JAX, and may overshoot [0, 1].
     """
+
+    def blurred(image: jax.Array, key: jax.Array) -> jax.Array:
+        return blur_and_decimate(image, draw_kernel(degradation, key, scale), scale)
+
+    def noised(image: jax.Array, key: jax.Array) -> jax.Array:
+        which, what = jax.random.split(jax.random.fold_in(key, 1))
+        low, high = degradation.noise
+        return add_noise(image, what, jax.random.uniform(which, minval=low, maxval=high))
+
     lr: Any
     if degradation.kernel == "bicubic":
         lr = imresize(hr, 1 / scale)
     else:
-
-        def blurred(image: jax.Array, key: jax.Array) -> jax.Array:
-            return blur_and_decimate(image, draw_kernel(degradation, key, scale), scale)
-
         lr = jax.vmap(blurred)(jnp.asarray(hr), keys)
-    if degradation.noisy:
-
-        def noised(image: jax.Array, key: jax.Array) -> jax.Array:
-            which, what = jax.random.split(jax.random.fold_in(key, 1))
-            low, high = degradation.noise
-            return add_noise(image, what, jax.random.uniform(which, minval=low, maxval=high))
-
+    if degradation.noise[1] > 0:
         lr = jax.vmap(noised)(jnp.asarray(lr), keys)
     if isinstance(hr, np.ndarray):
         lr = np.asarray(lr)

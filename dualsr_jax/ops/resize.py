@@ -3,14 +3,13 @@
 Contract: `imresize(cube, scale)` equals MATLAB's `imresize(cube, scale, 'bicubic')` with
 antialiasing. Resizing is linear and separable, so it is two small matrices, `A X B^T`, which
 makes it jit-able, differentiable and exact at the borders (`jax.image.resize` is not: it
-normalises the kernel over the image, MATLAB repeats the edge pixels by reflection).
+normalises the kernel over the image, MATLAB repeats the edge pixels by reflection). A NumPy array
+gives a NumPy array, a JAX array or tracer stays in JAX.
 
 At whole factors all pixels have the same few weights. `enlarge` and `reduce` slide them over images
 whose height and width come last: for windows of large scenes, and for symbolic sizes, as in an
 export, where no matrix can be made. A pixel of the enlarged image depends on two pixels on either
 side, a pixel of the reduced image on two blocks of `factor` pixels on either side.
-
-A NumPy array gives a NumPy array, a JAX array or tracer stays in JAX.
 
 Source: R. Keys, "Cubic convolution interpolation for digital image processing", 1981, a = -0.5.
 """
@@ -47,17 +46,10 @@ def _reflected(index: Any, length: Any) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def resize_matrix(length: int, scale: float) -> Float[np.ndarray, "out {length}"]:
-    """Returns the matrix that resizes a signal.
+    """Returns the matrix that resizes a signal of `length` samples.
 
-    Args:
-        length: samples of the signal, at least 1.
-        scale: output samples per input sample, positive.
-
-    Returns:
-        float64 `[ceil(length * scale), length]`; each row sums to 1. Read-only (it is cached).
-
-    Raises:
-        ValueError: if length or scale is not positive and finite.
+    It is float64 `[ceil(length * scale), length]`, with rows that sum to 1. Read-only, as cached.
+    Raises ValueError if length or scale is not positive and finite.
     """
     if length < 1 or not (math.isfinite(scale) and scale > 0):
         raise ValueError(
@@ -82,7 +74,7 @@ def resize_matrix(length: int, scale: float) -> Float[np.ndarray, "out {length}"
 
 @functools.cache
 def _enlarging_weights(factor: int) -> np.ndarray:
-    """`[factor, 5]`: weights of the five pixels around a pixel, for each pixel that it becomes."""
+    """`[factor, 5]`: for each pixel that a pixel becomes, the weights of the five around it."""
     centre = 2 * REACH
     matrix = resize_matrix(2 * centre + 1, float(factor))
     return matrix[centre * factor : (centre + 1) * factor, centre - REACH : centre + REACH + 1]
@@ -90,7 +82,7 @@ def _enlarging_weights(factor: int) -> np.ndarray:
 
 @functools.cache
 def _reducing_weights(factor: int) -> np.ndarray:
-    """`[5, factor]`: weights of the pixels in the five blocks around one that becomes a pixel."""
+    """`[5, factor]`: for the pixel that a block becomes, the weights of the blocks around it."""
     centre = 2 * REACH
     row = resize_matrix((2 * centre + 1) * factor, 1 / factor)[centre]
     return row.reshape(-1, factor)[centre - REACH : centre + REACH + 1]
@@ -135,8 +127,7 @@ def enlarge(images: Float[Array, "*n h w"], factor: int) -> Float[Array, "*n H W
 def reduce(images: Float[Array, "*n H W"], factor: int) -> Float[Array, "*n h w"]:
     """Reduces images `[..., H, W]` to `[..., H / factor, W / factor]`, with antialiasing.
 
-    Raises:
-        ValueError: if a side is not a multiple of the factor.
+    Raises ValueError if a side is not a multiple of the factor.
     """
     if images.shape[-2] % factor or images.shape[-1] % factor:
         raise ValueError(f"images {images.shape} cannot be reduced {factor} times: crop them first")
@@ -152,12 +143,10 @@ def imresize(cube: Float[Array, "..."], scale: float) -> Float[Array, "..."]:
     on every device.
 
     Args:
-        cube: `[..., H, W, L]`, floating point, any range. Results may overshoot the range. H and W
-            of a tracer may be symbolic multiples of 1 / scale.
+        cube: `[..., H, W, L]`, floating point, any range, which the result `[..., ceil(H * scale),
+            ceil(W * scale), L]` may overshoot. H and W of a tracer may be symbolic multiples of
+            1 / scale.
         scale: output pixels per input pixel, any positive number, static under jit.
-
-    Returns:
-        `[..., ceil(H * scale), ceil(W * scale), L]`, of the dtype of `cube`.
 
     Raises:
         ValueError: if `cube` has fewer than 3 axes, the scale is not positive, or the size is
@@ -165,7 +154,8 @@ def imresize(cube: Float[Array, "..."], scale: float) -> Float[Array, "..."]:
     """
     if cube.ndim < 3:
         raise ValueError(f"imresize needs a cube [..., H, W, L], got shape {cube.shape}")
-    if any(export.is_symbolic_dim(length) for length in cube.shape[-3:-1]):
+    sides = cube.shape[-3:-1]
+    if any(map(export.is_symbolic_dim, sides)):
         times = scale if scale >= 1 else 1 / scale
         factor = round(times)
         if not math.isclose(factor, times):
@@ -177,9 +167,7 @@ def imresize(cube: Float[Array, "..."], scale: float) -> Float[Array, "..."]:
         images = enlarge(images, factor) if scale >= 1 else reduce(images, factor)
         result: Any = jnp.moveaxis(images, -3, -1)
         return result
-    rows, columns = (
-        resize_matrix(length, float(scale)).astype(cube.dtype) for length in cube.shape[-3:-1]
-    )
+    rows, columns = (resize_matrix(n, float(scale)).astype(cube.dtype) for n in sides)
     if isinstance(cube, np.ndarray):
         width, bands = cube.shape[-2:]
         resized = rows @ cube.reshape(*cube.shape[:-2], width * bands)

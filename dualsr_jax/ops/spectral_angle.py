@@ -13,14 +13,9 @@ from jaxtyping import Float
 def spectral_angle_rad(
     a: Float[jax.Array, "*pixels L"], b: Float[jax.Array, "*pixels L"]
 ) -> Float[jax.Array, "*pixels"]:
-    """Returns the angle between two spectra at each pixel.
+    """Returns the angle between two spectra of any range at each pixel, `[...]`.
 
-    Args:
-        a: `[..., L]`, any range.
-        b: `[..., L]`, any range.
-
-    Returns:
-        `[...]` radians in [0, pi]; 0 where either spectrum is all zero.
+    It is in radians in [0, pi], and 0 where either spectrum is all zero.
     """
     norm_a = jnp.linalg.norm(a, axis=-1, keepdims=True)
     norm_b = jnp.linalg.norm(b, axis=-1, keepdims=True)

@@ -2,8 +2,8 @@
 
 Contract: `<workdir>/checkpoints/<step>` holds the network's variables, the optimiser's state, the
 network's settings and those of the run as separate items, so that a network can be read without its
-optimiser and without its config. The variables are those to evaluate: the moving average, if the
-run keeps one. The latest three checkpoints and the best, by the PSNR of held-out scenes, are kept.
+optimiser and its config. If the run keeps a moving average of the parameters, the variables hold
+the average. The latest three checkpoints and the best, by the PSNR of held-out scenes, are kept.
 Orbax writes under another name and renames; `save` waits for it, so that a killed run loses no more
 than one interval, and a full disk is reported immediately. A run resumes from the newest checkpoint
 that can be read, and sets aside newer ones that cannot, as after a power failure. Several processes
@@ -111,9 +111,8 @@ class Checkpoints:
     def __init__(self, workdir: Path, *, read_only: bool = False) -> None:
         """Opens the checkpoints; creates their folder unless `read_only`.
 
-        Raises:
-            FileNotFoundError: if `read_only` and there is no checkpoint.
-            ValueError: if no checkpoint can be read; with `read_only`, if one is damaged.
+        Raises FileNotFoundError if `read_only` and there is no checkpoint, and ValueError if no
+        checkpoint can be read or, with `read_only`, one is damaged.
         """
         self._folder = workdir.absolute() / "checkpoints"
         if read_only and not self._folder.is_dir():
@@ -168,17 +167,12 @@ class Checkpoints:
         *,
         psnr_db: float | None = None,
     ) -> None:
-        """Saves; when it returns, the checkpoint is on disk.
+        """Saves the state, which is the same on all processes; then the checkpoint is on disk.
 
-        Args:
-            state: the same on all processes.
-            model: the network.
-            run: what must not change when the run is resumed; values of JSON.
-            psnr_db: PSNR of held-out scenes, which ranks the checkpoint; None: never the best.
-
-        Raises:
-            OSError: if the checkpoint could not be saved.
-            FloatingPointError: if a parameter is not finite.
+        `run` is what must not change when the run is resumed, values of JSON. `psnr_db`, that of
+        held-out scenes, ranks the checkpoint; without it, the checkpoint is never the best. Raises
+        OSError if the checkpoint could not be saved, and FloatingPointError if a parameter is not
+        finite.
         """
         host = jax.tree.map(np.array, state)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host.params)):
@@ -221,14 +215,9 @@ class Checkpoints:
     def restore(self, state: TrainState, model: Model, run: Mapping[str, Any]) -> TrainState:
         """Restores the newest checkpoint that can be read, as arrays on the host.
 
-        Args:
-            state: a new state; it gives the shapes, and is returned if there are no checkpoints.
-            model: the network.
-            run: as given to `save`.
-
-        Raises:
-            ValueError: if the checkpoint is of another network or run, naming what differs, or if
-                there are checkpoints, but not one of them can be read.
+        `state` is a new one, which gives the shapes and is returned if there are no checkpoints;
+        `run` is what was given to `save`. Raises ValueError if the checkpoint is of another network
+        or run, naming what differs, or if there are checkpoints, but not one of them can be read.
         """
         unreadable: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -268,13 +257,9 @@ class Checkpoints:
         )
 
     def restore_network(self, which: str = "latest") -> tuple[Network, int]:
-        """A trained network, and its step.
+        """The network of the "latest" or "best" (by PSNR of held-out scenes) step, and the step.
 
-        Args:
-            which: "latest", or "best" by the PSNR of held-out scenes.
-
-        Raises:
-            ValueError: if `which` is unknown, or "best" and no checkpoint was scored.
+        Raises ValueError if `which` is unknown, or "best" and no checkpoint was scored.
         """
         if which not in ("best", "latest"):
             raise ValueError(f"unknown checkpoint {which!r}: expected 'best' or 'latest'")

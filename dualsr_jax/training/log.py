@@ -36,7 +36,7 @@ class StepMetrics:
     """The metrics of the steps since the last record."""
 
     def __init__(self, batch_size: int, scene_name: Callable[[int], str]) -> None:
-        """Starts the clock; `scene_name` gives the name of a sample's scene, for errors."""
+        """Starts the clock; errors name the scenes of samples with `scene_name`."""
         self._batch_size, self._scene_name = batch_size, scene_name
         self.clear()
 
@@ -45,21 +45,21 @@ class StepMetrics:
         self._dispatches: list[_Dispatch] = []
         self._started = time.perf_counter()
 
-    def wait(self) -> None:
-        """Waits until the steps added last are computed."""
-        jax.block_until_ready([dispatch.metrics for dispatch in self._dispatches[-1:]])
-
     def add(
         self, before: int, metrics: Mapping[str, jax.Array], samples: Sequence[np.ndarray]
     ) -> None:
-        """Adds the steps of a dispatch: metrics stacked over steps, sample numbers of each."""
+        """Adds the steps of a dispatch: metrics stacked over steps, sample numbers of each.
+
+        It first waits for the dispatch before: one runs and one waits, so that the device never
+        idles and the bar is not ahead of it.
+        """
+        jax.block_until_ready([dispatch.metrics for dispatch in self._dispatches[-1:]])
         self._dispatches.append(_Dispatch(before, metrics, samples))
 
     def mean(self) -> dict[str, float]:
         """The mean of each metric over the steps, and `samples_per_s`.
 
-        Raises:
-            FloatingPointError: if a loss is not finite, naming the step and its scenes.
+        Raises FloatingPointError if a loss is not finite, naming the step and its scenes.
         """
         fetched = jax.device_get([dispatch.metrics for dispatch in self._dispatches])
         for dispatch, metrics in zip(self._dispatches, fetched, strict=True):
@@ -134,8 +134,7 @@ class TrainingLog:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Adds a record of scalars; `loss`, `psnr_db` and `samples_per_s` also show on the bar.
 
-        Raises:
-            OSError: if the disk is full.
+        Raises OSError if the disk is full.
         """
         try:
             self._lines.write(json.dumps({"step": step, **values}) + "\n")

@@ -72,13 +72,11 @@ class Plan:
     def fixed_settings(self) -> dict[str, Any]:
         """What must not change when the run is resumed; its length and learning rate may."""
         config = self.config
+        names = ("update_every", "through_time", "clip_norm", "ema_decay")
         return {
             **self.sampler.settings(),
             "peak": peak_of(config),
-            "update_every": config.train.update_every,
-            "through_time": config.train.through_time,
-            "clip_norm": config.train.clip_norm,
-            "ema_decay": config.train.ema_decay,
+            **{name: config.train[name] for name in names},
             "precision": config.model.precision,
             **({"half_weight": config.train.half_weight} if config.model.joint else {}),
             **{f"degradation.{name}": value for name, value in config.degradation.items()},
@@ -86,14 +84,9 @@ class Plan:
 
 
 def train(config: ConfigDict, workdir: Path) -> int:
-    """Trains the coarse network of a config, or resumes its training.
+    """Trains the coarse network of a config, or resumes the run of the workdir's checkpoints.
 
-    Args:
-        config: as of `configs/`.
-        workdir: where checkpoints, metrics and the config lie; resumed if it holds checkpoints.
-
-    Returns:
-        The signal, SIGTERM or SIGINT, that stopped the run after saving; 0 if it was finished.
+    Returns the signal, SIGTERM or SIGINT, that stopped the run after saving; 0 if it was finished.
 
     Raises:
         ValueError: for bad settings, data, workdir or checkpoints, before the first step.
@@ -108,9 +101,7 @@ def train(config: ConfigDict, workdir: Path) -> int:
 def plan(config: ConfigDict) -> Plan:
     """Checks the settings, reads the data and puts everything together that a run needs.
 
-    Raises:
-        ValueError: for bad settings or data.
-        FileNotFoundError: if the data are not where the config says.
+    Raises ValueError for bad settings or data, and FileNotFoundError if the data are not there.
     """
     settings, model = config.train, make_model(dict(config.model))
     degradation = Degradation(**config.degradation)
@@ -143,7 +134,7 @@ def plan(config: ConfigDict) -> Plan:
 
 
 def _check_settings(settings: ConfigDict, model: Model) -> None:
-    """Raises ValueError for what is wrong whatever the data, which may take long to read."""
+    """Raises ValueError for wrong settings that can be found before the data are read."""
     parallel.check_batch_size(settings.batch_size)
     for name in _COUNTS:
         if settings[name] < 1:
@@ -180,7 +171,7 @@ def _learning(
 
 
 def _training_images(config: ConfigDict, scenes: Scenes, patch_size: int) -> Images:
-    """Reads the scenes, and warns if the config's peak can hardly be that of the data."""
+    """Reads the scenes; warns if the config's peak can hardly be that of the data."""
     brightest = 0.0
 
     def read() -> Iterator[NamedCube]:
@@ -204,7 +195,7 @@ def _training_images(config: ConfigDict, scenes: Scenes, patch_size: int) -> Ima
 
 
 def run(plan: Plan, workdir: Path) -> int:
-    """Trains as planned, from the newest checkpoint of the workdir on; see `train`."""
+    """Trains as planned, from the newest checkpoint of the workdir on; returns as `train`."""
     first = processes.is_first()
     with StopSignals() as signals, Checkpoints(workdir) as checkpoints:
         state = _first_state(plan, checkpoints)
@@ -255,8 +246,6 @@ def _make_steps(
         state, metrics = step_fn(state, drawn)
         # Processes stop together, a dispatch after the signal, so as never to wait for it.
         stopped_by, asked = int(asked), parallel.maximum(signals.received)
-        # One dispatch runs, one waits: the device never idles, the bar is not ahead of it.
-        since_log.wait()
         since_log.add(before, metrics, [batch["sample"] for batch in drawn])
         log.advance(step - before)
         saving = step % plan.save_every == 0 or step == plan.last_step or stopped_by > 0

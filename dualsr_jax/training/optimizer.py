@@ -24,17 +24,10 @@ def learning_rate_schedule(
 ) -> optax.Schedule:
     """The learning rate as a function of the number of optimiser updates made.
 
-    Args:
-        learning_rate: value at the start or after the warm-up; positive.
-        halve_every_epochs: epochs between two halvings of "halve"; positive.
-        updates_per_epoch: optimiser updates per epoch.
-        kind: "halve", a staircase, as published; "cosine", half a cosine down to 0.
-        epochs: length of the run, at whose end "cosine" is 0.
-        warmup_epochs: epochs at the start in which the learning rate rises linearly from 0.
-
-    Raises:
-        ValueError: if the kind is unknown, an argument is not positive, or the warm-up is as long
-            as the run.
+    It rises linearly from 0 to `learning_rate` in `warmup_epochs`. Then it falls: "halve" is a
+    staircase, as published; "cosine" is half a cosine down to 0 at the end of the run of `epochs`.
+    Raises ValueError if the kind is unknown, an argument is not positive, or the warm-up is as long
+    as the run.
     """
     if min(learning_rate, halve_every_epochs, updates_per_epoch) <= 0:
         raise ValueError(
@@ -71,8 +64,7 @@ class AverageState(NamedTuple):
 def keep_average(decay: float) -> optax.GradientTransformation:
     """Leaves updates as they are, and averages the parameters that they lead to.
 
-    It must be the last transformation of a chain. The average is part of the optimiser's state, and
-    so is saved, restored and carried through the updates of a step with it.
+    It must be the last transformation of a chain. The average is saved as part of its state.
     """
 
     def init(params: Any) -> AverageState:
@@ -100,13 +92,9 @@ def adam(
 ) -> optax.GradientTransformation:
     """Adam with beta 0.9 and 0.999 and eps 1e-8, as published.
 
-    Args:
-        schedule: learning rate by the number of updates.
-        clip_norm: norm over all parameters to which longer gradients are shortened; None: any norm.
-        ema_decay: decay per update of the moving average, in (0, 1); None: without an average.
-
-    Raises:
-        ValueError: if `clip_norm` or `ema_decay` is out of range.
+    Gradients whose norm over all parameters exceeds `clip_norm` are shortened to it. `ema_decay`,
+    in (0, 1), is the decay per update of a moving average of the parameters. None leaves them out.
+    Raises ValueError if `clip_norm` or `ema_decay` is out of range.
     """
     transformations = [optax.adam(schedule, b1=0.9, b2=0.999, eps=1e-8)]
     if clip_norm is not None:

@@ -44,10 +44,7 @@ def _maximum() -> Callable[[np.ndarray], jax.Array]:
 
 
 def maximum(value: int) -> int | jax.Array:
-    """The largest of the values of all processes, which must call this together.
-
-    It is computed in the background: `int` of it waits.
-    """
+    """The largest value of all processes, which must call this together; `int` of it waits."""
     if jax.process_count() == 1:
         return value
     return _maximum()(np.full(jax.local_device_count(), value, np.int32))
@@ -62,15 +59,11 @@ def replicate(state: TrainState) -> TrainState:
 def data_parallel(
     step: Callable[[TrainState, Mapping[str, jax.Array]], tuple[TrainState, Metrics]],
 ) -> Callable[[TrainState, Sequence[Mapping[str, np.ndarray]]], tuple[TrainState, Metrics]]:
-    """Runs steps that average over `AXIS` on all devices.
+    """Runs a step of `make_train_step` that averages over `AXIS` on all devices.
 
-    Args:
-        step: a step of `make_train_step`, whose `Learning` has `axis_name=AXIS`.
-
-    Returns:
-        A function of a state and this process's shares of consecutive batches, which are sent to
-        the devices together. Metrics are arrays with one value per batch. The state that it is
-        given cannot be used again. It is compiled anew for each number of batches.
+    Returns a function of a state, which cannot be used afterwards, and of this process's shares of
+    consecutive batches, which are sent to the devices together. It is compiled once per number of
+    batches. Its metrics are arrays with one value per batch.
     """
     devices = jax.local_device_count()
 

@@ -37,18 +37,11 @@ def joined(
 ) -> Iterator[None]:
     """Makes this process one of several; without arguments it stays alone.
 
-    If the others do not come in time, the process ends with one line of error and status 1.
-
-    Args:
-        coordinator: host:port at which process 0 listens.
-        num_processes: number of all processes.
-        process_id: number of this one, from 0.
-        detect: whether JAX finds the three by itself (SLURM, Open MPI, TPU pod).
-        timeout_s: how long to wait for the others.
-
-    Raises:
-        ValueError: if the arguments do not go together, or no such environment is found.
-        OSError: if process 0 cannot listen at the coordinator's port.
+    Process 0 listens at the coordinator, host:port. With `detect`, JAX finds the first three
+    arguments by itself (SLURM, Open MPI, TPU pod). If the others do not come within `timeout_s`
+    seconds, the process ends with one line of error and status 1. Raises ValueError if the
+    arguments do not go together, or no such environment is found, and OSError if process 0 cannot
+    listen at the coordinator's port.
     """
     given = (coordinator, num_processes, process_id)
     if given == (None, None, None):

@@ -30,17 +30,17 @@ def restore_dualsr(
 
     Args:
         weights: folder, file or name of the network; a file may hold the half-scale network too.
-        half_weights: folder, file or name of the half-scale network; None: without, or in the file.
+        half_weights: folder, file or name of a network of half the scale, or None.
         which: "latest" or "best" checkpoint of a folder.
         iterations: number of fine-stage iterations.
-        ensemble: members of the self-ensemble: 1 (without), 8 or 16.
-        band_chunk: bands computed at once, bounds the memory; None: all.
-        precision: "float32" or "bfloat16", of convolutions and products.
+        ensemble: members of the self-ensemble: 1 (no ensemble), 8 or 16.
+        band_chunk: bands computed at once, which bounds the memory; None means all bands.
+        precision: data type of convolutions and products, "float32" or "bfloat16".
 
     Raises:
         FileNotFoundError: if the folder, file or name does not exist, or has no checkpoint.
-        ValueError: if the second network does not have half the scale, or the file holds one
-            already; if a file is damaged, or the ensemble is unknown.
+        ValueError: if a file is damaged, the ensemble is unknown, or `half_weights` has another
+            scale or is given although `weights` holds the half-scale network already.
     """
     how: dict[str, Any] = {"band_chunk": band_chunk, "precision": precision}
 
@@ -58,17 +58,10 @@ def restore_dualsr(
 
 
 def warm_start(params: Any, weights: str) -> Any:
-    """Replaces parameters by those of another network that have the same name and shape.
+    """Replaces parameters of a new network by those of the same name and shape in `weights`.
 
-    Networks of different scales differ in their upsampling only, which stays new.
-
-    Args:
-        params: parameters of a new network.
-        weights: the other network, as for `restore_dualsr`.
-
-    Raises:
-        FileNotFoundError: if the other network does not exist.
-        ValueError: if more than the upsampling differs, or a file is damaged.
+    Networks of different scales differ in their upsampling only, which stays new. Raises what
+    `restore_dualsr` raises, and ValueError if more than the upsampling differs.
     """
     network = restore_dualsr(weights).coarse
     other, stored = network.model, traverse_util.flatten_dict(network.variables["params"])

@@ -11,14 +11,10 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
-    """Notes the first signal; the second ends the process at once. A context manager.
-
-    Attributes:
-        received: number of the signal; 0 before it came.
-    """
+    """Notes the first signal; the second ends the process at once. A context manager."""
 
     def __init__(self) -> None:
-        self.received = 0
+        self.received = 0  # number of the signal, once it came
 
     def __enter__(self) -> "StopSignals":
         self._before = {number: signal.signal(number, self._note) for number in _STOP}

@@ -1,10 +1,9 @@
 """One training step, a pure function of state and batch.
 
 Contract: `make_train_step(...)` returns `step(state, batch) -> (state, metrics)`, without devices
-or jit; with `axis_name`, gradients, BatchNorm statistics and metrics are averaged over that axis. A
-batch is `{"hr": [B, S, S, L], "variant": [B], "sample": [B]}`; integers are divided by the largest
-value of their type. The step makes everything else: variants, LR and bicubic images, and blur and
-noise, which the number of the sample decides. Metrics are scalars: loss, psnr_db (of results
+or jit. A batch is `{"hr": [B, S, S, L], "variant": [B], "sample": [B]}`; integers are divided by
+the largest value of their type. The step makes all else: variants, LR and bicubic images, and blur
+and noise, which the number of the sample decides. Metrics are scalars: loss, psnr_db (of results
 clipped to [0, 1], each band before its own update), learning_rate, and half_psnr_db for a joint
 network.
 
@@ -96,14 +95,7 @@ def state_shapes(model: Model, optimizer: optax.GradientTransformation) -> Train
 def make_images(
     batch: Batch, scales: tuple[int, ...], *, degradation: Degradation, seed: int = 0
 ) -> Images:
-    """Makes the images of a batch.
-
-    Args:
-        batch: as in the module's contract.
-        scales: scale factors of the network's results; the first is that of the LR images.
-        degradation: what makes LR images of HR images.
-        seed: seed of random blur and noise.
-    """
+    """Makes the images of a batch; the first of `scales` is that of the LR images."""
     hr = jnp.asarray(batch["hr"])
     if jnp.issubdtype(hr.dtype, jnp.integer):
         hr = hr.astype(jnp.float32) / jnp.iinfo(hr.dtype).max
@@ -126,25 +118,16 @@ def updates_per_batch(update: str, num_bands: int) -> int:
 class Learning:
     """The learning part of a step: `learning(state, images) -> (state, loss [L], results)`.
 
-    Attributes:
-        model: the network.
-        optimizer: an optax transformation.
-        update: "band" or "image".
-        through_time: whether gradients flow through the FCF state; needs update "image".
-        half_weight: weight of the half-scale term in the loss of a joint network.
-        axis_name: mapped axis to average over; None: without.
-
-    Raises:
-        ValueError: if `update` is unknown or does not go with `through_time`, or `half_weight` is
-            not positive.
+    Raises ValueError if `update` is unknown or does not go with `through_time`, or `half_weight` is
+    not positive.
     """
 
     model: Model
     optimizer: optax.GradientTransformation
-    update: str = "band"
-    through_time: bool = False
-    half_weight: float = 1.0
-    axis_name: str | None = None
+    update: str = "band"  # or "image"
+    through_time: bool = False  # gradients flow through the FCF state; needs update "image"
+    half_weight: float = 1.0  # of the half-scale term in the loss of a joint network
+    axis_name: str | None = None  # averages gradients, BatchNorm statistics and metrics over it
 
     def __post_init__(self) -> None:
         """Checks the settings."""
@@ -168,7 +151,8 @@ class Learning:
         at_once = self.through_time or not hasattr(self.model, "bands")
         return (self._at_once if at_once else self._in_chunks)(state, images)
 
-    def _mean(self, tree: Any) -> Any:
+    def mean(self, tree: Any) -> Any:
+        """The mean over `axis_name`."""
         return tree if self.axis_name is None else jax.lax.pmean(tree, self.axis_name)
 
     def _loss(
@@ -182,7 +166,7 @@ class Learning:
         return first + self.half_weight * half[0] if half else first
 
     def _optimise(self, state: TrainState, gradient: Any, batch_stats: Any) -> TrainState:
-        gradient, batch_stats = self._mean((gradient, batch_stats))
+        gradient, batch_stats = self.mean((gradient, batch_stats))
         updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         return dataclasses.replace(
@@ -214,7 +198,7 @@ class Learning:
             return loss.mean(), (loss, results, batch_stats)
 
         gradient, (loss, results, batch_stats) = jax.grad(loss_of, has_aux=True)(state.params)
-        return self._optimise(state, gradient, batch_stats), self._mean(loss), results
+        return self._optimise(state, gradient, batch_stats), self.mean(loss), results
 
     def _in_chunks(
         self, state: TrainState, images: Images
@@ -268,7 +252,7 @@ class Learning:
         if not per_band:
             state = self._optimise(state, total, state.batch_stats)
         loss, results = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:num_bands], found)
-        return state, self._mean(loss), jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), results)
+        return state, self.mean(loss), jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), results)
 
 
 def make_train_step(
@@ -288,10 +272,7 @@ def make_train_step(
         metrics = {"loss": loss.mean(), "learning_rate": schedule(updates)}
         names = ("psnr_db", "half_psnr_db")
         for name, result, target in zip(names, results, images.targets, strict=False):
-            psnr = psnr_db(result.clip(0, 1), target).mean()
-            if learning.axis_name is not None:
-                psnr = jax.lax.pmean(psnr, learning.axis_name)
-            metrics[name] = psnr
+            metrics[name] = learning.mean(psnr_db(result.clip(0, 1), target).mean())
         return dataclasses.replace(state, step=state.step + 1), metrics
 
     return step

@@ -34,12 +34,8 @@ def shipped() -> dict[str, Path]:
 def find_weights(weights: str | os.PathLike[str]) -> Path | None:
     """Finds a weights file; returns None if a folder of training is meant.
 
-    Args:
-        weights: path of a file, `*.safetensors`, or of a folder; or the name of a file that ships
-            with the package, if there is no folder of that name.
-
-    Raises:
-        FileNotFoundError: if it is a name and neither a folder nor a shipped file has it.
+    A name that is not that of a folder means a file that ships with the package. Raises
+    FileNotFoundError if it is a name and neither a folder nor a shipped file has it.
     """
     path, files = Path(weights).expanduser(), shipped()
     if path.suffix == SUFFIX or path.is_file():
@@ -71,13 +67,7 @@ def weights_hash(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def write_weights(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
-    """Writes a file, whole or not at all, and replaces an existing one.
-
-    Args:
-        path: the file, `*.safetensors`.
-        arrays: arrays by name.
-        about: text by name.
-    """
+    """Writes arrays and text by name to `*.safetensors`, whole or not at all; replaces the file."""
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with replacing(path) as partial:
         # save_file would make a file that only its owner may read.
@@ -85,14 +75,10 @@ def write_weights(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[s
 
 
 def read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Reads a file of `write_weights`.
+    """Reads the arrays of a file of `write_weights`, and its text, with the hash as `sha256`.
 
-    Returns:
-        The arrays, and the text, which has the hash as `sha256`.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not a file of `write_weights`, or is damaged.
+    Raises FileNotFoundError if there is no such file, and ValueError if it is not a file of
+    `write_weights`, or is damaged.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of weights {str(path)!r}")

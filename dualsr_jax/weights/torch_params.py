@@ -71,7 +71,6 @@ def _leaf_names(model: CoarSR) -> dict[tuple[str, ...], str]:
 
 
 def _infer(mapping: Mapping[str, np.ndarray]) -> CoarSR:
-    """Builds the network that a mapping belongs to."""
     norm = "batch" if any(name.endswith("running_mean") for name in mapping) else None
     steps = sorted(name for name in mapping if re.fullmatch(r"tail\.0\.\d+\.bias", name))
     if "head_group_one.bias" not in mapping or not steps:
@@ -83,13 +82,8 @@ def _infer(mapping: Mapping[str, np.ndarray]) -> CoarSR:
     scale = 3 if len(mapping[steps[0]]) == 9 * features else 2 ** len(steps)
     blocks = {re.match(r"GFM_intra_one\.left_one_body\.body\.0\.(\d+)\.", n) for n in mapping}
     asfms = {match[1] for n in mapping if (match := re.match(r"GFM_intra_([a-z]+)\.", n))}
-    return CoarSR(
-        scale=scale,
-        features=features,
-        num_asfm=len(asfms),
-        num_blocks=len({match[1] for match in blocks if match}),
-        norm=norm,
-    )
+    num_blocks = len({match[1] for match in blocks if match})
+    return CoarSR(scale, features=features, num_asfm=len(asfms), num_blocks=num_blocks, norm=norm)
 
 
 def _to_ours(path: tuple[str, ...], array: np.ndarray) -> np.ndarray:
@@ -119,14 +113,10 @@ def from_torch(mapping: Mapping[str, Any], neighbours: str = "paper") -> Network
     Args:
         mapping: `state_dict` names to arrays (anything NumPy can read, CPU tensors included). A
             leading `module.` and BatchNorm's batch counters are ignored.
-        neighbours: the band partition that the weights were trained with, which they do not show.
-            The published code trains with "released".
+        neighbours: the band partition that the weights were trained with, which they do not show;
+            the other settings are inferred. The published code trains with "released".
 
-    Returns:
-        The network, with scale, width, depth and norm inferred.
-
-    Raises:
-        ValueError: if entries are missing, unexpected or misshapen; the message names them.
+    Raises ValueError if entries are missing, unexpected or misshapen; the message names them.
     """
     arrays = {
         name.removeprefix("module."): np.asarray(array, np.float32)
@@ -163,8 +153,7 @@ def _check_shapes(model: CoarSR, variables: dict[str, Any]) -> None:
 def to_torch(model: CoarSR, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Writes variables in the published names and layout, as float32 NumPy arrays.
 
-    Raises:
-        ValueError: if the network is joint, which the published code does not know.
+    Raises ValueError if the network is joint, which the published code does not know.
     """
     if model.joint:
         raise ValueError(

@@ -58,7 +58,7 @@ class MixedUnit(nn.Module):
             return y.reshape(volume.shape)
 
         kernel, bias = WeightNorm((depth, c, c), name="spectral")()
-        padded = jnp.pad(volume, ((1, 1), (0, 0), (0, 0), (0, 0), (0, 0)))
+        padded = jnp.pad(volume, ((1, 1), *[(0, 0)] * 4))
         neighbours = jnp.concatenate([padded[:-2], padded[1:-1], padded[2:]], -1)
         mixed = product(neighbours, kernel.reshape(depth * c, c), self.dtype)
         spectral = add_bias(mixed, bias)

@@ -33,12 +33,6 @@ class CoarSR(nn.Module):
     """The coarse network.
 
     Attributes:
-        scale: scale factor s: 2, 3, 4 or 8.
-        features: channels C of every feature map.
-        num_asfm: adjacent spectral fusion modules in sequence.
-        num_blocks: residual blocks in each body.
-        norm: None (paper) or "batch" (BatchNorm in the residual blocks, as released).
-        neighbours: "paper" or "released", see `nbp.neighbour_table`.
         joint: whether a second tail restores the cube at half the scale, as the guide of the fine
             stage; for scales 4 and 8.
         band_chunk: bands processed as one batch, which bounds the memory; None means all bands.
@@ -49,17 +43,17 @@ class CoarSR(nn.Module):
             `jax_default_matmul_precision` decides how exact float32 is.
 
     Raises:
-        ValueError: when applied, if an attribute is not one of the values above, the cube has
+        ValueError: when applied, if an attribute has another value than said here, the cube has
             fewer than 5 bands, or `bicubic` does not have the size of the result.
     """
 
-    scale: int
+    scale: int  # scale factor s: 2, 3, 4 or 8
     _: dataclasses.KW_ONLY
-    features: int = 64
-    num_asfm: int = 2
-    num_blocks: int = 2
-    norm: str | None = None
-    neighbours: str = "paper"
+    features: int = 64  # channels C of every feature map
+    num_asfm: int = 2  # adjacent spectral fusion modules in sequence
+    num_blocks: int = 2  # residual blocks in each body
+    norm: str | None = None  # or "batch": BatchNorm in the residual blocks, as released
+    neighbours: str = "paper"  # or "released": a mode of `nbp.neighbour_table`
     joint: bool = False
     band_chunk: int | None = None
     precision: str = "float32"
@@ -121,8 +115,7 @@ class CoarSR(nn.Module):
 
         Measured with `memory_analysis` on CPUs: with 64 features 28 at scales 2 to 4 and 36 at 8,
         with 24 features 30 and 52, with 4 features 29 at scale 2, 74 at 4 and 292 at 8. What
-        exceeds 30 belongs to the tail, which has 9 maps per result pixel (`layers.Tail`) with any
-        number of features.
+        exceeds 30 belongs to the 9 maps per result pixel of the tail, with any number of features.
         """
         return max(30, 18 * self.scale**2 / self.features + self.scale**2 / 4 + 2)
 
@@ -146,14 +139,10 @@ class CoarSR(nn.Module):
         train: bool = False,
         through_time: bool = False,
     ) -> tuple[State, tuple[Float[jax.Array, "K B _ _"], ...]]:
-        """Restores consecutive bands.
+        """Restores consecutive bands, made by `nbp.partition`.
 
-        Args:
-            state: FCF state after the band before these.
-            partitioned: bands with their neighbours, made by `nbp.partition`.
-            first: whether a band is the first of its cube.
-            train: whether BatchNorm uses and updates the batch's statistics.
-            through_time: whether gradients flow through the FCF state.
+        `state` is the FCF state after the band before these; `first` tells which band is the first
+        of its cube. The flags are those of `__call__`.
 
         Returns:
             The state after the last of these bands, and for each of `scales` the residuals to the
@@ -184,13 +173,10 @@ class CoarSR(nn.Module):
         train: bool = False,
         through_time: bool = False,
     ) -> Float[jax.Array, "B sh sw L"]:
-        """Super-resolves cubes; the result is not clipped.
+        """Super-resolves cubes in [0, 1] with L >= 5; the result is not clipped.
 
-        Args:
-            lr: low-resolution cubes, [0, 1], L >= 5.
-            bicubic: `lr` enlarged by the scale; computed if not given.
-            train: whether BatchNorm uses and updates the batch's statistics.
-            through_time: whether gradients flow through the FCF state.
+        `bicubic` is `lr` enlarged by the scale, computed if not given. With `train`, BatchNorm uses
+        and updates the batch's statistics; with `through_time`, gradients flow through FCF's state.
         """
         bicubics = None
         if bicubic is not None:
@@ -205,11 +191,7 @@ class CoarSR(nn.Module):
         train: bool = False,
         through_time: bool = False,
     ) -> tuple[Float[jax.Array, "B _ _ L"], ...]:
-        """Super-resolves cubes by each of `scales`; arguments as in `__call__`.
-
-        Returns:
-            The coarse result and, of a joint network, the cube at half the scale; not clipped.
-        """
+        """Super-resolves cubes by each of `scales`; arguments as in `__call__`."""
         lr = jnp.asarray(lr)
         if bicubics is None:
             bicubics = [imresize(lr, scale) for scale in self.scales]
@@ -224,16 +206,13 @@ class CoarSR(nn.Module):
         partitioned = self.partition(lr)
         index = nbp.chunks(num_bands, self.band_chunk)
         state = self.initial_state(lr)
+
+        def restore(model: CoarSR, state: State, xs: Any) -> tuple[State, tuple]:
+            return model.bands(state, *xs, train=train, through_time=through_time)
+
         if index.shape[0] == 1 or self.is_initializing():
-            first = jnp.arange(num_bands) == 0
-            _, residuals = self.bands(
-                state, partitioned, first, train=train, through_time=through_time
-            )
+            _, residuals = restore(self, state, (partitioned, jnp.arange(num_bands) == 0))
         else:
-
-            def restore(model: CoarSR, state: State, xs: Any) -> tuple[State, tuple]:
-                return model.bands(state, *xs, train=train, through_time=through_time)
-
             scan = nn.scan(
                 restore,
                 variable_broadcast="params" if train else ("params", "batch_stats"),

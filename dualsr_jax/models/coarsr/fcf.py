@@ -27,17 +27,11 @@ class FCF(nn.Module):
         *,
         through_time: bool = False,
     ) -> tuple[State, Float[jax.Array, "K B H W C"]]:
-        """Runs the recurrence.
+        """Runs the recurrence over the features `d` of K bands; returns the last and all states.
 
-        Args:
-            state: the state after the band before these; its value is not used if `first[0]`.
-            d: features of K bands in order.
-            first: whether a band is the first of its cube, where S = d.
-            through_time: whether the gradient flows from a band to earlier bands; published
-                training cuts it.
-
-        Returns:
-            The last state, and all states `[K, B, H, W, C]`.
+        `state` is that after the band before these; it is not used if `first[0]`, as S = d where a
+        band is the first of its cube. With `through_time`, gradients flow to earlier bands;
+        published training cuts them.
         """
         c = d.shape[-1]
         gamma = self.param("gamma", nn.initializers.ones, (2,))

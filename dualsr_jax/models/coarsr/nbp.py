@@ -19,7 +19,7 @@ MODES = ("paper", "released")
 
 
 def _arange(length: int | Any) -> Any:
-    """NumPy indices, or traced ones if the length is a symbolic dimension."""
+    """Indices, traced if the length is a symbolic dimension."""
     return (jnp if export.is_symbolic_dim(length) else np).arange(length)
 
 
@@ -28,13 +28,9 @@ def neighbour_table(
 ) -> Int[np.ndarray | jax.Array, "L 4"]:
     """Makes the table of neighbours (a, b, c, d) of every band, int32 `[L, 4]`.
 
-    Args:
-        num_bands: bands of the cube, L >= 5; a symbolic dimension gives a traced table.
-        mode: "paper", or "released" for weights that the published code trained: it never resets
-            its neighbour lists, so that every band sees the neighbours of band 0.
-
-    Raises:
-        ValueError: if there are fewer than 5 bands or the mode is unknown.
+    A symbolic number of bands gives a traced table. Mode "released" is for weights that the
+    published code trained: it never resets its neighbour lists, so that every band sees the
+    neighbours of band 0. Raises ValueError if there are fewer than 5 bands or the mode is unknown.
     """
     if num_bands < MIN_BANDS:
         raise ValueError(
@@ -67,19 +63,15 @@ def with_self(table: Int[np.ndarray | jax.Array, "L 4"]) -> Int[np.ndarray | jax
 def partition(
     cube: Float[jax.Array, "B H W L"], table: Int[np.ndarray | jax.Array, "L 4"]
 ) -> Float[jax.Array, "L B H W 5"]:
-    """Gathers each band with its neighbours, as channels (i, a, b, c, d), bands first."""
+    """Moves bands first, and gathers each with its neighbours as channels (i, a, b, c, d)."""
     return jnp.moveaxis(cube[..., with_self(table)], 3, 0)
 
 
 def chunks(num_bands: int | Any, chunk: int | None) -> Int[np.ndarray | jax.Array, "N K"]:
-    """Divides the bands, in order, into chunks of one size.
+    """Indices of bands in chunks of `chunk` bands, or in one chunk if it is None.
 
-    Args:
-        num_bands: bands of the cube; a symbolic dimension gives traced indices.
-        chunk: bands per chunk; None puts all bands into one chunk.
-
-    Returns:
-        Indices of bands; the last chunk is filled up with copies of the last band.
+    The last chunk is filled up with copies of the last band. Indices of a symbolic
+    number are traced.
     """
     size = num_bands if chunk is None or chunk >= num_bands else chunk
     index = _arange(-(-num_bands // size) * size)
