@@ -209,8 +209,30 @@ def test_a_process_that_fails_ends_at_once_and_the_others_too():
         _, error = first.communicate(timeout=60)
         assert first.returncode == 1
         assert error.splitlines()[-1] == "error: mine"
-        second.communicate(timeout=60)
-        assert second.returncode not in (0, None)
+        _, error = second.communicate(timeout=60)
+        assert second.returncode == 1
+        assert "Traceback" not in error
+        assert error.splitlines()[-1].startswith(
+            "error: another process of this training has ended"
+        )
+
+
+@pytest.mark.parametrize("kind", [jax.errors.JaxRuntimeError, ValueError])
+@pytest.mark.parametrize(
+    "text",
+    ["UNKNOWN: Gloo all-reduce failed: reset by peer\nmore", "UNAVAILABLE: Socket closed", "mine"],
+)
+def test_the_end_of_another_process_is_one_error_with_its_remedy(monkeypatch, kind, text):
+    at_exit = []
+    monkeypatch.setattr(processes, "_initialize", lambda *_: None)
+    monkeypatch.setattr(processes, "wait_for_all", lambda _: None)
+    monkeypatch.setattr(processes.atexit, "register", at_exit.append)
+    foreign = text == "mine"
+    with pytest.raises(kind if foreign else OSError) as error, processes.joined("node:1", 2, 1):
+        raise kind(text)
+    message = f"has ended ({text.splitlines()[0]}): its own output says why; start all of them"
+    assert (text == str(error.value)) if foreign else (message in str(error.value))
+    assert at_exit == [processes._leave]
 
 
 @pytest.mark.parametrize(
