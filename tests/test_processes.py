@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from support.files import ROOT
 from support.image_steps import trained
 from support.trainings import records, restored, running
 
-from dualsr_jax.training import processes
+from dualsr_jax.training import parallel, processes
 from dualsr_jax.training.loop import train
 
 
@@ -246,3 +247,15 @@ def test_the_end_of_another_process_is_one_error_with_its_remedy(monkeypatch, ki
 def test_flags_that_do_not_go_together(arguments, message):
     with pytest.raises(ValueError, match=message), processes.joined(*arguments):
         pass
+
+
+@pytest.mark.parametrize(("counts", "batch_size"), [((1, 2), 12), ((1, 3), 4)])
+def test_processes_with_unequal_numbers_of_devices_are_refused(monkeypatch, counts, batch_size):
+    devices = [
+        SimpleNamespace(process_index=k) for k, count in enumerate(counts) for _ in range(count)
+    ]
+    monkeypatch.setattr(jax, "devices", lambda: devices)
+    monkeypatch.setattr(jax, "device_count", lambda: len(devices))
+    message = f"same number of devices, but process 0 has 1, process 1 has {counts[1]}: give each"
+    with pytest.raises(ValueError, match=message):
+        parallel.check_batch_size(batch_size)
