@@ -35,6 +35,14 @@ def run(main: Callable[..., None], *, arguments: bool = False) -> None:
             main(*([rest[1:]] if arguments else []))
         except (ValueError, OSError, FloatingPointError) as error:
             sys.exit(f"error: {error}")
+        except RuntimeError as error:  # JAX's, which not every command imports
+            if not str(error).startswith("RESOURCE_EXHAUSTED"):
+                raise
+            reason = str(error).splitlines()[0]
+            sys.exit(
+                f"error: a device has too little memory ({reason}): free it from other programs, "
+                "or choose smaller batches, patches, tiles or chunks of bands"
+            )
         except KeyboardInterrupt:
             print("interrupted: run the same command again to resume", file=sys.stderr)
             sys.exit(130)

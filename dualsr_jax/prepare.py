@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from dualsr_jax.commands import run
+from dualsr_jax.disk import locked, make_writable
 
 if TYPE_CHECKING:
     from dualsr_jax.data.tfds_builder import CubeSetBuilder
@@ -55,9 +56,9 @@ def prepare(name: str, source: Path | None, data_dir: Path) -> Path:
 
     Raises:
         ValueError: if the data set is unknown, or the source or download is another, incomplete or
-            damaged.
+            damaged, or if another run prepares it or the folder cannot be written.
         FileNotFoundError: if the source does not exist.
-        OSError: if the server cannot be reached or the data set cannot be written.
+        OSError: if the server cannot be reached, or the disk is full.
     """
     builder_class = load_builder(name)
     cube_set = builder_class.CUBE_SET
@@ -73,16 +74,18 @@ def prepare(name: str, source: Path | None, data_dir: Path) -> Path:
     if builder.is_prepared():
         print(f"{cube_set.title} is prepared already")
         return prepared
-    for left in prepared.parent.glob(f"*incomplete*{prepared.name}"):  # by a killed run
-        shutil.rmtree(left)
-    try:
-        builder.download_and_prepare()
-    except (OSError, RuntimeError) as error:  # RuntimeError is array_record's
-        raise OSError(
-            f"{cube_set.title} could not be prepared in {str(data_dir)!r}, nothing is left of it "
-            "(--source reads another folder, --data_dir writes to another): "
-            f"{str(error).splitlines()[0]}"
-        ) from error
+    make_writable(prepared.parent, "data_dir")
+    with locked(prepared.parent, "data_dir"):
+        for left in prepared.parent.glob(f"*incomplete*{prepared.name}"):  # by a killed run
+            shutil.rmtree(left)
+        try:
+            builder.download_and_prepare()
+        except (OSError, RuntimeError) as error:  # RuntimeError is array_record's
+            raise OSError(
+                f"{cube_set.title} could not be prepared in {str(data_dir)!r}, nothing is left of "
+                "it (--source reads another folder, --data_dir writes to another): "
+                f"{str(error).splitlines()[0]}"
+            ) from error
     height, width, bands = cube_set.shape
     print(
         f"{cube_set.title}: {len(cube_set.scenes)} scene(s) of {height}x{width}x{bands} verified, "

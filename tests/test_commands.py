@@ -307,6 +307,18 @@ def test_errors_on_the_command_line(tmp_path):
     assert "Traceback" not in missing.stderr + typo.stderr + scale.stderr
 
 
+def test_too_little_memory_is_one_line_and_a_bug_is_not():
+    for text, known in (("RESOURCE_EXHAUSTED: Out of memory\\nmore", True), ("a bug", False)):
+        code = f"from dualsr_jax.commands import run\ndef main(): raise RuntimeError('{text}')\n"
+        done = subprocess.run(
+            [sys.executable, "-c", f"{code}run(main)"], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 1
+        assert (len(done.stderr.splitlines()) == 1) is known
+        message = "error: a device has too little memory (RESOURCE_EXHAUSTED: Out of memory): free"
+        assert done.stderr.startswith(message) is known
+
+
 def test_an_interrupt_is_one_line():
     code = "from dualsr_jax.commands import run\ndef main(): raise KeyboardInterrupt\nrun(main)"
     done = subprocess.run(

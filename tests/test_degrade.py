@@ -102,6 +102,40 @@ def test_what_is_drawn_lies_in_its_range_and_depends_on_the_image_alone():
     np.testing.assert_allclose(alone[0], lr[7], atol=1e-6)
 
 
+def test_blur_and_noise_draw_from_keys_of_their_own(monkeypatch):
+    drawn, uniform, normal = [], jax.random.uniform, jax.random.normal
+
+    def record(draw):
+        def recorded(key, *args, **how):
+            jax.debug.callback(lambda data: drawn.append(bytes(data)), jax.random.key_data(key))
+            return draw(key, *args, **how)
+
+        return recorded
+
+    monkeypatch.setattr(jax.random, "uniform", record(uniform))
+    monkeypatch.setattr(jax.random, "normal", record(normal))
+    parents, split = [], jax.random.split
+
+    def splitting(key, *args):
+        jax.debug.callback(lambda data: parents.append(bytes(data)), jax.random.key_data(key))
+        return split(key, *args)
+
+    monkeypatch.setattr(jax.random, "split", splitting)
+    degradation = Degradation("anisotropic", (0.5, 2.0), (0.01, 0.05))
+    keys = image_keys(3, np.array([4], np.uint32))
+    degrade(jnp.zeros((1, 16, 16, 5)), keys, scale=4, degradation=degradation)
+    jax.effects_barrier()
+    assert (len(drawn), len(parents)) == (5, 2)
+    assert len({*drawn, *parents}) == 7
+
+
+def test_the_blur_of_a_seed_stays_what_it_was():
+    degradation = Degradation("anisotropic", (0.5, 2.0))
+    key = image_keys(3, np.array([4], np.uint32))[0]
+    kernel = np.asarray(draw_kernel(degradation, key, 4))
+    np.testing.assert_allclose(kernel[6, 5:8], [0.05296925, 0.10933767, 0.10241507], rtol=1e-5)
+
+
 def test_noise_is_white_and_normal():
     noise = np.asarray(add_noise(jnp.zeros((100, 100, 20)), jax.random.key(0), 0.1))
     assert scipy.stats.kstest(noise.ravel() / 0.1, "norm").pvalue > 0.01

@@ -91,6 +91,24 @@ def test_sam_of_zero_spectra(pair):
     assert whole == pytest.approx(angles.mean(), rel=1e-5)
 
 
+def test_a_pixel_that_is_zero_in_one_cube_alone_is_not_counted():
+    sr, hr = np.ones((2, 1, 2), np.float32), np.ones((2, 1, 2), np.float32)
+    hr[0, 0, 0] = 0  # 45 degrees
+    sr[1] = 0
+    assert float(metrics.sam_deg_nonzero(sr, hr)) == pytest.approx(45, rel=1e-5)
+    assert float(metrics.sam_deg_nonzero(hr, sr)) == pytest.approx(45, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e-37, 1e-30, 1e-24, 1e-23, 1e-12, 1.0, 1e12, 1e20, 1e37])
+def test_the_angle_does_not_depend_on_the_size_of_the_spectra(size):
+    a, b = np.float32([[[2.0, 1, 0]]]), np.float32([[[1.0, 1, 0]]])
+    expected = float(metrics.sam_deg(a, b))
+    assert expected == pytest.approx(18.434949, rel=1e-5)
+    for pair in ((a, b * np.float32(size)), (a * np.float32(size), b * np.float32(size))):
+        assert float(metrics.sam_deg(*pair)) == pytest.approx(expected, rel=1e-5)
+        assert float(metrics.sam_deg_nonzero(*pair)) == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("angle", [1e-4, 1e-2, 1.0, 3.0])
 def test_spectral_angle_is_accurate_at_every_angle(angle):
     a, b = np.array([1.0, 0, 0]), np.array([np.cos(angle), np.sin(angle), 0])

@@ -19,6 +19,7 @@ from support.cave import write_cave
 from support.cube_sets import SCENES, cube_set
 from support.files import ROOT
 
+from dualsr_jax.data import tfds_builder
 from dualsr_jax.data.sources import Scenes, open_source
 from dualsr_jax.data.split import divide
 from dualsr_jax.data.tfds_builder import CubeSetBuilder, as_stored
@@ -58,7 +59,7 @@ def little(monkeypatch):
 
 
 def files(folder):
-    return sorted(p.name for p in folder.rglob("*") if p.is_file())
+    return sorted(p.name for p in folder.rglob("*") if p.is_file() and p.name != ".lock")
 
 
 def test_prepare_and_read(folder, cubes, little, tmp_path, capsys):
@@ -243,7 +244,21 @@ def test_a_killed_preparation_leaves_no_data_set(folder, little, tmp_path):
         open_source("tfds", str(target / "little_cave"))
     prepared = prepare("little_cave", folder, target)
     assert open_source("tfds", str(prepared)).names == SCENES
-    assert [path.name for path in prepared.parent.iterdir()] == ["1.0.0"]
+    assert sorted(path.name for path in prepared.parent.iterdir()) == [".lock", "1.0.0"]
+
+
+def test_a_second_preparation_leaves_the_first_alone(folder, little, tmp_path, monkeypatch):
+    read, target = tfds_builder.read_scene, tmp_path / "tfds"
+
+    def meanwhile(*arguments):
+        monkeypatch.setattr(tfds_builder, "read_scene", read)
+        with pytest.raises(ValueError, match=r"another run is using the data_dir .*little_cave'"):
+            prepare("little_cave", folder, target)
+        return read(*arguments)
+
+    monkeypatch.setattr(tfds_builder, "read_scene", meanwhile)
+    assert open_source("tfds", str(prepare("little_cave", folder, target))).names == SCENES
+    assert tfds_builder.read_scene is read
 
 
 def test_a_full_disk(tmp_path, rng):

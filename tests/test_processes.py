@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from support.files import ROOT
 from support.image_steps import trained
 from support.trainings import records, restored, running
 
-from dualsr_jax.training import processes
+from dualsr_jax.training import parallel, processes
 from dualsr_jax.training.loop import train
 
 
@@ -209,8 +210,30 @@ def test_a_process_that_fails_ends_at_once_and_the_others_too():
         _, error = first.communicate(timeout=60)
         assert first.returncode == 1
         assert error.splitlines()[-1] == "error: mine"
-        second.communicate(timeout=60)
-        assert second.returncode not in (0, None)
+        _, error = second.communicate(timeout=60)
+        assert second.returncode == 1
+        assert "Traceback" not in error
+        assert error.splitlines()[-1].startswith(
+            "error: another process of this training has ended"
+        )
+
+
+@pytest.mark.parametrize("kind", [jax.errors.JaxRuntimeError, ValueError])
+@pytest.mark.parametrize(
+    "text",
+    ["UNKNOWN: Gloo all-reduce failed: reset by peer\nmore", "UNAVAILABLE: Socket closed", "mine"],
+)
+def test_the_end_of_another_process_is_one_error_with_its_remedy(monkeypatch, kind, text):
+    at_exit = []
+    monkeypatch.setattr(processes, "_initialize", lambda *_: None)
+    monkeypatch.setattr(processes, "wait_for_all", lambda _: None)
+    monkeypatch.setattr(processes.atexit, "register", at_exit.append)
+    foreign = text == "mine"
+    with pytest.raises(kind if foreign else OSError) as error, processes.joined("node:1", 2, 1):
+        raise kind(text)
+    message = f"has ended ({text.splitlines()[0]}): its own output says why; start all of them"
+    assert (text == str(error.value)) if foreign else (message in str(error.value))
+    assert at_exit == [processes._leave]
 
 
 @pytest.mark.parametrize(
@@ -224,3 +247,15 @@ def test_a_process_that_fails_ends_at_once_and_the_others_too():
 def test_flags_that_do_not_go_together(arguments, message):
     with pytest.raises(ValueError, match=message), processes.joined(*arguments):
         pass
+
+
+@pytest.mark.parametrize(("counts", "batch_size"), [((1, 2), 12), ((1, 3), 4)])
+def test_processes_with_unequal_numbers_of_devices_are_refused(monkeypatch, counts, batch_size):
+    devices = [
+        SimpleNamespace(process_index=k) for k, count in enumerate(counts) for _ in range(count)
+    ]
+    monkeypatch.setattr(jax, "devices", lambda: devices)
+    monkeypatch.setattr(jax, "device_count", lambda: len(devices))
+    message = f"same number of devices, but process 0 has 1, process 1 has {counts[1]}: give each"
+    with pytest.raises(ValueError, match=message):
+        parallel.check_batch_size(batch_size)

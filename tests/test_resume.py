@@ -12,6 +12,7 @@ import optax
 import pytest
 from support.trainings import records, restored, running, steps_saved, wait_until
 
+from dualsr_jax.disk import locked
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.training.checkpoint import Checkpoints
 from dualsr_jax.training.log import TrainingLog
@@ -90,8 +91,9 @@ def test_a_signal_saves_and_a_second_run_is_refused(make_config, tmp_path, numbe
     config = make_config(epochs=10_000, train__save_every_epochs=5_000)
     with running(config, tmp_path) as process:
         wait_until(lambda: (tmp_path / "metrics.jsonl").exists() and records(tmp_path), process)
-        with pytest.raises(ValueError, match=r"another run is using the workdir .*--workdir"):
-            train(config, tmp_path)
+        refused = pytest.raises(ValueError, match=r"another run is using the workdir .*--workdir")
+        with refused, locked(tmp_path, "workdir"):  # `train` would not end if there were no lock
+            pass
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number

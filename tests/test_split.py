@@ -30,6 +30,15 @@ def test_every_scene_is_tested_in_one_fold():
     assert all(sorted(fold["test"] + fold["train"]) == TEN for fold in folds)
 
 
+@pytest.mark.parametrize("how", ["random", "fold 1/2", "fold 2/2"])
+def test_names_that_look_like_wildcards_are_names(how):
+    names = ["a*", "ab", "a?", "x[1]", "y[:2, :3]", "["]
+    for seed in range(5):
+        parts = divide(names, how, seed=seed)
+        assert sorted(s.name for s in parts["train"] + parts["test"]) == sorted(names)
+        assert all(s == Selection.whole(s.name) for s in parts["train"] + parts["test"])
+
+
 def test_the_published_splits_of_cave(tmp_path):
     splits = published_splits("cave")
     assert list(splits) == ["20_12", "dualsr"]

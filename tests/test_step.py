@@ -1,3 +1,4 @@
+import contextlib
 import functools
 import re
 
@@ -296,3 +297,22 @@ def test_bad_settings():
         learning_rate_schedule(0, 30, 100)
     with pytest.raises(ValueError, match=r"not divisible by the 2 devices.*such as 6"):
         parallel.check_batch_size(5)
+
+
+@pytest.mark.parametrize(
+    ("norm", "update", "chunk", "refused"),
+    [
+        ("batch", "image", 4, True),
+        ("batch", "image", 3, False),
+        ("batch", "image", 7, False),
+        ("batch", "image", None, False),
+        ("batch", "band", 4, False),
+        (None, "image", 4, False),
+    ],
+)
+def test_batch_norm_never_counts_a_band_twice(norm, update, chunk, refused):
+    model = CoarSR(2, norm=norm, band_chunk=chunk)
+    learning = Learning(model=model, optimizer=optax.sgd(1.0), update=update)
+    message = r"band_chunk=4 does not divide 6 bands: .* choose one of 1, 2, 3, 6, or None"
+    with pytest.raises(ValueError, match=message) if refused else contextlib.nullcontext():
+        learning.check_bands(6)

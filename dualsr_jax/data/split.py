@@ -52,6 +52,11 @@ class Selection:
         top, bottom, left, right = (int(n) if n else None for n in match.groups()[1:])
         return cls(match[1], slice(top, bottom), slice(left, right), text)
 
+    @classmethod
+    def whole(cls, name: str) -> "Selection":
+        """The whole scene of a name, in which no character has a meaning."""
+        return cls(name, slice(None), slice(None), name)
+
     @property
     def is_wildcard(self) -> bool:
         """Whether its text may select several scenes."""
@@ -127,14 +132,14 @@ def divide(
     ValueError if `how` is unknown, a selection names no scene, two parts share pixels, or no scene
     is left for training or testing, and FileNotFoundError if the split file does not exist.
     """
-    texts = _texts(names, how, data_set, test_share, seed)
-    listed, added = _select(names, texts.get("validation", ())), _select(names, validation)
-    parts = {"validation": listed + added, "test": _select(names, texts["test"])}
+    selected = _selected(names, how, data_set, test_share, seed)
+    added = _select(names, validation)
+    parts = {"validation": selected["validation"] + added, "test": selected["test"]}
     held_out = parts["validation"] + parts["test"]
     rest = sorted(set(names) - {selection.name for selection in held_out})
     parts["train"] = [
         selection
-        for selection in _select(names, texts.get("train") or rest)
+        for selection in selected["train"] or map(Selection.whole, rest)
         # A wildcard gives way to all other parts, a name to data.validation only.
         if not any(map(selection.overlaps, held_out if selection.is_wildcard else added))
     ]
@@ -148,18 +153,25 @@ def divide(
     return parts
 
 
-def _texts(
+def _selected(
     names: Sequence[str], how: str, data_set: str, test_share: float, seed: int
-) -> dict[str, list[str]]:
-    """The lines of each part, before scenes are looked up."""
+) -> dict[str, list[Selection]]:
+    """What the split itself selects for each part."""
+
+    def tested(drawn: Iterable[str]) -> dict[str, list[Selection]]:
+        return {"train": [], "validation": [], "test": [Selection.whole(name) for name in drawn]}
+
+    def listed(path: Path) -> dict[str, list[Selection]]:
+        return {part: _select(names, lines) for part, lines in read_split(path).items()}
+
     published = published_splits(data_set)
     if how in published:
-        return read_split(published[how])
+        return listed(published[how])
     shuffled = [str(name) for name in np.random.default_rng(seed).permutation(sorted(names))]
     if how == "random":
         if not 0 < test_share < 1:
             raise ValueError(f"data.test_share must be between 0 and 1, got {test_share}")
-        return {"test": shuffled[: max(1, round(test_share * len(names)))]}
+        return tested(shuffled[: max(1, round(test_share * len(names)))])
     if match := re.fullmatch(r"fold (\d+)/(\d+)", how):
         fold, folds = int(match[1]), int(match[2])
         if not 1 <= fold <= folds or not 2 <= folds <= len(names):
@@ -167,9 +179,9 @@ def _texts(
                 f"data.split={how!r} does not divide {len(names)} scenes: expected 'fold K/N' "
                 f"with K from 1 to N and N from 2 to {len(names)}"
             )
-        return {"test": [str(name) for name in np.array_split(shuffled, folds)[fold - 1]]}
+        return tested(str(name) for name in np.array_split(shuffled, folds)[fold - 1])
     if how.endswith(".txt") or "/" in how:
-        return read_split(Path(how).expanduser())
+        return listed(Path(how).expanduser())
     known = "".join(f"{name!r}, " for name in published)
     raise ValueError(f"unknown data.split {how!r}: expected {known}{_FORMS}")
 

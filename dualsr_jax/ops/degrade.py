@@ -148,7 +148,8 @@ def degrade(
         return blur_and_decimate(image, draw_kernel(degradation, key, scale), scale)
 
     def noised(image: jax.Array, key: jax.Array) -> jax.Array:
-        which, what = jax.random.split(jax.random.fold_in(key, 1))
+        # 3: `split(key, 3)`, of the blur, are the keys `fold_in(key, 0)` to `fold_in(key, 2)`.
+        which, what = jax.random.split(jax.random.fold_in(key, 3))
         low, high = degradation.noise
         return add_noise(image, what, jax.random.uniform(which, minval=low, maxval=high))
 

@@ -17,6 +17,7 @@ def spectral_angle_rad(
 
     It is in radians in [0, pi], and 0 where either spectrum is all zero.
     """
+    a, b = _squarable(a), _squarable(b)
     norm_a = jnp.linalg.norm(a, axis=-1, keepdims=True)
     norm_b = jnp.linalg.norm(b, axis=-1, keepdims=True)
     unit_a = a / jnp.where(norm_a == 0, 1, norm_a)
@@ -26,3 +27,10 @@ def spectral_angle_rad(
     )
     defined = (norm_a[..., 0] > 0) & (norm_b[..., 0] > 0)
     return jnp.where(defined, angle, 0)
+
+
+def _squarable(spectrum: Float[jax.Array, "*pixels L"]) -> Float[jax.Array, "*pixels L"]:
+    """Scales spectra whose squares would underflow or overflow float32; others stay as they are."""
+    peak = jnp.abs(spectrum).max(-1, keepdims=True)
+    factor = jnp.where(peak > 2.0**40, 2.0**-80, 1.0)
+    return spectrum * jnp.where((peak > 0) & (peak < 2.0**-40), 2.0**80, factor)

@@ -120,6 +120,7 @@ def plan(config: ConfigDict) -> Plan:
     steps_per_epoch, at_once = sampler.steps_per_epoch, settings.steps_per_dispatch
     updates = updates_per_batch(settings.update_every, sampler.num_bands)
     learning, schedule = _learning(settings, model, steps_per_epoch * updates)
+    learning.check_bands(sampler.num_bands)
     dispatches_per_save = math.ceil(settings.save_every_epochs * steps_per_epoch / at_once)
     return Plan(
         config=config,

@@ -4,6 +4,7 @@ Contract: the state has no device axis and is the same on all devices; a batch i
 among the devices of all processes. Gradients, statistics and metrics are averaged over `AXIS`.
 """
 
+import collections
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
@@ -24,7 +25,17 @@ def describe_devices() -> str:
 
 
 def check_batch_size(batch_size: int) -> None:
-    """Raises ValueError if a batch cannot be divided evenly among all devices."""
+    """Raises ValueError if a batch cannot be divided evenly among all devices.
+
+    Each process divides its share by its own devices, so all must have the same number of them.
+    """
+    of_process = collections.Counter(device.process_index for device in jax.devices())
+    if len(set(of_process.values())) > 1:
+        counts = ", ".join(f"process {k} has {n}" for k, n in sorted(of_process.items()))
+        raise ValueError(
+            f"all processes must have the same number of devices, but {counts}: give each of them "
+            "as many, by the resources of the job or with CUDA_VISIBLE_DEVICES"
+        )
     num_devices = jax.device_count()
     if batch_size % num_devices:
         raise ValueError(

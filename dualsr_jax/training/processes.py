@@ -7,6 +7,7 @@ others, which notice and end as well. Devices are the business of `parallel`.
 import atexit
 import contextlib
 import os
+import re
 import socket
 import sys
 import threading
@@ -14,6 +15,9 @@ from collections.abc import Iterator
 
 import jax
 from jax.experimental import multihost_utils
+
+# How an error of a collective begins, as JAX raises it if another process has ended.
+_PEER_ENDED = re.compile(r"(ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL|UNAVAILABLE|UNKNOWN): ")
 
 
 def is_first() -> bool:
@@ -41,7 +45,7 @@ def joined(
     arguments by itself (SLURM, Open MPI, TPU pod). If the others do not come within `timeout_s`
     seconds, the process ends with one line of error and status 1. Raises ValueError if the
     arguments do not go together, or no such environment is found, and OSError if process 0 cannot
-    listen at the coordinator's port.
+    listen at the coordinator's port, or in the block if another process has ended.
     """
     given = (coordinator, num_processes, process_id)
     if given == (None, None, None):
@@ -59,10 +63,16 @@ def joined(
         wait_for_all("joined")
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         # When Python ends, JAX waits for all processes to end, for minutes, and then aborts with a
         # stack trace of C++. This runs before it.
         atexit.register(_leave)
+        kinds = (jax.errors.JaxRuntimeError, ValueError)  # the second if a result is read
+        if isinstance(error, kinds) and _PEER_ENDED.match(str(error)):
+            raise OSError(
+                f"another process of this training has ended ({str(error).splitlines()[0]}): its "
+                "own output says why; start all of them again, with the same commands, to resume"
+            ) from error
         raise
 
 

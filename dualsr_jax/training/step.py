@@ -149,7 +149,22 @@ class Learning:
     def __call__(self, state: TrainState, images: Images) -> tuple[TrainState, jax.Array, Results]:
         """Learns from the images; returns the new state, the loss per band and the results."""
         at_once = self.through_time or not hasattr(self.model, "bands")
+        if not at_once:
+            self.check_bands(images.lr.shape[-1])
         return (self._at_once if at_once else self._in_chunks)(state, images)
+
+    def check_bands(self, num_bands: int) -> None:
+        """Raises ValueError if BatchNorm would count the last band of a cube more than once.
+
+        It does if the last chunk of bands is filled up with copies of that band.
+        """
+        chunk = 1 if self.update == "band" else self.model.band_chunk
+        if getattr(self.model, "norm", None) and nbp.chunks(num_bands, chunk).size != num_bands:
+            fitting = (str(k) for k in range(1, num_bands + 1) if num_bands % k == 0)
+            raise ValueError(
+                f"model.band_chunk={chunk} does not divide {num_bands} bands: BatchNorm would "
+                f"count the last one several times; choose one of {', '.join(fitting)}, or None"
+            )
 
     def mean(self, tree: Any) -> Any:
         """The mean over `axis_name`."""
