@@ -25,13 +25,15 @@ def describe(
     source: SceneReader, statistics: Statistics, normalisation: Normalisation, **settings: Any
 ) -> dict[str, Any]:
     """What decides on the content of the tiles, as JSON; a copy of a scene is the same scene."""
-    affine = hashlib.sha256(normalisation.gain.tobytes() + normalisation.bias.tobytes())
+    given = (normalisation.gain, normalisation.bias, normalisation.mean, normalisation.masked)
+    numbers = hashlib.sha256(b"".join(array.tobytes() for array in given))
     return {
         "shape": list(source.shape),
         "type": str(source.dtype),
         "content": statistics.content[:16],
         "usable bands": normalisation.bands.tolist(),
-        "normalisation": f"{normalisation.rule} {affine.hexdigest()[:8]}",
+        "normalisation": f"{normalisation.rule} {numbers.hexdigest()[:16]}",
+        "nodata": str(normalisation.nodata),
         **settings,
     }
 
