@@ -22,6 +22,8 @@ from dualsr_jax.io.base import CubeReader
 from dualsr_jax.io.cubes import create_cube, open_cube
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.large_scene.normalisation import read_normalised
+from dualsr_jax.large_scene.tile_store import AngleSum, FileTileStore, Layout
+from dualsr_jax.large_scene.tiling import Tile, Tiling
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.models.network import Network
 from dualsr_jax.prediction import run as command
@@ -323,15 +325,70 @@ def test_tiles_are_resumed_only_with_what_they_depend_on(stages, tmp_path, rng):
         "offset",  # was 0
         "tags",
     }
-    for field, value in ((field, value) for field in METADATA for value in METADATA[field]):
-        resumed(**{field: value})
+    for field, values in METADATA.items():
+        for value in values:
+            resumed(**{field: value})
     same = {o for o, values in OPTIONS.items() if resumed(options={o: values[-1]})}
     assert same == {"key", "dtype", "overwrite", "scheduler", "memory_gb", "report"}
-    for option, value in ((option, value) for option in OPTIONS for value in OPTIONS[option]):
-        resumed(options={option: value})
+    for option, values in OPTIONS.items():
+        for value in values:
+            resumed(options={option: value})
     assert not any(resumed(dualsr=other) for other in stages[1:])
     other_cubes = (cube[::-1], cube + np.int16(1), cube.astype(np.int32), cube[:, ::-1])
     assert not any(resumed(cube=other) for other in other_cubes)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("json", lambda old: b""),
+        ("json", lambda old: b"[]"),
+        ("json", lambda old: b"\xff"),
+        ("json", lambda old: old.replace(b'"count": 4', b'"count": 5')),
+        ("json", lambda old: b'{"sum_deg": 1.5, "count": 4}'),
+        ("coarse", lambda old: bytes(len(old))),
+        ("coarse", lambda old: old[:-1]),
+        ("residual", lambda old: old[:-1] + b"x"),
+    ],
+)
+def test_a_damaged_tile_is_a_missing_tile(tmp_path, name, damage):
+    tile = Tile(row=0, column=0, rows=slice(0, 2), columns=slice(0, 2))
+    layout = Layout(tiles=[tile] * 3, layers={"coarse": 2, "residual": 1}, num_bands=5)
+    store = FileTileStore(tmp_path, layout)
+    for index in (0, 2):
+        with store.tile(index) as writer:
+            for bands in (slice(0, 3), slice(3, 5)):
+                for layer, grid in layout.layers.items():
+                    values = np.arange(20 * grid**2, dtype=np.float32).reshape(5, 2 * grid, -1)
+                    writer.append(layer, values[bands])
+            writer.angles = AngleSum(1.5, 4)
+    again = FileTileStore(tmp_path, layout)
+    assert again.finished() == store.finished() == {index: AngleSum(1.5, 4) for index in (0, 2)}
+    path = tmp_path / f"tile_000002.{name}"
+    path.write_bytes(damage(path.read_bytes()))
+    assert set(FileTileStore(tmp_path, layout).finished()) == {0}
+    assert FileTileStore(tmp_path, layout).bytes_missing() == 2 * 4 * 5 * (16 + 4)
+
+
+@pytest.mark.parametrize("plan", ["", "[]", "[1]", '{"a": 1}', '{"run": 1, "window": 2}'])
+def test_a_damaged_plan_is_a_new_run(tmp_path, plan):
+    (tmp_path / "plan.json").write_text(plan)
+    tiling = Tiling((27, 27), 3)
+    assert work_folder.begin(tmp_path, {"a": 1}, tiling) == tiling
+    assert work_folder.begin(tmp_path, {"a": 1}, Tiling((9, 9), 2)) == tiling
+    with pytest.raises(ValueError, match=r"another kind \(other a\)"):
+        work_folder.begin(tmp_path, {"a": 2}, tiling)
+
+
+@pytest.mark.parametrize("second", ["h.img", "h.hdr", "h.HDR", "h.dat"])
+def test_the_two_names_of_a_pair_are_one_output(tmp_path, second):
+    with (
+        work_folder.work_folder(tmp_path / "h.hdr"),
+        pytest.raises(ValueError, match="another run is using the output"),
+        work_folder.work_folder(tmp_path / second),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_errors_on_the_command_line(scene, weights, joint, tmp_path):
