@@ -6,12 +6,12 @@ r"""Scores bicubic, a trained network and DualSR on the test scenes of a config.
 
 Prints a table and writes `results.json`, `results.csv`, figures and cubes to `evaluation` in the
 folder of the weights, or to `runs/<name>/evaluation` for a file or shipped name.
-`python -m dualsr_jax.report` makes interactive pages of them. The network is that of the weights;
-the config decides on images, degradation and protocol (`protocols.py`).
+`python -m dualsr_jax.report` makes interactive pages of them. The network comes from the weights;
+the config decides images, degradation and protocol (`protocols.py`).
 
     python -m dualsr_jax.evaluate --config configs/cave.py:8 --check
 
-needs no trained network: it scores bicubic alone and compares it with its published row.
+needs no trained network: it scores bicubic alone and compares it with the published scores.
 """
 
 import sys
@@ -31,7 +31,7 @@ _WEIGHTS = flags.DEFINE_string(
 _HALF = flags.DEFINE_string(
     "half_weights", None, "Trained network of half the scale, for the fine stage at x4 and x8."
 )
-_CHECK = flags.DEFINE_bool("check", False, "Only compare bicubic with its published row.")
+_CHECK = flags.DEFINE_bool("check", False, "Only compare bicubic with its published scores.")
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder of the results; default: `evaluation` in the folder of the weights."
 )

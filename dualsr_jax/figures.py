@@ -79,7 +79,7 @@ def spectra_figure(
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """A cube in colours, `[h, w, 3]` in [0, 1]: the whole, thinned out, and its middle in full."""
+    """A cube in colours, in [0, 1]: some rows and columns of the whole, and all of its middle."""
 
     whole: Float[np.ndarray, "_ _ 3"]
     detail: Float[np.ndarray, "_ _ 3"]
@@ -105,7 +105,7 @@ def report_figure(
 ) -> None:
     """Draws quick looks by method, the whole above a detail, and spectra below.
 
-    The spectra have one panel per pixel; `places` and `label` are those of their axis of bands.
+    Each pixel has a panel of spectra; `places` are those of the bands on their axis `label`.
     """
     first = next(iter(looks.values())).whole
     size = 3.2 * first.shape[0] / first.shape[1] + 0.3

@@ -1,13 +1,13 @@
 """Quality metrics of super-resolved cubes.
 
-Contract: a metric is called as `metric(sr, hr, scale=s)` with float cubes of peak 1, `[H, W, L]` or
-with any leading batch axes, and returns one number per image (`[...]`, the batch shape). Only ERGAS
-depends on the scale; the others can be called without it. All are pure, can be compiled, are exact
-at identity (PSNR inf, SSIM 1, SAM 0), and raise ValueError if the shapes differ. They do not clip:
-the protocol decides. `protocols.py` says which metrics belong together.
+Contract: a metric is called as `metric(sr, hr, scale=s)`. The result `sr` and the reference `hr`
+are float cubes of peak 1 and of one shape, `[H, W, L]` or with any leading batch axes. A metric
+returns one number per image (`[...]`, the batch shape). Only ERGAS depends on the scale factor; the
+others can be called without it. All are pure, can be compiled, are exact at identity (PSNR inf,
+SSIM 1, SAM 0), and raise ValueError if the shapes differ. They do not clip: the protocol decides.
 
 Sources: `dualsr` is the code released with Li et al., IEEE TIP 2022; `sspsr` is the code released
-with Jiang et al., IEEE TCI 2020.
+with Jiang et al., IEEE TCI 2020. `protocols.py` says which metrics belong together.
 """
 
 import functools
@@ -42,11 +42,6 @@ def _band_mse(sr: jax.Array, hr: jax.Array) -> jax.Array:
 def psnr_db(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
     """Peak signal-to-noise ratio of the whole cube: -10 log10(MSE over all pixels and bands).
 
-    Args:
-        sr: result `[..., H, W, L]`.
-        hr: reference of the same shape.
-        scale: not used.
-
     Returns:
         dB, inf at identity. Source: `dualsr`.
     """
@@ -55,22 +50,17 @@ def psnr_db(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
 
 
 def mpsnr_db(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
-    """Mean over the bands of the PSNR of each: mean of -10 log10(MSE of the band).
-
-    Args:
-        sr: result `[..., H, W, L]`.
-        hr: reference of the same shape.
-        scale: not used.
+    """Peak signal-to-noise ratio, mean over the bands of -10 log10(MSE of the band).
 
     Returns:
-        dB, inf if a band is equal. Source: `sspsr`.
+        dB, inf if a band equals its reference. Source: `sspsr`.
     """
     sr, hr = _same_shape(sr, hr)
     return (-10 * jnp.log10(_band_mse(sr, hr))).mean(-1)
 
 
 def _filter_valid(x: jax.Array, window: np.ndarray) -> jax.Array:
-    """Separable window over H and W, 'valid'."""
+    """Filters H and W with a separable window, where it lies inside the image."""
     rows, columns = x.shape[-3] - len(window) + 1, x.shape[-2] - len(window) + 1
     x = sum(w * x[..., k : k + rows, :, :] for k, w in enumerate(window.tolist()))
     return sum(w * x[..., :, k : k + columns, :] for k, w in enumerate(window.tolist()))
@@ -100,11 +90,6 @@ def ssim(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
     1.5, that lies inside the image, of means a and b and population variances; C1 = 0.01^2,
     C2 = 0.03^2.
 
-    Args:
-        sr: result `[..., H, W, L]`.
-        hr: reference of the same shape.
-        scale: not used.
-
     Returns:
         A number in [-1, 1]. Source: Wang et al., IEEE TIP 2004; `dualsr`.
     """
@@ -114,12 +99,7 @@ def ssim(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
 
 
 def ssim_uniform(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
-    """Structural similarity as `ssim`, with a uniform 7x7 window and sample variances.
-
-    Args:
-        sr: result `[..., H, W, L]`.
-        hr: reference of the same shape.
-        scale: not used.
+    """Structural similarity like `ssim`, with a uniform 7x7 window and sample variances.
 
     Returns:
         A number in [-1, 1]. Source: scikit-image's default, which `sspsr` uses.
@@ -130,11 +110,6 @@ def ssim_uniform(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
 def sam_deg(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
     """Spectral angle mapper: mean over the pixels of arccos(<a, b> / |a| |b|) of their spectra.
 
-    Args:
-        sr: result `[..., H, W, L]`.
-        hr: reference of the same shape.
-        scale: not used.
-
     Returns:
         Degrees in [0, 180]; an all-zero spectrum counts as 0. Source: `dualsr`.
     """
@@ -143,15 +118,10 @@ def sam_deg(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
 
 
 def sam_deg_nonzero(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
-    """Mean spectral angle as `sam_deg`, over pixels where neither spectrum is all zero.
-
-    Args:
-        sr: result `[..., H, W, L]`.
-        hr: reference of the same shape.
-        scale: not used.
+    """Mean spectral angle over the pixels where neither spectrum is all zero.
 
     Returns:
-        Degrees in [0, 180]; 0 without such pixels. Source: `sspsr`.
+        Degrees in [0, 180]; 0 if there are no such pixels. Source: `sspsr`.
     """
     sr, hr = _same_shape(sr, hr)
     counted = jnp.any(sr != 0, -1) & jnp.any(hr != 0, -1)
@@ -161,11 +131,6 @@ def sam_deg_nonzero(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
 
 def cc(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
     """Cross-correlation: mean over the bands of Pearson's cov(a, b) / (std_a std_b).
-
-    Args:
-        sr: result `[..., H, W, L]`.
-        hr: reference of the same shape.
-        scale: not used.
 
     Returns:
         A number in [-1, 1]; NaN if a band is constant. Source: `sspsr`.
@@ -180,13 +145,8 @@ def cc(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
 def rmse(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
     """Root of the mean squared error over all pixels and bands.
 
-    Args:
-        sr: result `[..., H, W, L]`.
-        hr: reference of the same shape.
-        scale: not used.
-
     Returns:
-        Units of the peak. Source: `sspsr`.
+        In units of the peak. Source: `sspsr`.
     """
     sr, hr = _same_shape(sr, hr)
     return jnp.sqrt(_band_mse(sr, hr).mean(-1))
@@ -196,11 +156,6 @@ def ergas(sr: Cubes, hr: Cubes, *, scale: float) -> PerImage:
     """Relative dimensionless global error in synthesis.
 
     100 / scale * sqrt(mean over the bands of (RMSE of the band / mean of its reference)^2).
-
-    Args:
-        sr: result `[..., H, W, L]`.
-        hr: reference of the same shape.
-        scale: scale factor of the super-resolution.
 
     Returns:
         A number from 0, which is perfect. Source: Wald, "Data Fusion", 2002; `sspsr`.

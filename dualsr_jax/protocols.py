@@ -1,15 +1,15 @@
-"""Evaluation protocols: normalisation, crop, clipping and metrics in one named choice.
+"""Evaluation protocols: normalisation, crop, clipping and metrics under one name.
 
 Two protocols exist in the literature and their tables do not mix:
 
 - `dualsr` (DualSR and the works it compares with): integers are divided by the largest value of
   their type; the top-left 512x512 pixels of an image are scored; results of networks are clipped to
-  [0, 1], bicubic is not; PSNR over the whole cube, SSIM with a Gaussian 11x11 window, SAM over all
-  pixels.
+  [0, 1], bicubic is not; PSNR is that of the whole cube, SSIM has a Gaussian 11x11 window, SAM is
+  the mean over all pixels.
 - `sspsr` (Jiang et al., "Learning Spatial-Spectral Prior for Super-Resolution of Hyperspectral
   Imagery", IEEE TCI 2020): a scene is divided by its maximum; whole test images are scored; nothing
-  is clipped; mean over bands of each band's PSNR, SSIM with a uniform 7x7 window and sample
-  covariance, SAM without all-zero pixels, and CC, RMSE, ERGAS.
+  is clipped; PSNR is the mean over the bands, SSIM has a uniform 7x7 window and sample covariance,
+  SAM leaves out all-zero pixels, and CC, RMSE and ERGAS are added.
 
 In both, the reference is first cut to a multiple of the scale at its right and lower end.
 """
@@ -41,15 +41,7 @@ class Protocol:
 
     @functools.partial(jax.jit, static_argnames=("self", "scale"))
     def score(self, sr: Cubes, hr: Cubes, *, scale: int) -> dict[str, PerImage]:
-        """Computes all metrics.
-
-        Args:
-            sr: result `[..., H, W, L]`, already clipped.
-            hr: reference of the same shape.
-            scale: scale factor.
-
-        Returns:
-            One array `[...]` per metric, by name.
+        """Computes all metrics of a clipped result, each an array `[...]`.
 
         Raises:
             ValueError: if the shapes differ, or the images are smaller than the window of SSIM.
@@ -57,7 +49,7 @@ class Protocol:
         return {name: metric(sr, hr, scale=scale) for name, metric in self.metrics.items()}
 
     def score_image(self, sr: Cubes, hr: Cubes, *, scale: int) -> dict[str, float]:
-        """Computes all metrics of one image as numbers, in the order of `metrics`; see `score`."""
+        """Computes all metrics of one image as numbers, in the order of `metrics`."""
         scores = self.score(sr, hr, scale=scale)
         return {name: float(scores[name]) for name in self.metrics}
 

@@ -3,11 +3,10 @@
     python -m dualsr_jax.report runs/cave_x4
 
 reads `runs/cave_x4/evaluation`, which `evaluate` wrote, and writes `report/<scene>.html` there: one
-file per scene that works without a server and without the network. The folder of an evaluation can
-also be given itself. Needs the extra `report`.
+file per scene that works without a server and without the network. The folder `evaluation` can also
+be given. Needs the extra `report`.
 """
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,20 +45,17 @@ def _wavelengths(text: str | None) -> tuple[float, float] | None:
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the command's flags; not at import, because other commands define the same names."""
-    string = functools.partial(flags.DEFINE_string, default=None, flag_values=values)
+    """Defines the command's flags. Other commands define the same names, so import does not."""
+    texts = {
+        "output": "Folder of the pages, or one *.html; default: `report` in `evaluation`.",
+        "title": "Title of the pages; default: the name of the scene and the scale.",
+        "part": "Rows and columns to show, such as 0:256,0:256; default: all.",
+        "wavelengths": "Wavelengths of the first and last band in nm, such as 400,700; the others "
+        "at equal distances.",
+    }
+    for name, text in texts.items():
+        flags.DEFINE_string(name, None, text, flag_values=values)
     flags.DEFINE_list("scenes", None, "Scenes to show; default: all.", flag_values=values)
-    string(
-        "output",
-        help="Folder of the pages, or one *.html; default: `report` in the evaluation's folder.",
-    )
-    string("title", help="Title of the pages; default: the name of the scene and the scale.")
-    string("part", help="Rows and columns to show, such as 0:256,0:256; default: all.")
-    string(
-        "wavelengths",
-        help="Wavelengths of the first and last band in nm, such as 400,700; the others at equal "
-        "distances.",
-    )
     flags.DEFINE_float("max_mb", MAX_MB, "Largest page, in 1e6 bytes.", 0.0, flag_values=values)
 
 

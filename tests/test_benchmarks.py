@@ -46,3 +46,14 @@ def test_memory_is_reported():
         "training, image",
         "inference",
     ]
+
+
+def test_both_stages_are_timed():
+    script = str(ROOT / "benchmarks" / "both_stages.py")
+    tiny = ("--features=4", "--bands=5", "--lr_image=8", "--lr_patch=4", "--batch_size=1")
+    command = [sys.executable, script, *tiny, "--repeats=1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    ratios = json.loads(done.stdout.splitlines()[-1])["ratios"]
+    assert ratios["inference, CoarSR"] == ratios["step, CoarSR"] == 1
+    assert {"inference, DualSR, joint", "step, joint", "step, two networks"} < ratios.keys()

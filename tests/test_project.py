@@ -24,7 +24,7 @@ from dualsr_jax.training.step import Learning, make_train_step, state_shapes
 # Lowest first; a module may import from lower layers, and from its own package.
 LAYERS = [
     ["disk", "extras", "commands", "recipe", "ensemble", "ops"],
-    ["metrics", "fine_stage", "models", "io", "figures"],
+    ["metrics", "losses", "fine_stage", "models", "io", "figures"],
     ["weights", "protocols", "large_scene"],
     ["dualsr", "data"],
     [

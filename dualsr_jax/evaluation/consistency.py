@@ -27,7 +27,7 @@ from dualsr_jax.large_scene.normalisation import WindowReader
 from dualsr_jax.ops.resize import imresize, resize_matrix
 from dualsr_jax.ops.spectral_angle import spectral_angle_rad
 
-_HALO = 6  # LR pixels around a window that its round trip depends on: 2 + 2, and spare
+_HALO = 6  # LR pixels: enlarging and reducing a window depends on 2 + 2 around it; 2 are spare
 VALUES_AT_ONCE = 2**24  # of one enlarged window
 
 ArrayOrReader = WindowReader | Shaped[np.ndarray, "_ _ _"]  # [H, W, L]
@@ -42,6 +42,12 @@ class Intensity:
     peak: float
     nodata: float | None
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.peak) and self.peak > 0):
+            raise ValueError(
+                f"peak must be the positive stored value of intensity 1, got {self.peak}"
+            )
+
     def read(self, rows: slice, columns: slice, bands: Sequence[int]) -> Float[np.ndarray, "h w l"]:
         """Reads a window of the given bands."""
         if isinstance(self.cube, np.ndarray):
@@ -52,30 +58,26 @@ class Intensity:
         return values if self.nodata is None else np.where(stored == self.nodata, np.nan, values)
 
 
-@dataclasses.dataclass
-class _Sums:
-    """Sums over the pixels counted so far, by method."""
-
-    squared_error: dict[str, float]
-    angle_rad: dict[str, float]
-    pixels: int = 0
-
-
 _angle_rad = jax.jit(spectral_angle_rad)
 
 
 def good_bands(num_bands: int, bad_bands: BadBands | None) -> list[int]:
-    """Numbers of the bands that are not bad, counted from 0."""
+    """Numbers of the bands that are not bad, counted from 0.
+
+    Raises:
+        ValueError: if `bad_bands` is not `[num_bands]`, or all bands are bad.
+    """
+    if bad_bands is not None and (bad_bands.shape != (num_bands,) or bad_bands.all()):
+        raise ValueError(
+            f"bad_bands must name some of {num_bands} bands and leave at least one, "
+            f"got {int(bad_bands.sum())} of {bad_bands.size}"
+        )
     return [band for band in range(num_bands) if bad_bands is None or not bad_bands[band]]
 
 
 def _windows(shape: tuple[int, int], side: int) -> Iterator[tuple[slice, slice]]:
     for row, column in itertools.product(*(range(0, length, side) for length in shape)):
         yield slice(row, min(row + side, shape[0])), slice(column, min(column + side, shape[1]))
-
-
-def _with_halo(window: slice, length: int) -> slice:
-    return slice(max(window.start - _HALO, 0), min(window.stop + _HALO, length))
 
 
 def scaled(window: slice, scale: int) -> slice:
@@ -85,14 +87,14 @@ def scaled(window: slice, scale: int) -> slice:
 
 @functools.lru_cache(maxsize=64)
 def _depends(length: int, scale: float) -> Float[np.ndarray, "out {length}"]:
-    """1 where a resized sample depends on a sample."""
+    """Matrix of 1 where a resized sample (row) depends on a sample (column), else 0."""
     return (np.abs(resize_matrix(length, scale)) > 1e-9).astype(np.float32)
 
 
 def _resized(
     cube: Float[np.ndarray, "h w l"], masked: Bool[np.ndarray, "h w"], scale: float
 ) -> tuple[Float[np.ndarray, "_ _ l"], Bool[np.ndarray, "_ _"]]:
-    """Resizes a cube without NaN; also where its pixels depend on masked ones."""
+    """Resizes a cube without NaN, and finds the pixels that depend on masked ones."""
     rows, columns = _depends(cube.shape[0], scale), _depends(cube.shape[1], scale)
     return imresize(cube, scale), rows @ masked.astype(np.float32) @ columns.T > 0
 
@@ -113,15 +115,9 @@ def lr_consistency(
 ) -> dict[str, Any]:
     """Measures how well results, and plain bicubic enlargement, reduce to their input.
 
-    Args:
-        lr: input `[H, W, L]`, stored values.
-        results: cubes `[s H, s W, L]` by method, stored values in the same units.
-        scale: scale factor s.
-        peak: stored value of intensity 1.
-        nodata: stored value of masked pixels, besides NaN.
-        bad_bands: True where a band is left out.
-        window: side of the windows of `lr` in pixels; None: what fits into memory. The numbers do
-            not depend on it.
+    The input `lr` is `[H, W, L]`, and the results, by method, are `[s H, s W, L]`, in stored values
+    of the same units. `window` is the side of the windows of `lr` in pixels, on which the numbers
+    do not depend; None: what fits into memory.
 
     Returns:
         `{"pixels": ..., "methods": {"Bicubic": {"psnr_db": ..., "sam_deg": ...}, ...}}`, where
@@ -133,30 +129,41 @@ def lr_consistency(
             positive, or all bands are bad.
     """
     height, width, num_bands = lr.shape
-    _check(lr, results, scale, peak, bad_bands)
+    expected = (scale * height, scale * width, num_bands)
+    for name, cube in results.items():
+        if tuple(cube.shape) != expected:
+            raise ValueError(
+                f"the result {name!r} is {tuple(cube.shape)}, but x{scale} of an input of "
+                f"{(height, width, num_bands)} is {expected}"
+            )
+    if BICUBIC in results:
+        raise ValueError(f"a result may not be named {BICUBIC!r}: bicubic is computed here")
     bands = good_bands(num_bands, bad_bands)
     source = Intensity(lr, peak, nodata)
     made = {name: Intensity(cube, peak, nodata) for name, cube in results.items()}
     if window is None:
         window = max(int(math.sqrt(VALUES_AT_ONCE / len(bands)) / scale) - 2 * _HALO, 16)
-    methods = (BICUBIC, *results)
-    sums = _Sums(dict.fromkeys(methods, 0.0), dict.fromkeys(methods, 0.0))
+    sums = {name: np.zeros(2) for name in (BICUBIC, *results)}
+    pixels = 0
     for rows, columns in _windows((height, width), window):
-        _add_window(sums, source, made, scale, (rows, columns), bands)
-    scores = {name: _scores(sums, name, len(bands)) for name in methods}
-    return {"pixels": sums.pixels, "methods": scores}
+        pixels += _add_window(sums, source, made, scale, (rows, columns), bands)
+    scores = {name: _scores(both, pixels, len(bands)) for name, both in sums.items()}
+    return {"pixels": pixels, "methods": scores}
 
 
 def _add_window(
-    sums: _Sums,
+    sums: Mapping[str, np.ndarray],
     source: Intensity,
     made: Mapping[str, Intensity],
     scale: int,
     window: tuple[slice, slice],
     bands: Sequence[int],
-) -> None:
-    """Compares the pixels of one window of the input, read with a halo."""
-    rows, columns = map(_with_halo, window, source.cube.shape[:2])
+) -> int:
+    """Adds the squared error and the angle (rad) of a window by method; returns its pixels."""
+    rows, columns = (
+        slice(max(side.start - _HALO, 0), min(side.stop + _HALO, length))
+        for side, length in zip(window, source.cube.shape[:2], strict=True)
+    )
     inner = tuple(
         slice(side.start - read.start, side.stop - read.start)
         for side, read in zip(window, (rows, columns), strict=True)
@@ -168,44 +175,17 @@ def _add_window(
         enlarged[name] = _without_nan(tile)
     reduced = {name: _resized(*pair, 1 / scale) for name, pair in enlarged.items()}
     counted = ~np.any([masked, *(mask for _, mask in reduced.values())], axis=0)[inner]
-    sums.pixels += int(counted.sum())
     for name, (cube, _) in reduced.items():
         error = np.square(cube[inner] - reference[inner]).sum(-1, dtype=np.float64)
-        sums.squared_error[name] += float(error[counted].sum())
         angles = np.asarray(_angle_rad(cube[inner], reference[inner]), np.float64)
-        sums.angle_rad[name] += float(angles[counted].sum())
+        sums[name] += error[counted].sum(), angles[counted].sum()
+    return int(counted.sum())
 
 
-def _scores(sums: _Sums, name: str, num_bands: int) -> dict[str, float]:
-    if sums.pixels == 0:
+def _scores(sums: np.ndarray, pixels: int, num_bands: int) -> dict[str, float]:
+    if pixels == 0:
         return {"psnr_db": math.nan, "sam_deg": math.nan}
-    mse = sums.squared_error[name] / (sums.pixels * num_bands)
+    squared_error, angle_rad = sums.tolist()
+    mse = squared_error / (pixels * num_bands)
     psnr_db = math.inf if mse == 0 else -10 * math.log10(mse)
-    return {"psnr_db": psnr_db, "sam_deg": math.degrees(sums.angle_rad[name] / sums.pixels)}
-
-
-def _check(
-    lr: ArrayOrReader,
-    results: Mapping[str, ArrayOrReader],
-    scale: int,
-    peak: float,
-    bad_bands: BadBands | None,
-) -> None:
-    """Raises the errors of `lr_consistency`, before any pixel is read."""
-    height, width, num_bands = lr.shape
-    expected = (scale * height, scale * width, num_bands)
-    for name, cube in results.items():
-        if tuple(cube.shape) != expected:
-            raise ValueError(
-                f"the result {name!r} is {tuple(cube.shape)}, but x{scale} of an input of "
-                f"{(height, width, num_bands)} is {expected}"
-            )
-    if BICUBIC in results:
-        raise ValueError(f"a result may not be named {BICUBIC!r}: bicubic is computed here")
-    if not (math.isfinite(peak) and peak > 0):
-        raise ValueError(f"peak must be the positive stored value of intensity 1, got {peak}")
-    if bad_bands is not None and (bad_bands.shape != (num_bands,) or bad_bands.all()):
-        raise ValueError(
-            f"bad_bands must name some of {num_bands} bands and leave at least one, "
-            f"got {int(bad_bands.sum())} of {bad_bands.size}"
-        )
+    return {"psnr_db": psnr_db, "sam_deg": math.degrees(angle_rad / pixels)}

@@ -30,6 +30,7 @@ _RGB_NM = (640.0, 550.0, 470.0)
 _RGB_PLACES = (3 / 4, 1 / 2, 1 / 4)  # in the sequence of bands, if wavelengths are unknown
 _LOOK_PIXELS = 512  # longest side of the quick look
 _DETAIL_PIXELS = 96  # side of the middle of the input, which is shown in full
+_INPUT = "Input"
 _PLACES = ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))  # of the spectra
 
 
@@ -40,15 +41,18 @@ def rgb_bands(
 ) -> tuple[int, int, int]:
     """Chooses good bands to show as red, green and blue, counted from 0.
 
-    They are nearest to 640, 550 and 470 nm, or without wavelengths to 3/4, 1/2 and 1/4 of L.
+    They are nearest to 640, 550 and 470 nm; without wavelengths, to 3/4, 1/2 and 1/4 of all bands.
+
+    Raises:
+        ValueError: if the number of wavelengths is not L, or `bad_bands` is not valid.
     """
+    if wavelengths is not None and wavelengths.shape != (num_bands,):
+        raise ValueError(f"{wavelengths.size} wavelengths do not belong to {num_bands} bands")
     good = np.array(good_bands(num_bands, bad_bands))
-    at: np.ndarray = np.arange(num_bands) if wavelengths is None else wavelengths
-    wanted = [share * (num_bands - 1) for share in _RGB_PLACES]
-    red, green, blue = (
-        int(good[np.argmin(np.abs(at[good] - place))])
-        for place in (wanted if wavelengths is None else _RGB_NM)
-    )
+    at, wanted = np.arange(num_bands, dtype=float), np.multiply(_RGB_PLACES, num_bands - 1)
+    if wavelengths is not None:
+        at, wanted = wavelengths, np.array(_RGB_NM)
+    red, green, blue = (int(good[np.argmin(np.abs(at[good] - place))]) for place in wanted)
     return red, green, blue
 
 
@@ -64,23 +68,23 @@ def _thin(cube: Intensity, bands: Sequence[int], step: int) -> Float[np.ndarray,
 
 
 def _looks(cubes: Mapping[str, Intensity], scale: int, rgb: Sequence[int]) -> dict[str, Look]:
-    """Quick looks of the input, which comes first, and of results: the whole and the middle.
+    """Makes quick looks of the input, the first cube, and of the results.
 
-    All are stretched alike, from the 2nd to the 98th percentile of the input.
+    The 2nd percentile of each shown band of the input becomes black, the 98th becomes full colour.
     """
-    lr = next(iter(cubes.values()))
+    lr = cubes[_INPUT]
     height, width, _ = lr.cube.shape
     middle = []
     for length in (height, width):
         side = min(_DETAIL_PIXELS, max(length // 2, 1))
         middle.append(slice((length - side) // 2, (length - side) // 2 + side))
-    images: dict[str, list[np.ndarray]] = {}
+    images: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, cube in cubes.items():
         times = 1 if cube is lr else scale
         step = -(-times * max(height, width) // _LOOK_PIXELS)
-        detail = cube.read(scaled(middle[0], times), scaled(middle[1], times), rgb)
-        images[name] = [_thin(cube, rgb, step), detail]
-    whole = next(iter(images.values()))[0]
+        rows, columns = (scaled(side, times) for side in middle)
+        images[name] = _thin(cube, rgb, step), cube.read(rows, columns, rgb)
+    whole, _ = images[_INPUT]
     seen = whole[np.isfinite(whole).all(-1)]
     low, high = np.percentile(seen, (2, 98), axis=0) if len(seen) else np.array([[0.0], [1.0]])
     span = np.where(high > low, high - low, 1)
@@ -92,7 +96,7 @@ def _looks(cubes: Mapping[str, Intensity], scale: int, rgb: Sequence[int]) -> di
 
 
 def _default_pixels(lr: Intensity, bands: Sequence[int]) -> list[tuple[int, int]]:
-    """Pixels in the four quarters, or the nearest to them that are not masked."""
+    """Chooses the pixels nearest to the centres of the four quarters that are not masked."""
     height, width, _ = lr.cube.shape
     step = -(-max(height, width) // _LOOK_PIXELS)
     seen = step * np.argwhere(np.isfinite(_thin(lr, bands, step)).all(-1))
@@ -109,43 +113,33 @@ def _default_pixels(lr: Intensity, bands: Sequence[int]) -> list[tuple[int, int]
 def _spectra(
     cubes: Mapping[str, Intensity], scale: int, row: int, column: int, bands: Sequence[int]
 ) -> Spectra:
-    """Spectra at a pixel of the input: its own, and of each result the mean over its s x s."""
-    lr = next(iter(cubes.values()))
+    """The spectrum of a pixel of the input, and each result's mean over its s x s pixels there."""
     spectra = {}
     for name, cube in cubes.items():
-        times = 1 if cube is lr else scale
+        times = 1 if name == _INPUT else scale
         rows, columns = (scaled(slice(at, at + 1), times) for at in (row, column))
         spectra[name] = cube.read(rows, columns, bands).mean((0, 1))
     return Spectra(row, column, spectra)
 
 
-def _for_json(value: Any) -> Any:
-    """Replaces infinity and NaN, which JSON does not have, by None."""
-    if isinstance(value, dict):
-        return {key: _for_json(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_for_json(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def describe_consistency(scores: Mapping[str, Mapping[str, float | None]]) -> list[str]:
-    """Says how consistent each method is, and whether more than bicubic.
+    """Says, one line per method, how consistent it is and whether more so than bicubic.
 
-    Takes the scores of `lr_consistency`, or those of `report.json`, where None stands for an
-    infinite PSNR and for NaN.
+    The scores are those of `lr_consistency` or of `report.json`, where None stands for an infinite
+    PSNR and for NaN.
     """
     lines = []
-    for name, found in scores.items():
-        if found["sam_deg"] is None or math.isnan(found["sam_deg"]):
+    numbers = {name: _numbers(**found) for name, found in scores.items()}
+    for name, (psnr_db, sam_deg) in numbers.items():
+        if math.isnan(sam_deg):
             lines.append(f"{name}: not compared, all pixels are masked")
             continue
-        psnr_db, sam_deg = _numbers(found)
         line = (
             f"{name}: reduced to the scene's size it agrees with the scene to {psnr_db:.2f} dB "
             f"PSNR and {sam_deg:.3f} degrees"
         )
         if name != BICUBIC:
-            bicubic_db, bicubic_deg = _numbers(scores[BICUBIC])
+            bicubic_db, bicubic_deg = numbers[BICUBIC]
             better = (psnr_db >= bicubic_db) + (sam_deg <= bicubic_deg)
             verdict = ("worse than", "in one of both better than", "better than")[better]
             line += f" ({verdict} {BICUBIC})"
@@ -153,22 +147,8 @@ def describe_consistency(scores: Mapping[str, Mapping[str, float | None]]) -> li
     return lines
 
 
-def _numbers(found: Mapping[str, float | None]) -> tuple[float, float]:
-    psnr_db, sam_deg = found["psnr_db"], found["sam_deg"]
+def _numbers(psnr_db: float | None, sam_deg: float | None) -> tuple[float, float]:
     return math.inf if psnr_db is None else psnr_db, math.nan if sam_deg is None else sam_deg
-
-
-def _check(
-    shape: tuple[int, ...],
-    wavelengths: Float[np.ndarray, "L"] | None,
-    pixels: Sequence[tuple[int, int]] | None,
-) -> None:
-    height, width, num_bands = shape
-    if wavelengths is not None and wavelengths.shape != (num_bands,):
-        raise ValueError(f"{wavelengths.size} wavelengths do not belong to {num_bands} bands")
-    wrong = [(r, c) for r, c in pixels or () if not (0 <= r < height and 0 <= c < width)]
-    if wrong:
-        raise ValueError(f"the pixels {wrong} are not in an input of {height}x{width} pixels")
 
 
 def _content(
@@ -192,7 +172,9 @@ def _content(
             for s in spectra
         ],
     }
-    return _for_json(content)  # type: ignore[no-any-return]
+    # JSON does not have infinity and NaN: they become null.
+    report: dict[str, Any] = json.loads(json.dumps(content), parse_constant=lambda _: None)
+    return report
 
 
 def write_consistency(
@@ -214,13 +196,13 @@ def write_consistency(
         lr: input `[H, W, L]`, stored values.
         results: cubes `[s H, s W, L]` by method, stored values in the same units.
         scale: scale factor s.
-        folder: to write to; created if it is missing.
-        wavelengths: nm, or None if they are unknown.
+        folder: created if it is missing.
+        wavelengths: nm.
         peak: stored value of intensity 1.
         nodata: stored value of masked pixels, besides NaN.
         bad_bands: True where a band is left out.
         pixels: (row, column) of the input whose spectra are shown; None: one in each quarter.
-        title: of the figure.
+        title: title of the figure.
 
     Returns:
         The content of `report.json`: `scale`, the number of `pixels` that count, `lr_consistency`
@@ -231,13 +213,16 @@ def write_consistency(
         ValueError: if `lr_consistency` raises it, the number of wavelengths is not L, or a pixel
             does not exist.
     """
-    _check(lr.shape, wavelengths, pixels)
+    height, width, num_bands = lr.shape
+    wrong = [(r, c) for r, c in pixels or () if not (0 <= r < height and 0 <= c < width)]
+    if wrong:
+        raise ValueError(f"the pixels {wrong} are not in an input of {height}x{width} pixels")
+    rgb = rgb_bands(num_bands, wavelengths, bad_bands)
     how: dict[str, Any] = {"peak": peak, "nodata": nodata}
     consistency = lr_consistency(lr, results, scale, bad_bands=bad_bands, **how)
-    bands = good_bands(lr.shape[2], bad_bands)
-    rgb = rgb_bands(lr.shape[2], wavelengths, bad_bands)
-    cubes = {name: Intensity(cube, **how) for name, cube in {"Input": lr, **results}.items()}
-    shown = _default_pixels(cubes["Input"], rgb) if pixels is None else pixels
+    cubes = {name: Intensity(cube, **how) for name, cube in {_INPUT: lr, **results}.items()}
+    bands = good_bands(num_bands, bad_bands)
+    shown = _default_pixels(cubes[_INPUT], rgb) if pixels is None else pixels
     spectra = [_spectra(cubes, scale, row, column, bands) for row, column in shown]
     report = _content(scale, consistency, rgb, bands, wavelengths, spectra)
     label, key = ("band", "bands") if wavelengths is None else ("wavelength (nm)", "wavelengths_nm")

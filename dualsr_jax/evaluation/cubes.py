@@ -22,7 +22,7 @@ from dualsr_jax.protocols import get_protocol
 
 REFERENCE = "Reference"
 _LONGEST = 200  # bytes of a name; systems allow 255, and suffixes come on top
-_SAME = 1e-3  # relative difference that a score of a whole cube can have by rounding in float32
+_SAME = 1e-3  # relative; a score of a whole cube may differ by rounding in float32
 
 Cube = Float[np.ndarray, "_ _ L"]  # [H, W, L], of any scale
 
@@ -50,7 +50,7 @@ def bytes_of_cubes(shapes: Sequence[tuple[int, ...]], scale: int) -> int:
 def write_cubes(
     folder: Path, image: str, *, reference: Cube, lr: Cube, results: Mapping[str, Cube]
 ) -> None:
-    """Writes the cubes of an image; `results` are by method, as scored. Bicubic is left out."""
+    """Writes the cubes of an image as they were scored; `results` are by method."""
     made = {method: cube for method, cube in results.items() if method != BICUBIC}
     with replacing(folder / f"{file_name(image)}.npz") as new:
         np.savez(new, allow_pickle=False, reference=reference, lr=lr, **made)
@@ -61,7 +61,7 @@ def read_cubes(evaluation: Evaluation, image: str) -> dict[str, Cube]:
 
     Raises:
         FileNotFoundError: if the evaluation left no cubes.
-        ValueError: if they are damaged, or belong to other scores.
+        ValueError: if they are damaged, or do not give the scores of the evaluation.
     """
     path = evaluation.folder / f"{file_name(image)}.npz"
     again = "run python -m dualsr_jax.evaluate again, without --nosave_cubes"
@@ -70,9 +70,9 @@ def read_cubes(evaluation: Evaluation, image: str) -> dict[str, Cube]:
     made = [method for method in evaluation.methods if method != BICUBIC]
     stored = {key: read_cube(path, key) for key in ("reference", "lr", *made)}
     height, width, bands = stored["reference"].shape
-    low = (height // evaluation.scale, width // evaluation.scale, bands)
     for key, cube in stored.items():
-        expected = low if key == "lr" else (height, width, bands)
+        times = evaluation.scale if key == "lr" else 1
+        expected = (height // times, width // times, bands)
         if cube.shape != expected or cube.dtype != np.float32 or not np.isfinite(cube).all():
             raise ValueError(
                 f"{path}: expected {key} to be finite float32 of shape {expected}, got "

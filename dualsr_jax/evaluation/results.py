@@ -1,7 +1,7 @@
 """The scores of an evaluation: `results.json`, `results.csv` and the table that is printed.
 
 Contract: scores are kept by image, method and metric, with their means over the images. The methods
-are bicubic interpolation, the network, named after its class, and DualSR, which is the network
+are bicubic interpolation, the network (named after its class), and DualSR, which is the network
 followed by the fine stage. `read_evaluation` checks what it reads.
 """
 
@@ -41,7 +41,7 @@ class Evaluation:
 
 
 def mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Means by metric over several images."""
+    """Means over several images, by metric."""
     return {metric: float(np.mean([s[metric] for s in scores])) for metric in scores[0]}
 
 
@@ -53,15 +53,8 @@ def write_results(
     A record holds an image's "scores" by method and metric, its "gains" and its "seconds".
     """
     methods = next(iter(records.values()))["scores"]
-    results = {
-        "scale": scale,
-        "protocol": protocol,
-        "mean": {
-            method: mean_scores([r["scores"][method] for r in records.values()])
-            for method in methods
-        },
-        "images": records,
-    }
+    mean = {m: mean_scores([record["scores"][m] for record in records.values()]) for m in methods}
+    results = {"scale": scale, "protocol": protocol, "mean": mean, "images": records}
     with replacing(folder / RESULTS) as new:
         new.write_text(json.dumps(results, indent=2) + "\n")
     with replacing(folder / "results.csv") as new, new.open("w", newline="") as file:
@@ -90,13 +83,13 @@ def table(results: Mapping[str, Any]) -> str:
 
 
 def _scores(found: Any, methods: Sequence[str], protocol: str, what: str) -> Scores:
-    """Scores by method and metric, checked."""
+    """Raises ValueError unless there is a number for each method and metric."""
     metrics = get_protocol(protocol).metrics
     for method in methods:
         values = found.get(method) if isinstance(found, dict) else None
         for metric in metrics:
             value = values.get(metric) if isinstance(values, dict) else None
-            if not isinstance(value, int | float) or isinstance(value, bool):
+            if type(value) not in (int, float):
                 raise ValueError(f"{what} has no number for {metric} of {method}")
     return {method: {metric: found[method][metric] for metric in metrics} for method in methods}
 
@@ -104,8 +97,7 @@ def _scores(found: Any, methods: Sequence[str], protocol: str, what: str) -> Sco
 def _parse(folder: Path, results: Any) -> Evaluation:
     if not isinstance(results, dict):
         raise ValueError(f"expected an object, got {type(results).__name__}")
-    missing = sorted({"scale", "protocol", "mean", "images"} - set(results))
-    if missing:
+    if missing := sorted({"scale", "protocol", "mean", "images"} - set(results)):
         raise ValueError(f"{', '.join(missing)} is missing")
     scale, protocol, images = results["scale"], str(results["protocol"]), results["images"]
     if type(scale) is not int or scale < 2:

@@ -34,7 +34,7 @@ from dualsr_jax.weights.safetensors_file import find_weights
 
 
 def figure_bands(bands: Sequence[int], num_bands: int) -> Sequence[int]:
-    """Chooses the bands that figures show, counted from 1: those given, if all of them exist."""
+    """Chooses the bands that figures show, counted from 1: `bands`, if all of them exist."""
     if all(1 <= band <= num_bands for band in bands):
         return bands
     others = round((num_bands + 1) / 3), round(2 * (num_bands + 1) / 3)
@@ -71,11 +71,7 @@ def methods_of(dualsr: DualSR) -> tuple[str, str, str]:
 def evaluate_scene(
     dualsr: DualSR, hr: Cube, lr: Cube, protocol: Protocol
 ) -> tuple[dict[str, Cube], dict[str, Any]]:
-    """Super-resolves an LR cube and scores the results against the reference.
-
-    Returns:
-        The cubes by method, and the record for `write_results`.
-    """
+    """Super-resolves and scores; returns the cubes by method, and the record of `write_results`."""
     started = time.perf_counter()
     result = dualsr(lr)
     seconds = time.perf_counter() - started
@@ -94,7 +90,7 @@ def _evaluate_scenes(
     save_cubes: bool,
     figures: str,
 ) -> dict[str, Any]:
-    """Evaluates the test images; their records by name."""
+    """Evaluates the test images; returns their records by name."""
     settings, scale = config.evaluate, dualsr.scale
     bands = figure_bands(settings.bands, scenes[0].cube.shape[-1])
     if save_cubes:
@@ -133,12 +129,12 @@ def evaluate(
 
     Args:
         config: one of `configs/`.
-        weights: folder of training, file or shipped name, as for `restore_dualsr`.
+        weights: folder of training, `*.safetensors` file, or shipped name.
         half_weights: the network of half the scale, in the same forms.
         output: folder to write to. None: `evaluation` in the folder of training; for a file or
             shipped name `runs/<name>/evaluation`.
-        which: "latest" or "best" checkpoint.
-        save_cubes: whether to write the cubes, which the report needs.
+        which: "latest" or "best" checkpoint of a folder.
+        save_cubes: writes the cubes, which the report needs.
         figures: format of the figures, "png", "pdf" or "svg".
 
     Returns:
@@ -167,9 +163,8 @@ def evaluate(
     )
     _check_network(dualsr.coarse.model, config, os.fspath(weights))
     make_writable(output, "output")
-    scenes = list(parts["test"])
     records = _evaluate_scenes(
-        dualsr, scenes, config, output, save_cubes=save_cubes, figures=figures
+        dualsr, list(parts["test"]), config, output, save_cubes=save_cubes, figures=figures
     )
     results = write_results(output, dualsr.scale, config.protocol, records)
     print(table(results))

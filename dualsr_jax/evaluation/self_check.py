@@ -1,8 +1,7 @@
-"""The self-check: plain bicubic, which needs no training, against its published row.
+"""The self-check: plain bicubic, which needs no training, against its published scores.
 
-If bicubic agrees with the published figures, then data, split, degradation and metrics are those of
-the publication, and scores of networks can be compared with its tables. The rows and their source
-are in `data/published.toml`.
+If they agree, then data, split, degradation and metrics are those of the publication, and scores of
+networks can be compared with its tables. `data/published.toml` has the rows of these tables.
 """
 
 import dataclasses
@@ -35,10 +34,10 @@ def _published() -> list[dict[str, Any]]:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """Whether bicubic agrees with its published row, or None without such a row; and the table."""
+    """The outcome of the self-check."""
 
-    agrees: bool | None
-    text: str
+    agrees: bool | None  # None if there is no published row
+    text: str  # both rows, and what differs
 
 
 def _departures(config: ConfigDict) -> list[str]:
@@ -55,15 +54,12 @@ def _departures(config: ConfigDict) -> list[str]:
 
 
 def _line(title: str, scores: Mapping[str, float]) -> str:
-    """Scores with the digits of the published tables."""
-    values = (f"{v:10.{_DIGITS.get(m, 4)}f}" for m, v in scores.items())
-    return f"{title:32}" + "".join(values)
+    return f"{title:32}" + "".join(f"{v:10.{_DIGITS.get(m, 4)}f}" for m, v in scores.items())
 
 
 def _differences(scores: Scores, row: Mapping[str, Any]) -> list[str]:
-    """Images and scores that differ from a published row, one line each."""
-    images = row.get("images", {})
-    lines = []
+    """Says how images differ from those of a published row, one line each."""
+    images, lines = row.get("images", {}), []
     if images and set(images) != set(scores):
         lines.append(f"- the published images are {', '.join(images)}")
     for name in sorted(set(images) & set(scores)):
@@ -75,18 +71,15 @@ def _differences(scores: Scores, row: Mapping[str, Any]) -> list[str]:
 
 
 def _off(here: Mapping[str, float], published: Mapping[str, float]) -> list[str]:
-    """Metrics that do not agree; NaN never does."""
+    """Metrics that do not agree with the published ones; NaN never does."""
     return [m for m in here if not abs(here[m] - published[m]) <= TOLERANCES[m]]
 
 
 def compare(config: ConfigDict, scores: Scores) -> Verdict:
-    """Compares scores of bicubic, by test image and metric, with their published row."""
+    """Compares bicubic's scores, by test image and metric, with those published for the config."""
     data, scale = config.data, config.model.scale
-    rows = [
-        row
-        for row in _published()
-        if (row["data_set"], row["protocol"], row["scale"]) == (data.name, config.protocol, scale)
-    ]
+    wanted = {"data_set": data.name, "protocol": config.protocol, "scale": scale}
+    rows = [row for row in _published() if wanted.items() <= row.items()]
     mean = mean_scores(list(scores.values()))
     lines = [
         f"bicubic, {data.name} x{scale}, protocol {config.protocol}, split {data.split!r}, "
@@ -99,8 +92,7 @@ def compare(config: ConfigDict, scores: Scores) -> Verdict:
         lines += [_line(f"published, split {r['split']!r}", r["mean"]) for r in rows]
         return Verdict(None, "\n".join([*lines, "there is no published row for this split"]))
     lines.append(_line("published", row["mean"]))
-    off = _off(mean, row["mean"])
-    if off:
+    if off := _off(mean, row["mean"]):
         lines.append(f"DIFFERS from the published row in {', '.join(off)}")
         lines += [f"- {departure}" for departure in _departures(config)]
         lines += _differences(scores, row)
@@ -111,7 +103,7 @@ def compare(config: ConfigDict, scores: Scores) -> Verdict:
 
 
 def check_protocol(config: ConfigDict) -> Verdict:
-    """Scores bicubic on the test images of a config and compares it with its published row.
+    """Scores bicubic on the test images of a config, and compares with the published scores.
 
     Raises:
         ValueError: for bad settings or data.

@@ -34,6 +34,7 @@ class WeightNorm(nn.Module):
     """Parameters of a weight-normalised convolution, without applying it."""
 
     shape: tuple[int, ...]  # of the kernel, [..., C_in, C_out]
+    gain: float = 1.0  # factor on the initial gains and biases
 
     @nn.compact
     def __call__(self) -> tuple[jax.Array, jax.Array]:
@@ -44,8 +45,8 @@ class WeightNorm(nn.Module):
             return jnp.sqrt(jnp.square(v).sum(tuple(range(v.ndim - 1))))
 
         v = self.param("v", init, self.shape)
-        g = self.param("g", lambda _: norm(v))
-        bias = self.param("bias", init, self.shape[-1:])
+        g = self.param("g", lambda _: self.gain * norm(v))
+        bias = self.param("bias", lambda *how: self.gain * init(*how), self.shape[-1:])
         return v * (g / norm(v)).reshape((1,) * (v.ndim - 1) + (-1,)), bias
 
 
@@ -163,11 +164,12 @@ class ConvWeights(nn.Module):
     """The parameters of a `Conv`, under the same names, without applying it."""
 
     shape: tuple[int, ...]  # of the kernel, [kh, kw, C_in, C_out]
+    gain: float = 1.0  # factor on the initial gains and biases
 
     @nn.compact
     def __call__(self) -> tuple[jax.Array, jax.Array]:
         """Returns the effective kernel, of `shape`, and the bias `[C_out]`."""
-        return WeightNorm(self.shape, name="wn")()
+        return WeightNorm(self.shape, self.gain, name="wn")()
 
 
 class Tail(nn.Module):
@@ -181,6 +183,7 @@ class Tail(nn.Module):
 
     scale: int
     dtype: str = "float32"
+    gain: float = 1.0  # factor on the initial values of the last convolution
 
     @nn.compact
     def __call__(self, x: Features) -> Float[jax.Array, "N sH sW"]:
@@ -192,7 +195,7 @@ class Tail(nn.Module):
             x = pixel_shuffle(x, step)
         shape = (3, 3, features, features * r**2)
         kernel, bias = ConvWeights(shape, name=f"up_{len(steps)}")()
-        taps, shift = ConvWeights((3, 3, features, 1), name="out")()
+        taps, shift = ConvWeights((3, 3, features, 1), self.gain, name="out")()
 
         def through_taps(a: jax.Array) -> jax.Array:
             # [..., C r r] -> [..., 9 r r]

@@ -1,10 +1,13 @@
 """Networks with their weights: the seam between the methods and everything that uses them.
 
 Contract: a method is a Flax module with an entry in `METHODS`. It has the attributes `scale`,
-`scales` (the scale factors of its results, its own first), `min_bands`, `precision`, `band_chunk`
-and `joint`; the properties `reach` and `feature_maps`; the methods `apply(variables, lr, bicubic)`
-and, for all its scales, `apply(variables, lr, method="at_scales")`. Cubes of `apply` are
-`[B, h, w, L]`. Outside `models` and `weights`, code works with `Network` and `CoarseStage` and does
+`scales` (the scale factors of its results, its own first), `num_bands` (None if its weights suit
+any number), `min_bands`, `features`, `precision`, `band_chunk` and `joint`; the properties `reach`
+(LR pixels, or "global" if every pixel depends on the whole image) and `feature_maps`; the methods
+`apply(variables, lr, bicubic)` and, for all its scales, `apply(variables, lr, method="at_scales")`.
+Cubes of `apply` are `[B, h, w, L]`. A method that restores bands one after another also has
+`partition`, `initial_state` and `bands`, whose results are added to the bicubic images if
+`adds_bicubic`. Outside `models` and `weights`, code works with `Network` and `CoarseStage` and does
 not name the module of a method.
 """
 
@@ -19,48 +22,94 @@ from jaxtyping import Float
 
 from dualsr_jax.ensemble import ensemble, views
 from dualsr_jax.models.coarsr.coarse import PRECISIONS, CoarSR
+from dualsr_jax.models.compared.base import Compared
+from dualsr_jax.models.compared.edsr import EDSR
+from dualsr_jax.models.compared.ercsr import ERCSR
+from dualsr_jax.models.compared.essaformer import ESSAformer
+from dualsr_jax.models.compared.fcnn3d import FCNN3D
+from dualsr_jax.models.compared.mcnet import MCNet
+from dualsr_jax.models.compared.sfcsr import SFCSR
+from dualsr_jax.models.compared.sspsr import SSPSR
 
-__all__ = ["METHODS", "PRECISIONS", "CoarseStage", "Model", "Network", "make_model", "settings_of"]
+__all__ = [
+    "METHODS",
+    "PRECISIONS",
+    "CoarseStage",
+    "Model",
+    "Network",
+    "make_model",
+    "method_of",
+    "settings_of",
+]
 
 Cube = Float[np.ndarray, "H W L"]
 Enlarged = Float[np.ndarray, "_ _ L"]
 
-Model: TypeAlias = CoarSR
-METHODS: dict[str, type[Model]] = {"CoarSR": CoarSR}
+Model: TypeAlias = CoarSR | Compared
+_DEFAULT_METHOD = "CoarSR"  # of settings that name no method, as in files of older versions
+METHODS: dict[str, type[Model]] = {
+    _DEFAULT_METHOD: CoarSR,
+    "3D-FCNN": FCNN3D,
+    "EDSR": EDSR,
+    "SSPSR": SSPSR,
+    "MCNet": MCNet,
+    "SFCSR": SFCSR,
+    "ERCSR": ERCSR,
+    "ESSAformer": ESSAformer,
+}
 # Attributes that weights do not depend on.
 _FREE_SETTINGS = ("band_chunk", "precision", "parent", "name")
 # Settings of networks of older versions, with the value at which they had no effect.
 _FORMER_SETTINGS = {"bidirectional": False}
 
 
-def make_model(settings: Mapping[str, Any], method: str = "CoarSR") -> Model:
+def make_model(settings: Mapping[str, Any]) -> Model:
     """Builds the model that settings describe.
 
     Args:
-        settings: attributes by name, such as those of `settings_of`, also of older versions.
-        method: a key of `METHODS`.
+        settings: attributes by name, such as those of `settings_of`, also of older versions, and
+            `method`, a key of `METHODS`, which is "CoarSR" if it is missing.
 
     Raises:
         ValueError: if they describe a network that this version does not have.
     """
-    kind = METHODS[method]
-    known = {field.name for field in dataclasses.fields(kind)}
-    for name in set(settings) - known:
-        if name not in _FORMER_SETTINGS or settings[name] != _FORMER_SETTINGS[name]:
+    method = settings.get("method", _DEFAULT_METHOD)
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}: expected one of {', '.join(METHODS)}")
+    made = METHODS[method]
+    known = {field.name for field in dataclasses.fields(made)}
+    given: dict[str, Any] = {
+        # Files hold lists for tuples.
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in settings.items()
+        if name != "method"
+    }
+    for name in set(given) - known:
+        if name not in _FORMER_SETTINGS or given[name] != _FORMER_SETTINGS[name]:
             raise ValueError(
-                f"these weights belong to a network with {name}={settings[name]!r}, which this "
+                f"these weights belong to a network with {name}={given[name]!r}, which this "
                 "version of dualsr_jax does not have: use the version that wrote them"
             )
-    return kind(**{name: value for name, value in settings.items() if name in known})
+    return made(**{name: value for name, value in given.items() if name in known})
+
+
+def method_of(model: Model) -> str:
+    """The key of a model's class in `METHODS`."""
+    return next(name for name, method in METHODS.items() if type(model) is method)
 
 
 def settings_of(model: Model) -> dict[str, Any]:
-    """Returns the attributes of a model that its weights depend on, by name."""
-    return {
-        field.name: getattr(model, field.name)
-        for field in dataclasses.fields(model)
-        if field.name not in _FREE_SETTINGS
-    }
+    """The attributes of a model that its weights depend on, by name.
+
+    Those of the compared methods begin with `method`; those of CoarSR have no such key, so that
+    files of all versions are alike.
+    """
+    method = method_of(model)
+    settings = {} if method == _DEFAULT_METHOD else {"method": method}
+    for field in dataclasses.fields(model):
+        if field.name not in _FREE_SETTINGS:
+            settings[field.name] = getattr(model, field.name)
+    return settings
 
 
 @functools.partial(jax.jit, static_argnums=0)

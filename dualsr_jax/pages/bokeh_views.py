@@ -31,7 +31,7 @@ _TALLEST, _WIDEST = 0.8, 2.0  # width over height of a view
 
 
 def colours(methods: Sequence[str]) -> dict[str, str]:
-    """Colours of the reference and of methods, by name."""
+    """The colours of the reference and of the methods, by name."""
     return {name: _COLOURS.get(name, _NETWORK_COLOUR) for name in (REFERENCE, *methods)}
 
 
@@ -54,7 +54,7 @@ class Facts:
 
 
 class _Page:
-    """Makes the models of one page and keeps those that `viewer.js` uses, by name."""
+    """Makes the Bokeh models of a page; `named` holds those that `viewer.js` uses."""
 
     def __init__(self, facts: Facts) -> None:
         self.models = optional("bokeh.models", "report")
@@ -72,25 +72,24 @@ class _Page:
             "pixel": self.models.ColumnDataSource({"x": [0], "y": [0]}),
         }
         self.roots: list[Any] = []
-        self.cross = self.models.CrosshairTool(
-            overlay=[
-                self.models.Span(dimension=d, line_color="#ffffff", line_alpha=0.55, line_width=1)
-                for d in ("width", "height")
-            ]
-        )
+        lines = [
+            self.models.Span(dimension=d, line_color="#ffffff", line_alpha=0.55, line_width=1)
+            for d in ("width", "height")
+        ]
+        self.cross = self.models.CrosshairTool(overlay=lines)
 
     def on(self, code: str) -> Any:
-        """A callback that calls a function of `viewer.js`."""
+        """Makes a callback of code of `viewer.js`."""
         return self.models.CustomJS(code=f"viewer.{code}")
 
     def add(self, name: str, model: Any) -> Any:
-        """Adds a model to the page under a name."""
+        """Adds a Bokeh model to the page; the template places it by its name."""
         model.name = name
         self.roots.append(model)
         return model
 
     def image(self, name: str, mapper: Any, root: str, *, pans: bool = True) -> Any:
-        """Adds a view of the image plane, linked with all others."""
+        """Adds a view of an image; all views move and zoom together."""
         # Only the type and the number of axes of the array count: viewer.js replaces it.
         source = self.models.ColumnDataSource({"image": [np.zeros((1, 1), np.float32)]})
         self.named[name] = source
@@ -121,8 +120,7 @@ class _Page:
     def views(self) -> None:
         """Adds the images, the swipe view and the error maps."""
         models, (low, high) = self.models, self.facts.contrast[self.facts.band - 1]
-        palette = [f"#{grey:02x}{grey:02x}{grey:02x}" for grey in range(256)]
-        grey = models.LinearColorMapper(palette=palette, low=low, high=high)
+        grey = models.LinearColorMapper(palette="Greys256", low=low, high=high)
         colours = models.LinearColorMapper(palette="Viridis256", low=0, high=self.facts.error_limit)
         self.image("left", grey, "view_left")
         self.image("right", grey, "view_right")
@@ -221,16 +219,12 @@ class _Page:
             x_range=above.x_range,
         )
         for figure in (above, below):
-            tooltips = [
-                (line.name.removeprefix(_LESS), f"@{{{line.name}}}{{0.0000}}")
-                for line in figure.renderers
-            ]
-            hover = models.HoverTool(
-                renderers=figure.renderers[:1],
-                mode="vline",
-                tooltips=[(label, "@place"), *tooltips],
+            tooltips = [(label, "@place")]
+            for line in figure.renderers:
+                tooltips.append((line.name.removeprefix(_LESS), f"@{{{line.name}}}{{0.0000}}"))
+            figure.add_tools(
+                models.HoverTool(renderers=figure.renderers[:1], mode="vline", tooltips=tooltips)
             )
-            figure.add_tools(hover)
 
     def controls(self) -> None:
         """Adds the slider of bands, the selectors, the limit of errors and the reset button."""
@@ -266,7 +260,6 @@ def build(facts: Facts) -> Any:
     document = optional("bokeh.document", "report").Document()
     for root in page.roots:
         document.add_root(root)
-    names = ", ".join(page.named)
-    start = page.models.CustomJS(args=page.named, code=f"viewer.start({{{names}}})")
-    document.js_on_event("document_ready", start)
+    code = f"viewer.start({{{', '.join(page.named)}}})"
+    document.js_on_event("document_ready", page.models.CustomJS(args=page.named, code=code))
     return document

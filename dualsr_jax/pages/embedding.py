@@ -1,11 +1,10 @@
 """Cubes as text small enough for a web page.
 
-Contract: values become integers in steps of 1/4095. Of each value only the difference to what its
-neighbours predict is kept, so that noise, which is what costs space, is kept once: each cube less
-the one before it in `order_of`, from the smoothest to the noisiest; each band less the one before;
-in the first cube, which is smooth, also each row and column less the one before. Differences are
-16-bit, modulo 2^16, folded to non-negative numbers (0, -1, 1, -2 ... become 0, 1, 2, 3 ...), low
-bytes first, then high bytes, zlib, base64. `viewer.js` undoes it, step by step in reverse.
+Contract: values become integers in steps of 1/4095. Differences are stored, which pack well: each
+cube less the one before it in `order_of`, each band less the one before, and in the first cube,
+which is smooth, also each row and column less the one before. They are 16-bit, modulo 2^16, folded
+to non-negative numbers (0, -1, 1, -2 ... become 0, 1, 2, 3 ...), and stored as all low bytes, then
+all high bytes, packed by zlib, as base64. `viewer.js` undoes these steps in reverse.
 """
 
 import base64
@@ -28,22 +27,21 @@ AngleImages = Float[np.ndarray, "methods H W"]
 
 @dataclasses.dataclass(frozen=True)
 class Embedding:
-    """Cubes and angles as text, and the largest error that this makes in a value of a cube."""
+    """Cubes and angles as text."""
 
     text: str
-    largest_error: float
+    largest_error: float  # that rounding makes in a value of a cube
 
 
 def order_of(names: Iterable[str]) -> list[str]:
-    """The order in which cubes are stored: the methods as they come, the reference last."""
+    """The order in which cubes are stored: the methods, then the reference, the noisiest."""
     return [*(name for name in names if name != REFERENCE), REFERENCE]
 
 
 def angles_deg(cubes: Mapping[str, Cube]) -> AngleImages:
     """The spectral angle to the reference at each pixel, in degrees, for each method."""
     reference = jnp.asarray(cubes[REFERENCE])
-    methods = order_of(cubes)[:-1]
-    angles = [spectral_angle_rad(jnp.asarray(cubes[method]), reference) for method in methods]
+    angles = [spectral_angle_rad(jnp.asarray(cubes[m]), reference) for m in order_of(cubes)[:-1]]
     return np.rad2deg(np.stack(angles))
 
 
@@ -52,8 +50,8 @@ def embed(cubes: Mapping[str, Cube], angles: AngleImages) -> Embedding:
 
     Args:
         cubes: the reference and the methods, by name.
-        angles: result of `angles_deg`. They follow the cubes in steps of 0.01 degrees, each less
-            the one before, because the integers of dark pixels give too coarse an angle.
+        angles: result of `angles_deg`. They follow the cubes in steps of 0.01 degrees, each image
+            less the one before; angles between integers would be too coarse in dark pixels.
 
     Raises:
         ValueError: if values are too large for 16 bits.

@@ -21,7 +21,6 @@ from dualsr_jax.pages.bokeh_views import Facts, build, colours
 from dualsr_jax.pages.embedding import ANGLE_LEVELS, LEVELS, angles_deg, embed
 
 MAX_MB = 30.0
-_HERE = Path(__file__).parent
 _METRICS = {  # title, digits, whether more is better
     "psnr_db": ("PSNR (dB)", 3, True),
     "mpsnr_db": ("MPSNR (dB)", 3, True),
@@ -32,7 +31,6 @@ _METRICS = {  # title, digits, whether more is better
     "ergas": ("ERGAS", 3, False),
 }
 Crop = tuple[slice, slice]
-Shape = tuple[int, ...]
 WHOLE: Crop = (slice(None), slice(None))
 
 
@@ -58,25 +56,22 @@ def _cells(scores: Scores) -> list[list[dict[str, Any]]]:
 
 
 def _rows(evaluation: Evaluation, scene: str, links: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The table of all images, the mean last."""
+    """Makes the rows of the table of all images, the mean last."""
 
     def row(name: str, scores: Scores, kind: str) -> dict[str, Any]:
         return {"name": name, "cells": _cells(scores), "kind": kind, "link": links.get(name)}
 
-    rows = [
-        row(name, scores, "shown" if name == scene else "")
-        for name, scores in evaluation.images.items()
-    ]
+    rows = [row(n, s, "shown" if n == scene else "") for n, s in evaluation.images.items()]
     return [*rows, row("mean", evaluation.mean, "mean")]
 
 
 def _limit(values: np.ndarray) -> float:
-    """The end of a colour scale: the 99th percentile, with two digits."""
+    """The end of a colour scale: the 99th percentile, rounded to two digits."""
     return float(f"{max(float(np.percentile(values, 99)), 1e-3):.2g}")
 
 
 def _text(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _facts(cubes: Mapping[str, Cube], angles: np.ndarray, options: PageOptions) -> Facts:
@@ -101,50 +96,29 @@ def _facts(cubes: Mapping[str, Cube], angles: np.ndarray, options: PageOptions) 
     )
 
 
-def _settings(evaluation: Evaluation, scene: str, whole: Shape, crop: Crop) -> list[str]:
+def _settings(evaluation: Evaluation, scene: str, whole: tuple[int, ...], crop: Crop) -> list[str]:
     """The facts next to the title."""
     size = " × ".join(map(str, whole))
     if crop != WHOLE:
-        rows, columns = (
-            f"{side.indices(length)[0]} to {side.indices(length)[1] - 1}"
-            for side, length in zip(crop, whole, strict=False)
-        )
+        shown = [range(length)[side] for side, length in zip(crop, whole, strict=False)]
+        rows, columns = (f"{side[0]} to {side[-1]}" for side in shown)
         size = f"rows {rows}, columns {columns} of {size}"
     gains = ", ".join(f"{gain:.3f}" for gain in evaluation.gains[scene])
     found = [f"scale ×{evaluation.scale}", f"protocol {evaluation.protocol}", size]
     return [*found, f"gain of the fine stage: {gains}"] if gains else found
 
 
-def _note(largest_error: float) -> str:
-    return (
-        "Scores are those of the evaluation, of whole images in full precision. The cubes in this "
-        f"page are kept in steps of 1/{LEVELS} of full intensity; the largest difference to the "
-        f"evaluated float32 cubes, as measured, is {largest_error:.2g}. Spectral angles were "
-        f"computed from the float32 cubes, and are kept in steps of {1 / ANGLE_LEVELS:g} degrees."
-    )
-
-
-def _cropped(cubes: Mapping[str, Cube], crop: Crop, scene: str) -> dict[str, Cube]:
-    rows, columns, _ = cubes[REFERENCE].shape
-    if 0 in cubes[REFERENCE][crop].shape:
-        raise ValueError(f"--part holds no pixels of {scene!r}, which has {rows}x{columns}")
-    return {name: cube[crop] for name, cube in cubes.items()}
-
-
-def make_page(
+def _make_page(
     evaluation: Evaluation, scene: str, options: PageOptions, links: Mapping[str, str]
 ) -> str:
-    """Makes the page of a scene as HTML, with links to the pages of other scenes.
-
-    Raises:
-        ValueError: if the cubes are damaged or belong to other scores, the crop holds no pixels,
-            the page would be too large, or Bokeh is not installed.
-        FileNotFoundError: if there are no cubes.
-    """
+    """Makes the page of a scene as HTML, with links to the pages of other scenes."""
     file_html = optional("bokeh.embed", "report").file_html
     jinja2 = optional("jinja2", "report")
     whole = read_cubes(evaluation, scene)
-    cubes = _cropped(whole, options.crop, scene)
+    cubes = {name: cube[options.crop] for name, cube in whole.items()}
+    if 0 in cubes[REFERENCE].shape:
+        rows, columns, _ = whole[REFERENCE].shape
+        raise ValueError(f"--part holds no pixels of {scene!r}, which has {rows}x{columns}")
     angles = angles_deg(cubes)
     embedding = embed(cubes, angles)
     facts, scores = _facts(cubes, angles, options), evaluation.images[scene]
@@ -165,7 +139,7 @@ def make_page(
             "metrics": [_METRICS[metric][0] for metric in scores[BICUBIC]],
             "scene_scores": zip(facts.methods, zip(*_cells(scores), strict=True), strict=True),
             "rows": _rows(evaluation, scene, links),
-            "note": _note(embedding.largest_error),
+            "largest_error": f"{embedding.largest_error:.2g}",
         },
     )
     size, shape = len(page.encode()), cubes[REFERENCE].shape
@@ -173,8 +147,8 @@ def make_page(
     return page
 
 
-def _check_size(page: int, cubes: int, scene: str, shape: Shape, max_mb: float) -> None:
-    """Raises ValueError if a page has too many bytes, and names a crop that has not."""
+def _check_size(page: int, cubes: int, scene: str, shape: tuple[int, ...], max_mb: float) -> None:
+    """Raises ValueError, which proposes a smaller crop, if a page has too many bytes."""
     if page <= max_mb * 1e6:
         return
     share = max(max_mb * 1e6 - (page - cubes), 0) / cubes
@@ -187,12 +161,11 @@ def _check_size(page: int, cubes: int, scene: str, shape: Shape, max_mb: float) 
 
 
 def _chosen(names: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
-    """The scenes to show; they may be named like their files."""
+    """Finds the scenes to show by their names or the names of their files."""
     if not wanted:
         return list(names)
     by_name = {file_name(name): name for name in names} | {name: name for name in names}
-    unknown = [name for name in wanted if name not in by_name]
-    if unknown:
+    if unknown := [name for name in wanted if name not in by_name]:
         raise ValueError(
             f"--scenes: the evaluation has no {', '.join(map(repr, unknown))}, but "
             f"{', '.join(names)}"
@@ -201,7 +174,7 @@ def _chosen(names: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
 
 
 def _targets(scenes: Sequence[str], folder: Path, output: Path | None) -> dict[str, Path]:
-    """The file of each page; its folder is created if it is missing."""
+    """Chooses the file of each page, and makes its folder if it is missing."""
     if output is not None and output.suffix == ".html" and not output.is_dir():
         if len(scenes) > 1:
             raise ValueError(
@@ -227,15 +200,16 @@ def write_pages(
     Args:
         path: folder of the evaluation, or the folder of weights that holds it.
         scenes: names of the scenes to show; None: all.
-        output: `*.html` for one scene, else a folder; None: `report` in that of the evaluation.
+        output: `*.html` for one scene, else a folder; None: `report` in the evaluation's folder.
         options: how pages are made.
 
     Returns:
         The files.
 
     Raises:
-        ValueError: for a damaged evaluation, a scene that is not in it, an output that cannot be
-            written, a page that would be too large, or if Bokeh is not installed.
+        ValueError: for a damaged evaluation, cubes that do not give its scores, a scene that is not
+            in it, a crop without pixels, an output that cannot be written, a page that would be too
+            large, or if Bokeh is not installed.
         FileNotFoundError: if there is no evaluation, or it left no cubes.
     """
     evaluation = read_evaluation(path)
@@ -243,7 +217,7 @@ def write_pages(
     targets = _targets(chosen, evaluation.folder, output)
     for scene, target in targets.items():
         links = {other: quote(file.name) for other, file in targets.items() if other != scene}
-        page = make_page(evaluation, scene, options, links).encode()
+        page = _make_page(evaluation, scene, options, links).encode()
         with replacing(target) as new:
             new.write_bytes(page)
         print(f"{target}: {len(page) / 1e6:.1f} MB", flush=True)

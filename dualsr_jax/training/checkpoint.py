@@ -26,7 +26,7 @@ import optax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from dualsr_jax.models.network import Model, Network, make_model, settings_of
+from dualsr_jax.models.network import Model, Network, make_model, method_of, settings_of
 from dualsr_jax.training import processes
 from dualsr_jax.training.optimizer import averaged_params
 from dualsr_jax.training.step import TrainState, state_shapes
@@ -42,7 +42,9 @@ class UnreadableError(ValueError):
 
 def check_model(stored: Model, wanted: Model, place: str) -> None:
     """Raises ValueError if the network stored at a place is not the one that a config describes."""
-    has, wants = settings_of(stored), settings_of(wanted)
+    has, wants = ({"method": method_of(m), **settings_of(m)} for m in (stored, wanted))
+    if has["method"] != wants["method"]:  # other methods have other settings
+        wants = {"method": wants["method"]}
     differing = ", ".join(
         f"{name}={has[name]!r}, not {wants[name]!r}" for name in wants if has[name] != wants[name]
     )

@@ -62,7 +62,9 @@ class Images(NamedTuple):
     targets: Results  # the cube that each result should equal
 
 
-_EXAMPLE = np.zeros((1, 8, 8, nbp.MIN_BANDS), np.float32)  # no shape in a state depends on it
+def _example(model: Model) -> np.ndarray:
+    """A cube that the network takes; no shape in a state depends on its height and width."""
+    return np.zeros((1, 8, 8, model.num_bands or model.min_bands), np.float32)
 
 
 def _beginning(variables: Any, optimizer: optax.GradientTransformation) -> TrainState:
@@ -78,15 +80,16 @@ def _beginning(variables: Any, optimizer: optax.GradientTransformation) -> Train
 def create_state(
     model: Model, optimizer: optax.GradientTransformation, key: jax.Array
 ) -> TrainState:
-    """A new state; its shapes do not depend on the size of images or the number of bands."""
+    """A new state; its shapes do not depend on the size of images."""
     # Run once: what optimising the program would save is less than what it costs.
     init = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 1})
-    return _beginning(init(key, _EXAMPLE), optimizer)
+    return _beginning(init(key, _example(model)), optimizer)
 
 
 def state_shapes(model: Model, optimizer: optax.GradientTransformation) -> TrainState:
     """The shapes and types of `create_state`, without computing it."""
-    return jax.eval_shape(lambda: _beginning(model.init(jax.random.key(0), _EXAMPLE), optimizer))
+    example = _example(model)
+    return jax.eval_shape(lambda: _beginning(model.init(jax.random.key(0), example), optimizer))
 
 
 def make_images(
@@ -135,12 +138,18 @@ class Learning:
                 "through_time=True needs update='image': with an update per band, the features of "
                 "earlier bands come from parameters that no longer exist"
             )
+        if self.update == "band" and not hasattr(self.model, "bands"):
+            raise ValueError(
+                f"update='band' needs a network that restores bands one after another, which "
+                f"{type(self.model).__name__} does not: use update='image'"
+            )
         if not self.half_weight > 0:
             raise ValueError(f"train.half_weight={self.half_weight} must be more than 0")
 
     def __call__(self, state: TrainState, images: Images) -> tuple[TrainState, jax.Array, Results]:
         """Learns from the images; returns the new state, the loss per band and the results."""
-        return (self._at_once if self.through_time else self._in_chunks)(state, images)
+        at_once = self.through_time or not hasattr(self.model, "bands")
+        return (self._at_once if at_once else self._in_chunks)(state, images)
 
     def mean(self, tree: Any) -> Any:
         """The mean over `axis_name`."""
@@ -167,8 +176,17 @@ class Learning:
     def _apply(self, params: Any, state: TrainState, *args: Any, **how: Any) -> tuple[Any, Any]:
         """Results of the network in training mode, and its new BatchNorm statistics."""
         variables = {"params": params, "batch_stats": state.batch_stats}
+        if getattr(self.model, "dropout", 0):
+            how["rngs"] = {"dropout": self._dropout_key(state)}
         found, new = self.model.apply(variables, *args, train=True, mutable=["batch_stats"], **how)
         return found, new.get("batch_stats", {})
+
+    def _dropout_key(self, state: TrainState) -> jax.Array:
+        """A key for each step and device."""
+        key = jax.random.fold_in(jax.random.key(0), state.step)
+        if self.axis_name is None:
+            return key
+        return jax.random.fold_in(key, jax.lax.axis_index(self.axis_name))
 
     def _at_once(self, state: TrainState, images: Images) -> tuple[TrainState, jax.Array, Results]:
         """One update with one gradient of all bands."""
@@ -203,7 +221,9 @@ class Learning:
                 (new_fcf_state, residuals), batch_stats = self._apply(
                     params, state, fcf_state, partitioned, first, method="bands"
                 )
-                results = jax.tree.map(jnp.add, bicubics, residuals)
+                results = residuals
+                if self.model.adds_bicubic:
+                    results = jax.tree.map(jnp.add, bicubics, residuals)
                 loss = self._loss(results, targets, (1, 2, 3))
                 return loss @ weight, (loss, results, new_fcf_state, batch_stats)
 
@@ -219,9 +239,8 @@ class Learning:
         def chunks_of(cube: jax.Array) -> jax.Array:
             return jnp.moveaxis(cube, -1, 0)[index]
 
-        table = nbp.neighbour_table(num_bands, self.model.neighbours)
         xs = (
-            nbp.partition(images.lr, table)[index],
+            self.model.partition(images.lr)[index],
             jax.tree.map(chunks_of, images.bicubics),
             jax.tree.map(chunks_of, images.targets),
             jnp.asarray(index == 0),

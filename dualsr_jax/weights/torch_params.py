@@ -166,15 +166,17 @@ def to_torch(model: CoarSR, variables: Mapping[str, Any]) -> dict[str, np.ndarra
     }
 
 
-def load_pth(path: str | os.PathLike[str], neighbours: str = "released") -> Network:
-    """Reads a `.pth` file of the published code; needs `pip install torch`.
+def read_pth(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Reads the arrays of a `.pth` file; needs `pip install torch`.
 
     Args:
         path: a file that holds a `state_dict`, or a dict with one under `state_dict` or `model`.
-        neighbours: the band partition that the weights were trained with.
+
+    Returns:
+        `state_dict` names to arrays.
 
     Raises:
-        ValueError: if the file holds no weights of the network, or torch is not installed.
+        ValueError: if the file holds anything but arrays, or torch is not installed.
         FileNotFoundError: if there is no such file.
     """
     try:
@@ -186,11 +188,27 @@ def load_pth(path: str | os.PathLike[str], neighbours: str = "released") -> Netw
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(
             f"{os.fspath(path)!r} is damaged, or holds more than arrays and is not executed: "
-            "expected a state_dict"
+            "expected a state_dict. A checkpoint that holds the module itself, such as those of "
+            "SSPSR and ESSAformer, must first be rewritten as the module's state_dict, with the "
+            "code that made it"
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict):
         raise ValueError(f"{os.fspath(path)!r} holds a {type(content).__name__}, not a state_dict")
-    return from_torch({name: tensor.numpy() for name, tensor in content.items()}, neighbours)
+    return {name: tensor.numpy() for name, tensor in content.items()}
+
+
+def load_pth(path: str | os.PathLike[str], neighbours: str = "released") -> Network:
+    """Reads a `.pth` file of the published code of DualSR; see `read_pth`.
+
+    Args:
+        path: the file.
+        neighbours: see `from_torch`; "released" here, for that is how such files were trained.
+
+    Raises:
+        ValueError: if the file holds no weights of the network, or torch is not installed.
+        FileNotFoundError: if there is no such file.
+    """
+    return from_torch(read_pth(path), neighbours)

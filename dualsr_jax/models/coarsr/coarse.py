@@ -59,6 +59,8 @@ class CoarSR(nn.Module):
     precision: str = "float32"
 
     min_bands: ClassVar[int] = nbp.MIN_BANDS  # fewest bands of a cube
+    num_bands: ClassVar[None] = None  # its weights suit any number
+    adds_bicubic: ClassVar[bool] = True  # to the residuals of `bands`
 
     def setup(self) -> None:
         """Checks the attributes and names the layers."""
@@ -155,6 +157,10 @@ class CoarSR(nn.Module):
         residuals = (tail(features) for tail in tails)
         return state, tuple(residual.reshape(k, b, *residual.shape[1:]) for residual in residuals)
 
+    def partition(self, lr: Float[jax.Array, "B h w L"]) -> Float[jax.Array, "L B h w 5"]:
+        """Gathers each band with its neighbours, for `bands`."""
+        return nbp.partition(lr, nbp.neighbour_table(lr.shape[-1], self.neighbours))
+
     def initial_state(self, lr: Float[jax.Array, "B h w L"]) -> State:
         """Makes a state for the first band; its value is never used."""
         return jnp.zeros((*lr.shape[:3], self.features), lr.dtype)
@@ -197,7 +203,7 @@ class CoarSR(nn.Module):
                     f"at scale {scale} the bicubic image must be {expected}"
                 )
         num_bands = lr.shape[-1]
-        partitioned = nbp.partition(lr, nbp.neighbour_table(num_bands, self.neighbours))
+        partitioned = self.partition(lr)
         index = nbp.chunks(num_bands, self.band_chunk)
         state = self.initial_state(lr)
 

@@ -1,0 +1,1 @@
+"""The networks that DualSR is compared with, one method per file."""
