@@ -1,4 +1,7 @@
-"""Figures of bands with their error maps and of spectra, as in the paper, and of the report."""
+"""Figures of bands with their error maps and of spectra, as in the paper, and of the report.
+
+Contract: titles and labels are drawn as they are; a `$` in a scene's name does not begin a formula.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -12,6 +15,7 @@ from jaxtyping import Float
 from dualsr_jax.disk import replacing
 
 Cube = Float[np.ndarray, "H W L"]
+_verbatim = matplotlib.rc_context({"text.parse_math": False})
 
 
 def _save(figure: matplotlib.figure.Figure, path: Path) -> None:
@@ -20,6 +24,7 @@ def _save(figure: matplotlib.figure.Figure, path: Path) -> None:
         figure.savefig(new, format=path.suffix[1:], dpi=110 if path.suffix == ".png" else 300)
 
 
+@_verbatim
 def band_figure(
     path: Path, hr: Cube, results: Mapping[str, Cube], bands: Sequence[int], title: str
 ) -> None:
@@ -50,6 +55,7 @@ def band_figure(
     _save(figure, path)
 
 
+@_verbatim
 def spectra_figure(
     path: Path,
     hr: Cube,
@@ -88,6 +94,7 @@ class Spectra:
     by_method: Mapping[str, Float[np.ndarray, "L"]]
 
 
+@_verbatim
 def report_figure(
     path: Path,
     looks: Mapping[str, Look],

@@ -110,6 +110,27 @@ def test_bad_bands_are_left_out_and_reported(rng):
     assert found.gain.tolist() == [1.0] * 6
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 0.0, 1e-320, 1e300])
+def test_numbers_that_metadata_should_not_have(rng, number):
+    cube = smooth(rng, 6, 6, 8, np.int16, 8000.0)
+    good = np.r_[number, np.full(7, 1e-4)], np.zeros(8)
+    assert planned(cube, scale=good[0], offset=good[1]).bands.tolist() == list(range(1, 8))
+    offset = np.r_[np.zeros(7), number]
+    found = planned(cube, scale=np.full(8, 1e-4), offset=offset)
+    usable = bool(abs(number) < 1)
+    assert found.bands.tolist() == list(range(8 if usable else 7))
+    assert usable or f"band 8 (unusable scale 0.0001 or offset {number:g})" in found.describe()
+    with pytest.raises(ValueError, match=r"0 of 8 bands are usable, .* band 1 unusable scale"):
+        planned(cube, scale=np.full(8, number))
+    assert len(planned(cube, peak=9e3, scale=np.full(8, number)).bands) == 8  # not asked
+    found = planned(cube, reflectance_scale=number)
+    np.testing.assert_array_equal(found.gain, 1 / cube.max())
+    assert f"(the metadata's reflectance scale {number:g} is ignored)" in found.describe()
+    with pytest.raises(ValueError, match="the peak must be a positive number"):
+        planned(cube, peak=number)
+    nodata_of(number, np.dtype(np.float32))
+
+
 def test_filling_looks_no_further_than_its_radius(rng):
     values = smooth(rng, 60, 50, 5)[..., 0]
     invalid = np.zeros(values.shape, bool)
@@ -155,8 +176,24 @@ def test_stored_values_are_rounded_saturated_and_masked():
     assert floats[3] != 7.0
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_floats_saturate(dtype):
+    values, largest = np.array([-1e39, 1.5, 1e39, np.nan]), np.finfo(dtype).max
+    found = to_stored(values, None, np.dtype(dtype), None)
+    np.testing.assert_array_equal(found, np.array([-largest, 1.5, largest, np.nan], dtype))
+    found = to_stored(values, None, np.dtype(dtype), float(-largest))
+    assert -largest < found[0] < -0.99 * largest  # not nodata
+
+
 def test_nodata_that_the_type_cannot_hold_is_ignored():
-    for nodata, dtype in ((-9999, np.uint8), (0.5, np.int16), (np.nan, np.int16), (None, np.uint8)):
+    for nodata, dtype in (
+        (-9999, np.uint8),
+        (0.5, np.int16),
+        (np.nan, np.int16),
+        (None, np.uint8),
+        (1e300, np.float32),
+        (-1e5, np.float16),
+    ):
         assert nodata_of(nodata, np.dtype(dtype)) is None
     cube = np.full((6, 6, 6), 3, np.uint8)
     with pytest.raises(ValueError, match="0 of 6 bands are usable"):

@@ -18,9 +18,14 @@ from support.files import ROOT
 from support.scenes import SMALL, small_networks, smooth
 
 from dualsr_jax.dualsr import tags
+from dualsr_jax.io.base import CubeReader
 from dualsr_jax.io.cubes import create_cube, open_cube
 from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.large_scene.normalisation import read_normalised
+from dualsr_jax.large_scene.tile_store import AngleSum, FileTileStore, Layout
+from dualsr_jax.large_scene.tiling import Tile, Tiling
 from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.models.network import Network
 from dualsr_jax.prediction import run as command
 from dualsr_jax.prediction import work_folder
 from dualsr_jax.prediction.batch import check_before_run, finished, outputs
@@ -237,6 +242,154 @@ def test_tiles_of_a_changed_scene_are_not_used(scene, weights, tmp_path, monkeyp
     monkeypatch.setattr(command, "_second_pass", finish)
     with pytest.raises(ValueError, match=r"interrupted run of another kind \(other content"):
         predict(scene, output, weights, PredictOptions(tile=TILE))
+
+
+# Every field of Metadata and every option, with values that tiles may depend on.
+METADATA = {
+    "crs": [WKT],
+    "transform": [(30.0, 0.0, 4e5, 0.0, -30.0, 5e6)],
+    "wavelengths": [np.arange(7.0)],
+    "wavelength_unit": ["nm"],
+    "fwhm": [np.ones(7)],
+    "band_names": [tuple("abcdefg")],
+    "bad_bands": [np.arange(7) == 6, np.arange(7) == 0, np.zeros(7, bool)],
+    "nodata": [None, -51.0, -99.0, 20000.0, np.nan, 1e300],
+    "scale": [None, np.full(7, 1e-4), np.r_[2.0, np.ones(6)], np.r_[np.nan, np.ones(6)]],
+    "offset": [None, np.full(7, 10.0), np.r_[np.nan, np.zeros(6)]],
+    "reflectance_scale": [1e4, 5e3, np.nan, np.inf, 0.0],
+    "tags": [{"a": "b"}],
+}
+OPTIONS = {
+    "key": ["x"],  # decides which cube is read
+    "peak": [9000.0, 5000.0],
+    "dtype": [np.dtype(np.int32)],
+    "overwrite": [False],
+    "scheduler": ["threads"],
+    "memory_gb": [1.0],
+    "tile": [(34, 36), (36, 34), None],
+    "uncertainty": [Path("x.tif")],
+    "report": [Path("x")],
+}
+
+
+@pytest.fixture(scope="module")
+def stages():
+    """A network guided by another, and the same but for one thing."""
+    first = small_networks(4, "half", ensemble=8)
+
+    def but(which, variables=None, **settings):
+        network = getattr(first, which)
+        made = Network(network.model.clone(**settings), variables or network.variables)
+        return dataclasses.replace(first, **{which: made})
+
+    doubled = jax.tree.map(lambda x: 2 * x, first.half.variables)
+    return [
+        first,
+        dataclasses.replace(first, half=None),
+        dataclasses.replace(first, ensemble=16),
+        *(but(which, precision="bfloat16") for which in ("coarse", "half")),
+        *(but(which, neighbours="released") for which in ("coarse", "half")),
+        but("half", doubled),
+    ]
+
+
+def test_tiles_are_resumed_only_with_what_they_depend_on(stages, tmp_path, rng):
+    cube = smooth(rng, 40, 36, 7, np.int16, 8000.0)
+    cube[8:14, 9:17], cube[20:30, 20:30, 3], cube[0, 0, 1] = -50, -51, 20000
+    base = {"nodata": -50.0, "scale": np.ones(7), "offset": np.zeros(7)}
+    assert set(METADATA) == {field.name for field in dataclasses.fields(Metadata)}
+    assert set(OPTIONS) == {field.name for field in dataclasses.fields(PredictOptions)}
+
+    def seen(dualsr=stages[0], cube=cube, options=None, **changes):
+        """What the networks would see, or None if the run is refused."""
+        metadata = Metadata(**{**base, **changes})
+        source = CubeReader(Path("scene"), cube, axes=(0, 1, 2), metadata=metadata)
+        options = dataclasses.replace(PredictOptions(tile=(34, 34)), **(options or {}))
+        try:
+            scene, _ = command._planned(source, dualsr, [source.dtype], options, tmp_path)
+        except ValueError as error:
+            assert "interrupted run of another kind" in str(error)  # noqa: PT017
+            return None
+        windows = read_normalised(source, slice(0, 40), slice(0, 36), scene.normalisation)
+        return *windows, scene.normalisation.bands, scene.layout.layers, len(scene.layout.tiles)
+
+    def resumed(**changes):
+        found = seen(**changes)
+        for one, other in zip(found or (), first, strict=bool(found)):
+            np.testing.assert_array_equal(one, other, err_msg=str(changes))
+        return found is not None
+
+    first = seen()
+    same = {field for field, values in METADATA.items() if resumed(**{field: values[0]})}
+    assert same == {"crs", "transform", "wavelengths", "wavelength_unit", "fwhm", "band_names"} | {
+        "scale",  # was 1
+        "offset",  # was 0
+        "tags",
+    }
+    for field, values in METADATA.items():
+        for value in values:
+            resumed(**{field: value})
+    same = {o for o, values in OPTIONS.items() if resumed(options={o: values[-1]})}
+    assert same == {"key", "dtype", "overwrite", "scheduler", "memory_gb", "report"}
+    for option, values in OPTIONS.items():
+        for value in values:
+            resumed(options={option: value})
+    assert not any(resumed(dualsr=other) for other in stages[1:])
+    other_cubes = (cube[::-1], cube + np.int16(1), cube.astype(np.int32), cube[:, ::-1])
+    assert not any(resumed(cube=other) for other in other_cubes)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("json", lambda old: b""),
+        ("json", lambda old: b"[]"),
+        ("json", lambda old: b"\xff"),
+        ("json", lambda old: old.replace(b'"count": 4', b'"count": 5')),
+        ("json", lambda old: b'{"sum_deg": 1.5, "count": 4}'),
+        ("coarse", lambda old: bytes(len(old))),
+        ("coarse", lambda old: old[:-1]),
+        ("residual", lambda old: old[:-1] + b"x"),
+    ],
+)
+def test_a_damaged_tile_is_a_missing_tile(tmp_path, name, damage):
+    tile = Tile(row=0, column=0, rows=slice(0, 2), columns=slice(0, 2))
+    layout = Layout(tiles=[tile] * 3, layers={"coarse": 2, "residual": 1}, num_bands=5)
+    store = FileTileStore(tmp_path, layout)
+    for index in (0, 2):
+        with store.tile(index) as writer:
+            for bands in (slice(0, 3), slice(3, 5)):
+                for layer, grid in layout.layers.items():
+                    values = np.arange(20 * grid**2, dtype=np.float32).reshape(5, 2 * grid, -1)
+                    writer.append(layer, values[bands])
+            writer.angles = AngleSum(1.5, 4)
+    again = FileTileStore(tmp_path, layout)
+    assert again.finished() == store.finished() == {index: AngleSum(1.5, 4) for index in (0, 2)}
+    path = tmp_path / f"tile_000002.{name}"
+    path.write_bytes(damage(path.read_bytes()))
+    assert set(FileTileStore(tmp_path, layout).finished()) == {0}
+    assert FileTileStore(tmp_path, layout).bytes_missing() == 2 * 4 * 5 * (16 + 4)
+
+
+@pytest.mark.parametrize("plan", ["", "[]", "[1]", '{"a": 1}', '{"run": 1, "window": 2}'])
+def test_a_damaged_plan_is_a_new_run(tmp_path, plan):
+    (tmp_path / "plan.json").write_text(plan)
+    tiling = Tiling((27, 27), 3)
+    assert work_folder.begin(tmp_path, {"a": 1}, tiling) == tiling
+    assert work_folder.begin(tmp_path, {"a": 1}, Tiling((9, 9), 2)) == tiling
+    with pytest.raises(ValueError, match=r"another kind \(other a\)"):
+        work_folder.begin(tmp_path, {"a": 2}, tiling)
+
+
+@pytest.mark.parametrize("second", ["h.img", "h.hdr", "h.HDR", "h.dat"])
+def test_the_two_names_of_a_pair_are_one_output(tmp_path, second):
+    with (
+        work_folder.work_folder(tmp_path / "h.hdr"),
+        pytest.raises(ValueError, match="another run is using the output"),
+        work_folder.work_folder(tmp_path / second),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_errors_on_the_command_line(scene, weights, joint, tmp_path):

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import shutil
 import sys
 import zlib
@@ -13,8 +14,9 @@ from absl import flags
 from PIL import Image
 
 from dualsr_jax import report
-from dualsr_jax.evaluation.cubes import read_cubes, write_cubes
+from dualsr_jax.evaluation.cubes import file_name, read_cubes, write_cubes
 from dualsr_jax.evaluation.results import read_evaluation
+from dualsr_jax.figures import Look, Spectra, band_figure, report_figure, spectra_figure
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.pages.embedding import ANGLE_LEVELS, LEVELS, embed
 from dualsr_jax.pages.page import PageOptions, write_pages
@@ -37,11 +39,11 @@ def angles_deg(a, b):
     return np.rad2deg(np.arccos((a * b).sum(-1).clip(-1, 1)))
 
 
-def make_evaluation(folder):
+def make_evaluation(folder, scenes=("a", ODD)):
     """An evaluation at x2 of two scenes, as `evaluate` leaves it; SSIM and SAM are made up."""
     rng, images = np.random.default_rng(0), {}
     folder.mkdir(parents=True)
-    for scene in ("a", ODD):
+    for scene in scenes:
         lr = rng.random((HEIGHT // 2, WIDTH // 2, BANDS)).astype(np.float32)
         results = {"Bicubic": imresize(lr, 2)}
         reference = results["Bicubic"] + rng.normal(0, 0.1, results["Bicubic"].shape)
@@ -54,7 +56,12 @@ def make_evaluation(folder):
             for k, (method, cube) in enumerate(results.items())
         }
         images[scene] = {"scores": scores, "gains": [0.25], "seconds": 1.0}
-    content = {"scale": 2, "protocol": "dualsr", "mean": images["a"]["scores"], "images": images}
+    content = {
+        "scale": 2,
+        "protocol": "dualsr",
+        "mean": images[scenes[0]]["scores"],
+        "images": images,
+    }
     (folder / "results.json").write_text(json.dumps(content))
     return folder
 
@@ -324,6 +331,41 @@ def test_the_text_of_cubes_can_be_read_again(rng):
     cubes["DualSR"][0, 0, 0] = 9
     with pytest.raises(ValueError, match=r"values of up to 9, expected about \[0, 1\]"):
         embed(cubes, angles)
+
+
+def test_names_become_file_names():
+    assert file_name("chart_and-toy.2") == "chart_and-toy.2"
+    assert file_name("a[:, 64:]").startswith("a_-_64-~")
+    names = ["site 1", "site1", "a[", "a_", "../../x", "/etc/x", "..", ".x", "-x", "a/b", "a:b"]
+    names += ["a\nb", "a\\b", "~", "\ud800", "a b"]
+    names += ["", "\0", "a,b", "x" * 300, "x" * 301, "ä" * 150, file_name("site 1")]
+    found = {file_name(name) for name in names}
+    assert len(found) == len(names)
+    for name in found:
+        assert len(name.encode()) <= 200
+        assert re.fullmatch(r"[\w~][\w.~-]*", name)
+
+
+def test_pages_stay_in_their_folder(tmp_path):
+    """Nothing of results.json is believed."""
+    folder = make_evaluation(
+        tmp_path / "deep" / "evaluation", ("../../../escaped", "site 1", "site1")
+    )
+    made = write_pages(folder)
+    assert len(set(made)) == 3
+    assert {path.parent for path in made} == {folder / "report"}
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+def test_names_are_not_formulas(tmp_path, rng, suffix):
+    name = r"site$1_{$2 \frac"
+    cube = rng.random((5, 5, 5))
+    band_figure(tmp_path / f"a{suffix}", cube, {name: cube}, (1,), name)
+    spectra_figure(tmp_path / f"b{suffix}", cube, {name: cube}, ((1, 1),), name)
+    look, spectrum = Look(cube[..., :3], cube[..., :3]), cube[0, 0]
+    spectra = [Spectra(0, 0, {name: spectrum})]
+    report_figure(tmp_path / f"c{suffix}", {name: look}, spectra, spectrum, name, name)
 
 
 def test_a_part_and_one_page(evaluation, tmp_path, capsys):

@@ -5,7 +5,9 @@ each method but bicubic under its name; bicubic is computed again from `lr`. `re
 that the cubes are whole and belong to the scores.
 """
 
+import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,14 +21,24 @@ from dualsr_jax.ops.resize import imresize
 from dualsr_jax.protocols import get_protocol
 
 REFERENCE = "Reference"
+_LONGEST = 200  # bytes of a name; systems allow 255, and suffixes come on top
 _SAME = 1e-3  # relative; a score of a whole cube may differ by rounding in float32
 
 Cube = Float[np.ndarray, "_ _ L"]  # [H, W, L], of any scale
 
 
 def file_name(image: str) -> str:
-    """Makes an image's name a file name: `a` stays `a`, the part `a[:, 64:]` becomes `a_-_64-`."""
-    return image.translate(str.maketrans("[:,", "_-_", "] "))
+    """An image's name as a file name, without suffix; different images have different ones.
+
+    Names of letters, digits, `_`, `-` and `.` stay. Others, such as `a[:, 64:]`, become `a_-_64-~`
+    and 16 hexadecimal digits of a hash, so that no name leads to another folder.
+    """
+    if re.fullmatch(r"\w[\w.-]*", image) and len(image.encode()) <= _LONGEST:
+        return image
+    readable = image.translate(str.maketrans("[:,", "_-_", "] "))
+    readable = re.sub(r"[^\w.-]", "_", readable).lstrip(".-")[: _LONGEST // 5]
+    digest = hashlib.sha256(image.encode(errors="surrogatepass")).hexdigest()
+    return f"{readable}~{digest[:16]}"
 
 
 def bytes_of_cubes(shapes: Sequence[tuple[int, ...]], scale: int) -> int:

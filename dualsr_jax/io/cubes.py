@@ -133,8 +133,9 @@ def list_cubes(folder: str | Path) -> dict[str, Path]:
 
 
 def written_files(path: Path) -> tuple[Path, ...]:
-    """The files or folders that `create_cube` makes of a path of a known format."""
-    return FORMATS[path.suffix.lower()].files(path)
+    """The files or folders that `create_cube` makes of a path; of another format only itself."""
+    found = FORMATS.get(path.suffix.lower())
+    return (path,) if found is None else found.files(path)
 
 
 @contextlib.contextmanager

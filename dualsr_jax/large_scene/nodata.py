@@ -15,10 +15,12 @@ RADIUS = 16  # pixels
 
 def nodata_of(value: float | None, dtype: np.dtype) -> Any:
     """A nodata value in a data type, or None if it is not given or the type cannot hold it."""
-    if value is None or (dtype.kind == "f" and not np.isfinite(value)):
-        return None  # NaN and infinite pixels are invalid anyway
+    if value is None:
+        return None
     if dtype.kind == "f":
-        return dtype.type(value)
+        with np.errstate(over="ignore"):
+            mark = dtype.type(value)
+        return mark if np.isfinite(mark) else None  # other pixels are invalid anyway
     limits = np.iinfo(dtype)
     whole = float(value).is_integer() and limits.min <= value <= limits.max
     return dtype.type(int(value)) if whole else None
@@ -65,14 +67,14 @@ def to_stored(
     dtype: np.dtype,
     nodata: float | None,
 ) -> Shaped[np.ndarray, "*shape"]:
-    """Converts values in stored units to the data type of a file; integers saturate.
+    """Converts values in stored units to the data type of a file; they saturate.
 
     Invalid pixels become nodata; None: NaN, if `dtype` is floating point. A valid pixel whose value
     would happen to be nodata becomes the next number.
     """
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
-            stored = values.astype(dtype)
+            stored = np.nan_to_num(values.astype(dtype), copy=False, nan=np.nan)
     else:
         limits = np.iinfo(dtype)
         whole = np.rint(np.nan_to_num(values))

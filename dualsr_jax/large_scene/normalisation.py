@@ -9,6 +9,8 @@ applies:
 3. physical values, which are stored * scale + offset if the metadata say so: 1 is full intensity if
    they are floating-point or scaled and at most 1.5; else their maximum over the valid pixels is.
 
+Numbers of the metadata that are not finite, zero, or beyond the range of float32 are not believed:
+such a reflectance scale is ignored, a band with such a scale or offset is unusable under rule 3.
 Windows of a scene are normalised here; no-data pixels are handled in `nodata`.
 """
 
@@ -26,6 +28,7 @@ from dualsr_jax.models.coarsr.nbp import MIN_BANDS
 
 _UNIT_RANGE = 1.5  # physical values up to here count as reflectances
 _BLOCK_BYTES = 64 * 2**20
+_SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 @runtime_checkable
@@ -105,17 +108,45 @@ def scan(source: SceneReader) -> Statistics:
     )
 
 
-def bad_bands(statistics: Statistics, metadata: Metadata) -> dict[int, str]:
-    """The bands that the network must not see, counted from 0, each with the reason."""
+def _is_normal(number: float) -> bool:
+    """Whether a number is positive and in the range of float32; NaN is not."""
+    return bool(_SMALLEST <= number <= _LARGEST)
+
+
+def _scale_and_offset(metadata: Metadata, num_bands: int) -> tuple[np.ndarray, np.ndarray]:
+    scale = np.ones(num_bands) if metadata.scale is None else metadata.scale
+    offset = np.zeros(num_bands) if metadata.offset is None else metadata.offset
+    return np.asarray(scale, np.float64), np.asarray(offset, np.float64)
+
+
+def _keeps_values(low: float, high: float, scale: float, offset: float) -> bool:
+    """Whether the values of a band can still be told apart, in float32, after scale and offset."""
+    if (scale, offset) == (1, 0):
+        return True
+    with np.errstate(all="ignore"):
+        ends = (np.array([low, high]) * scale + offset).astype(np.float32)
+    return _is_normal(abs(scale)) and bool(np.isfinite(ends).all() and ends[0] != ends[1])
+
+
+def bad_bands(
+    statistics: Statistics, metadata: Metadata, *, physical: bool = True
+) -> dict[int, str]:
+    """The bands that the network must not see, counted from 0, each with the reason.
+
+    With `physical`, bands whose scale or offset cannot be used are among them.
+    """
     flagged = metadata.bad_bands
+    scale, offset = _scale_and_offset(metadata, len(statistics.valid))
     found: dict[int, str] = {}
     for band, valid in enumerate(statistics.valid):
         if flagged is not None and flagged[band]:
             found[band] = "flagged"
         elif valid == 0:
             found[band] = "empty"
-        elif statistics.minimum[band] == statistics.maximum[band]:
+        elif (low := statistics.minimum[band]) == (high := statistics.maximum[band]):
             found[band] = "constant"
+        elif physical and not _keeps_values(low, high, scale[band], offset[band]):
+            found[band] = f"unusable scale {scale[band]:g} or offset {offset[band]:g}"
     return found
 
 
@@ -166,14 +197,14 @@ def _affine(
     """Gain and bias `[K]` of the usable bands by the rules of the contract, and the rule used."""
     ones, zeros = np.ones(len(bands)), np.zeros(len(bands))
     if peak is not None:
-        if not (np.isfinite(peak) and peak > 0):
+        if not _is_normal(peak):
             raise ValueError(f"the peak must be a positive number, got {peak}")
         return ones / peak, zeros, f"{peak:g} counts as full intensity, the peak that was given"
     full = metadata.reflectance_scale
-    if full is not None and full > 0:
+    if full is not None and _is_normal(full):
         return ones / full, zeros, f"stored value {full:g} is reflectance 1, by the metadata"
-    scale = ones if metadata.scale is None else np.asarray(metadata.scale, np.float64)[bands]
-    offset = zeros if metadata.offset is None else np.asarray(metadata.offset, np.float64)[bands]
+    ignored = "" if full is None else f" (the metadata's reflectance scale {full:g} is ignored)"
+    scale, offset = (a[bands] for a in _scale_and_offset(metadata, len(statistics.valid)))
     scaled = bool(np.any(scale != 1) or np.any(offset != 0))
     extremes = np.stack([statistics.minimum[bands], statistics.maximum[bands]])
     largest = float((extremes * scale + offset).max())
@@ -183,9 +214,9 @@ def _affine(
     values = "values after scale and offset" if scaled else "values"
     if (scaled or dtype.kind == "f") and largest <= _UNIT_RANGE:
         rule = f"{values} are reflectances (largest {largest:g}), 1 counts as full intensity"
-        return scale, offset, rule
+        return scale, offset, rule + ignored
     rule = f"the largest of the {values}, {largest:g}, counts as full intensity"
-    return scale / largest, offset / largest, rule
+    return scale / largest, offset / largest, rule + ignored
 
 
 def plan(
@@ -196,7 +227,9 @@ def plan(
     `peak` is the stored value of full intensity; None: by the rules of the module's contract.
     Raises ValueError if fewer than 5 bands are usable, `peak` is not positive, or no value is.
     """
-    bad = bad_bands(statistics, metadata)
+    full = metadata.reflectance_scale
+    by_rule_3 = peak is None and not (full is not None and _is_normal(full))
+    bad = bad_bands(statistics, metadata, physical=by_rule_3)
     bands = np.array([b for b in range(len(statistics.valid)) if b not in bad], np.int64)
     if len(bands) < MIN_BANDS:
         shown = [f"{band + 1} {why}" for band, why in list(bad.items())[:8]]

@@ -3,15 +3,18 @@
 Contract: a tile has a few layers, each a cube of its core, bands first, float32, on its own grid.
 `with store.tile(index)` gives its writer, which appends chunk by chunk; the tile is finished when
 the block ends without an error. In files, tiles can be written in any order, by several processes,
-even twice; the record of a tile comes last, by renaming, so that a tile with a record is whole.
+even twice; the record of a tile comes last, by renaming, and holds checksums: a tile that does not
+match its record, or whose record is damaged, is not finished.
 Layers are read by window, across tiles, without memory maps, whose pages count as memory.
 """
 
 import abc
 import contextlib
 import dataclasses
+import functools
 import json
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +26,7 @@ from dualsr_jax.io.raw import RawArray
 from dualsr_jax.large_scene.tiling import Tile
 
 _STORED = np.dtype("<f4")
+_BYTES_AT_ONCE = 16 * 2**20
 
 
 class Layout(NamedTuple):
@@ -110,12 +114,26 @@ class TileStore(abc.ABC):
         return window
 
 
+def _crc32(path: Path) -> int:
+    found = 0
+    with path.open("rb") as file:
+        while block := file.read(_BYTES_AT_ONCE):
+            found = zlib.crc32(block, found)
+    return found
+
+
+def _sealed(crc32: int, angles: AngleSum) -> int:
+    """The checksum of a layer that also covers the numbers of the record."""
+    return zlib.crc32(repr(angles).encode(), crc32)
+
+
 class FileTileStore(TileStore):
     """Tiles in an existing folder, which several processes may share."""
 
     def __init__(self, folder: Path, layout: Layout) -> None:
         super().__init__(layout)
         self.folder = folder
+        self._verified: set[int] = set()  # tiles whose checksums need not be compared again
 
     def _path(self, index: int, suffix: str) -> Path:
         return self.folder / f"tile_{index:06d}.{suffix}"
@@ -128,15 +146,26 @@ class FileTileStore(TileStore):
 
     def finished(self) -> dict[int, AngleSum]:
         """The finished tiles by index."""
-        found = {}
-        for index, tile in enumerate(self.layout.tiles):
-            record = self._path(index, "json")
-            sizes = {self._path(index, name): n for name, n in self.layout.nbytes(tile).items()}
-            if record.exists() and all(
-                path.exists() and path.stat().st_size == size for path, size in sizes.items()
-            ):
-                found[index] = AngleSum(**json.loads(record.read_text()))
-        return found
+        found = ((index, self._record(index)) for index in range(len(self.layout.tiles)))
+        return {index: angles for index, angles in found if angles is not None}
+
+    def _record(self, index: int) -> AngleSum | None:
+        """What the record of a tile says; None if it or the tile is missing or damaged."""
+        sizes = self.layout.nbytes(self.layout.tiles[index])
+        paths = {name: self._path(index, name) for name in sizes}
+        try:
+            record = json.loads(self._path(index, "json").read_text())
+            angles = AngleSum(record["sum_deg"], record["count"])
+            if any(path.stat().st_size != sizes[name] for name, path in paths.items()):
+                return None
+            if index not in self._verified:
+                sums = {name: _sealed(_crc32(path), angles) for name, path in paths.items()}
+                if record["crc32"] != sums:
+                    return None
+                self._verified.add(index)
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        return angles
 
     @contextlib.contextmanager
     def tile(self, index: int) -> Iterator[TileWriter]:
@@ -150,11 +179,20 @@ class FileTileStore(TileStore):
                     name: stack.enter_context(partial[name].open("wb"))
                     for name in self.layout.layers
                 }
-                writer = TileWriter({name: file.write for name, file in files.items()})
+                sums = dict.fromkeys(files, 0)
+
+                def append(name: str, chunk: Any) -> None:
+                    files[name].write(chunk)
+                    sums[name] = zlib.crc32(chunk, sums[name])
+
+                writer = TileWriter({name: functools.partial(append, name) for name in files})
                 yield writer
-            partial["json"].write_text(json.dumps(dataclasses.asdict(writer.angles)))
+            sealed = {name: _sealed(crc32, writer.angles) for name, crc32 in sums.items()}
+            record = {**dataclasses.asdict(writer.angles), "crc32": sealed}
+            partial["json"].write_text(json.dumps(record))
             for name, path in partial.items():  # the record comes last
                 path.replace(self._path(index, name))
+            self._verified.add(index)
         finally:
             for path in partial.values():
                 path.unlink(missing_ok=True)

@@ -26,6 +26,7 @@ from dualsr_jax.large_scene.second_pass import SecondPass, check_dtype
 from dualsr_jax.large_scene.tile_store import FileTileStore
 from dualsr_jax.large_scene.tiling import MEMORY_GB, choose_tiling
 from dualsr_jax.large_scene.windows import device_count
+from dualsr_jax.models.network import settings_of
 from dualsr_jax.prediction import cluster
 from dualsr_jax.prediction.cluster import Job, Weights
 from dualsr_jax.prediction.work_folder import begin, describe, work_folder
@@ -153,7 +154,9 @@ def _planned(
         spread=spread,
         devices=device_count(),
     )
-    settings = {"networks": tags(dualsr), "tile": options.tile, "spread": spread}
+    models = [network.model for network in dualsr.coarse_stage.networks]
+    networks = [tags(dualsr), *({**settings_of(m), "precision": m.precision} for m in models)]
+    settings = {"networks": networks, "tile": options.tile, "spread": spread}
     run = describe(source, statistics, normalisation, **settings)
     scene = FirstPass(
         source=source,

@@ -1,8 +1,9 @@
 """The folder of a run over a scene: what is computed already, and by which run.
 
 Contract: `.<output>.parts` next to the output holds the finished tiles and `plan.json`, which says
-what is computed from what. The same command resumes with the missing tiles; another command is
-refused. One run at a time uses the folder; it is removed when the run succeeds.
+what is computed from what; ENVI's two names of one cube share the header's. The same command
+resumes with the missing tiles; another command is refused. One run at a time uses the folder; it is
+removed when the run succeeds.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dualsr_jax.disk import locked, replacing
+from dualsr_jax.io.cubes import written_files
 from dualsr_jax.large_scene.normalisation import Normalisation, SceneReader, Statistics
 from dualsr_jax.large_scene.tiling import Tiling
 
@@ -25,13 +27,15 @@ def describe(
     source: SceneReader, statistics: Statistics, normalisation: Normalisation, **settings: Any
 ) -> dict[str, Any]:
     """What decides on the content of the tiles, as JSON; a copy of a scene is the same scene."""
-    affine = hashlib.sha256(normalisation.gain.tobytes() + normalisation.bias.tobytes())
+    given = (normalisation.gain, normalisation.bias, normalisation.mean, normalisation.masked)
+    numbers = hashlib.sha256(b"".join(array.tobytes() for array in given))
     return {
         "shape": list(source.shape),
         "type": str(source.dtype),
         "content": statistics.content[:16],
         "usable bands": normalisation.bands.tolist(),
-        "normalisation": f"{normalisation.rule} {affine.hexdigest()[:8]}",
+        "normalisation": f"{normalisation.rule} {numbers.hexdigest()[:16]}",
+        "nodata": str(normalisation.nodata),
         **settings,
     }
 
@@ -44,7 +48,8 @@ def work_folder(output: Path) -> Iterator[Path]:
     """
     if not output.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {output.parent}")
-    folder = output.parent / f".{output.name}.parts"
+    first = written_files(output)[0]
+    folder = output.parent / f".{first.stem}{first.suffix.lower()}.parts"
     folder.mkdir(exist_ok=True)
     with locked(folder, "output"):
         for path in folder.glob("." + "?" * 32 + ".*"):  # unfinished tiles of a killed run
@@ -64,21 +69,20 @@ def begin(folder: Path, run: dict[str, Any], tiling: Tiling, *, overwrite: bool 
     `run` comes from `describe`. If the folder belongs to another run, its tiles are deleted with
     `overwrite`; else ValueError is raised.
     """
-    run, stored = json.loads(json.dumps(run)), {}
-    with contextlib.suppress(OSError, ValueError):  # a new run, or a damaged plan
-        stored = dict(json.loads((folder / _PLAN).read_text()))
-    if stored and stored["run"] != run:
-        old = stored["run"]
+    run, old = json.loads(json.dumps(run)), {}
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # new, or damaged
+        stored = json.loads((folder / _PLAN).read_text())
+        rows, columns = map(int, stored["window"])
+        begun, old = Tiling((rows, columns), int(stored["band_chunk"])), dict(stored["run"])
+    if old == run:
+        return begun
+    if old and not overwrite:
         names = [name for name in {**old, **run} if old.get(name) != run.get(name)]
-        if not overwrite:
-            raise ValueError(
-                f"{str(folder)!r} holds the tiles of an interrupted run of another kind (other "
-                f"{', '.join(names)}): run the command it was begun with to resume it, or add "
-                "--overwrite to delete them"
-            )
-        stored = {}
-    if stored:
-        return Tiling(tuple(stored["window"]), stored["band_chunk"])
+        raise ValueError(
+            f"{str(folder)!r} holds the tiles of an interrupted run of another kind (other "
+            f"{', '.join(names)}): run the command it was begun with to resume it, or add "
+            "--overwrite to delete them"
+        )
     for path in folder.glob("*tile_*"):
         path.unlink()
     with replacing(folder / _PLAN) as partial:
