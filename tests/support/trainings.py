@@ -42,7 +42,7 @@ def running(config, workdir, *flags, devices=2):
             process.kill()
 
 
-def wait_until(condition, process, seconds=90):
+def wait_until(condition, process, seconds=240):
     """Waits until a condition holds while a process runs."""
     deadline = time.monotonic() + seconds
     while not condition():
