@@ -19,7 +19,7 @@ from support.cubes import TYPES, everything, random_cube, write
 
 from dualsr_jax import extras
 from dualsr_jax.disk import replacing
-from dualsr_jax.io.cubes import create_cube, open_cube
+from dualsr_jax.io.cubes import create_cube, list_cubes, open_cube
 from dualsr_jax.io.formats import (
     band_images,
     geotiff,
@@ -280,6 +280,68 @@ def test_links_in_a_zarr_store_are_refused(tmp_path):
     (tmp_path / "cube").rename(tmp_path / "a.zarr" / "cube")
     (tmp_path / "b.zarr").symlink_to(tmp_path / "a.zarr")  # the store itself may be one
     np.testing.assert_array_equal(read(tmp_path / "b.zarr"), CUBE)
+
+
+@pytest.mark.parametrize("name", ["cube", "wavelength", "group/fwhm"])
+@pytest.mark.parametrize("how", ["external", "virtual", "link", "soft link"])
+def test_netcdf_that_points_elsewhere(tmp_path, name, how):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["secret"] = CUBE
+    with h5py.File(tmp_path / "a.nc", "w") as file:
+        if name != "cube":
+            file["cube"] = CUBE
+        if how == "external":
+            file.create_dataset(name, CUBE.shape, "u2", external=[("other.h5", 0, CUBE.nbytes)])
+        elif how == "virtual":
+            layout = h5py.VirtualLayout(CUBE.shape, "u2")
+            layout[:] = h5py.VirtualSource("other.h5", "secret", CUBE.shape)
+            file.create_virtual_dataset(name, layout)
+        else:
+            external = h5py.ExternalLink("other.h5", "secret")
+            file[name] = external if how == "link" else h5py.SoftLink("/elsewhere")
+    with pytest.raises(ValueError, match=rf"a\.nc: {name} only points to other files"):
+        open_cube(tmp_path / "a.nc")
+
+
+def test_a_netcdf_group_that_holds_itself(tmp_path):
+    """xarray would never come to an end."""
+    with h5py.File(tmp_path / "a.nc", "w") as file:
+        file["cube"] = CUBE
+        file.create_group("inner")["outer"] = file["/"]
+    with pytest.raises(ValueError, match="only points to other files or places"):
+        open_cube(tmp_path / "a.nc")
+
+
+def test_hidden_names_are_not_scenes(tmp_path):
+    write(tmp_path / "a.npy", CUBE)
+    write(tmp_path / "b", CUBE)
+    for name in (".partial.a.npy", "._a.npy", ".replaced.b.hdr", "b/._b_1.png"):
+        (tmp_path / name).write_bytes(b"left over")
+    write(tmp_path / "d", CUBE)
+    (tmp_path / "d").rename(tmp_path / ".partial.b")
+    write(tmp_path / "c", CUBE)
+    (tmp_path / "c").rename(tmp_path / "b" / ".partial.c")
+    assert list(list_cubes(str(tmp_path))) == ["a", "b"]
+    np.testing.assert_array_equal(read(tmp_path / "b"), CUBE)
+
+
+@pytest.mark.parametrize("shape", [(2**23,), (2**13, 2**10)])
+def test_large_metadata_in_an_npz_is_not_unpacked(tmp_path, monkeypatch, shape):
+    write(tmp_path / "a.npz", CUBE, Metadata(nodata=3.0))
+    with zipfile.ZipFile(tmp_path / "a.npz", "a", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("fwhm", "offset"):
+            with archive.open(f"{name}.npy", "w") as member:
+                np.save(member, np.zeros(shape, "u1"))
+        with archive.open("tags.npy", "w") as member:
+            np.save(member, np.array("x" * 2**22))
+    read_array = np.lib.format.read_array
+    made = []
+    monkeypatch.setattr(
+        np.lib.format, "read_array", lambda *a, **k: made.append(read_array(*a, **k)) or made[-1]
+    )
+    with open_cube(tmp_path / "a.npz") as reader:
+        assert reader.metadata == Metadata(nodata=3.0)
+    assert max(array.nbytes for array in made) == CUBE.nbytes
 
 
 @pytest.mark.parametrize(
