@@ -56,6 +56,11 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def visible(folder: Path) -> list[Path]:
+    """What is in a folder, in order of names, but hidden names and so leftovers of `replacing`."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
 def make_writable(folder: Path, flag: str) -> None:
     """Creates a folder if needed; raises ValueError, which names its `flag`, if it is read-only."""
     try:

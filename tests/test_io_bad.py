@@ -1,7 +1,9 @@
 """Damaged, lying and missing files; outputs that must not be written or must not be left."""
 
 import gzip
+import json
 import os
+import pickle
 import struct
 import zipfile
 import zlib
@@ -17,7 +19,7 @@ from support.cubes import TYPES, everything, random_cube, write
 
 from dualsr_jax import extras
 from dualsr_jax.disk import replacing
-from dualsr_jax.io.cubes import create_cube, open_cube
+from dualsr_jax.io.cubes import create_cube, list_cubes, open_cube
 from dualsr_jax.io.formats import (
     band_images,
     geotiff,
@@ -205,6 +207,141 @@ def test_hdf5_that_points_elsewhere(tmp_path):
         file.create_dataset("cube", (6, 5, 7), "u2", external=[("secret", 0, 420)])
     with pytest.raises(ValueError, match="only points to other files"):
         read(tmp_path / "a.h5")
+
+
+class Program:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __reduce__(self):
+        return (open, (str(self.place), "w"))
+
+
+_TEXT, _PICKLE = {"id": "vlen-utf8"}, {"id": "pickle"}
+
+
+@pytest.mark.parametrize(
+    "codecs",
+    [
+        {"filters": [_TEXT, _PICKLE], "compressor": None},
+        {"filters": [_TEXT], "compressor": _PICKLE},
+        {"filters": [_PICKLE], "compressor": None},
+    ],
+)
+def test_zarr_is_never_unpickled(tmp_path, monkeypatch, codecs):
+    monkeypatch.setattr("numcodecs.pickles.Pickle.decode", lambda _, content: pickle.loads(content))
+    write(tmp_path / "a.zarr", CUBE, everything(7))
+    array = tmp_path / "a.zarr" / "band_names"
+    array.mkdir()
+    said = {"zarr_format": 2, "shape": [1], "chunks": [1], "dtype": "|O", "fill_value": None}
+    (array / ".zarray").write_text(json.dumps({**said, "order": "C", **codecs}))
+    (array / ".zattrs").write_text('{"_ARRAY_DIMENSIONS": ["n"]}')
+    (array / "0").write_bytes(pickle.dumps(Program(tmp_path / "made")))
+    with pytest.raises(ValueError, match=r"names the codec 'pickle', .* could run a program"):
+        read(tmp_path / "a.zarr")
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("zarr.json", {"codecs": [{"name": "numcodecs.pickle"}]}),
+        ("zarr.json", {"codecs": [{"name": "numcodecs.zlib", "configuration": {"id": "x"}}]}),
+        ("zarr.json", {"codecs": [{"configuration": {"index_codecs": ["x"]}}]}),
+        ("zarr.json", {"consolidated_metadata": {"metadata": {"attributes": {"codecs": ["x"]}}}}),
+        (".zmetadata", {"metadata": {"b/.zarray": {"compressor": {"id": "x"}}}}),
+    ],
+)
+def test_unknown_codecs_are_refused_wherever_they_stand(tmp_path, name, content):
+    write(tmp_path / "a.zarr", CUBE)
+    (tmp_path / "a.zarr" / "cube" / name).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"names the codec '(pickle|x)'"):
+        read(tmp_path / "a.zarr")
+
+
+def test_zarr_of_any_known_codecs_is_read(tmp_path):
+    """Attributes may have the names of codecs."""
+    attributes = {"filters": ["red"], "codecs": "none"}
+    names = {"dimension_names": ("y", "x", "band"), "attributes": attributes}
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=3)
+    group.create_array("cube", data=CUBE, chunks=(3, 5, 7), shards=(6, 5, 7), **names)
+    np.testing.assert_array_equal(read(tmp_path / "a.zarr"), CUBE)
+
+
+def test_links_in_a_zarr_store_are_refused(tmp_path):
+    write(tmp_path / "a.zarr", CUBE)
+    (tmp_path / "a.zarr" / "cube").rename(tmp_path / "cube")
+    (tmp_path / "a.zarr" / "cube").symlink_to(tmp_path / "cube")
+    with pytest.raises(ValueError, match="cube is a link to another place: copy the store"):
+        read(tmp_path / "a.zarr")
+    (tmp_path / "a.zarr" / "cube").unlink()
+    (tmp_path / "cube").rename(tmp_path / "a.zarr" / "cube")
+    (tmp_path / "b.zarr").symlink_to(tmp_path / "a.zarr")  # the store itself may be one
+    np.testing.assert_array_equal(read(tmp_path / "b.zarr"), CUBE)
+
+
+@pytest.mark.parametrize("name", ["cube", "wavelength", "group/fwhm"])
+@pytest.mark.parametrize("how", ["external", "virtual", "link", "soft link"])
+def test_netcdf_that_points_elsewhere(tmp_path, name, how):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["secret"] = CUBE
+    with h5py.File(tmp_path / "a.nc", "w") as file:
+        if name != "cube":
+            file["cube"] = CUBE
+        if how == "external":
+            file.create_dataset(name, CUBE.shape, "u2", external=[("other.h5", 0, CUBE.nbytes)])
+        elif how == "virtual":
+            layout = h5py.VirtualLayout(CUBE.shape, "u2")
+            layout[:] = h5py.VirtualSource("other.h5", "secret", CUBE.shape)
+            file.create_virtual_dataset(name, layout)
+        else:
+            external = h5py.ExternalLink("other.h5", "secret")
+            file[name] = external if how == "link" else h5py.SoftLink("/elsewhere")
+    with pytest.raises(ValueError, match=rf"a\.nc: {name} only points to other files"):
+        open_cube(tmp_path / "a.nc")
+
+
+def test_a_netcdf_group_that_holds_itself(tmp_path):
+    """xarray would never come to an end."""
+    with h5py.File(tmp_path / "a.nc", "w") as file:
+        file["cube"] = CUBE
+        file.create_group("inner")["outer"] = file["/"]
+    with pytest.raises(ValueError, match="only points to other files or places"):
+        open_cube(tmp_path / "a.nc")
+
+
+def test_hidden_names_are_not_scenes(tmp_path):
+    write(tmp_path / "a.npy", CUBE)
+    write(tmp_path / "b", CUBE)
+    for name in (".partial.a.npy", "._a.npy", ".replaced.b.hdr", "b/._b_1.png"):
+        (tmp_path / name).write_bytes(b"left over")
+    write(tmp_path / "d", CUBE)
+    (tmp_path / "d").rename(tmp_path / ".partial.b")
+    write(tmp_path / "c", CUBE)
+    (tmp_path / "c").rename(tmp_path / "b" / ".partial.c")
+    assert list(list_cubes(str(tmp_path))) == ["a", "b"]
+    np.testing.assert_array_equal(read(tmp_path / "b"), CUBE)
+
+
+@pytest.mark.parametrize("shape", [(2**23,), (2**13, 2**10)])
+def test_large_metadata_in_an_npz_is_not_unpacked(tmp_path, monkeypatch, shape):
+    write(tmp_path / "a.npz", CUBE, Metadata(nodata=3.0))
+    with zipfile.ZipFile(tmp_path / "a.npz", "a", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("fwhm", "offset"):
+            with archive.open(f"{name}.npy", "w") as member:
+                np.save(member, np.zeros(shape, "u1"))
+        with archive.open("tags.npy", "w") as member:
+            np.save(member, np.array("x" * 2**22))
+    read_array = np.lib.format.read_array
+    made = []
+    monkeypatch.setattr(
+        np.lib.format, "read_array", lambda *a, **k: made.append(read_array(*a, **k)) or made[-1]
+    )
+    with open_cube(tmp_path / "a.npz") as reader:
+        assert reader.metadata == Metadata(nodata=3.0)
+    assert max(array.nbytes for array in made) == CUBE.nbytes
 
 
 @pytest.mark.parametrize(

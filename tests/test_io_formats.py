@@ -334,6 +334,37 @@ def test_units_that_are_no_lengths_stay_text(tmp_path, unit):
         assert reader.metadata.tags == {"wavelength units": unit, "wavelength": "{1, 2, 3}"}
 
 
+@pytest.mark.parametrize(
+    ("tags", "kept"),
+    [
+        ({"history": "by A\r\ninterleave = bip\r\nnote"}, "by A interleave = bip note"),
+        ({"history": "by A\rdata type = 2\x85x\u2028y"}, "by A data type = 2 x y"),
+        ({" interleave ": "bip"}, None),
+        ({"Data  Type": "2"}, None),
+        ({"a\rinterleave": "bip"}, "bip"),
+        ({"data ignore value": "7"}, "7"),
+        ({"Wavelength": "{1, 2, 3, 4, 5, 6, 7, 8, 9}"}, "{1, 2, 3, 4, 5, 6, 7, 8, 9}"),
+    ],
+)
+def test_text_of_others_does_not_become_a_header(tmp_path, tags, kept):
+    cube = random_cube((4, 3, 9), "uint16")
+    names = ("{a}", *"bcdefgh", "data ignore value = 7")
+    unit = "Nanometers\ndata type = 2" if "history" in tags else None
+    metadata = Metadata(tags=tags, band_names=names, fwhm=np.ones(9), wavelength_unit=unit)
+    write(tmp_path / "a.hdr", cube, metadata)
+    with open_cube(tmp_path / "a.hdr") as reader:
+        np.testing.assert_array_equal(reader.read(slice(None), slice(None)), cube)
+        assert (reader.metadata.nodata, reader.metadata.wavelengths) == (None, None)
+        assert reader.metadata.band_names == ("(a)", *names[1:])
+        assert list(reader.metadata.tags.values())[:1] == ([] if kept is None else [kept])
+
+
+@pytest.mark.parametrize(("length", "unit"), [(101.0, 1.0), (999.0, 1.0), (99.0, 1e3)])
+def test_wavelengths_without_a_unit_are_micrometres_below_100(length, unit):
+    found = from_variables({"wavelength": np.array([0.5, 0.6, length])}, 3)
+    np.testing.assert_array_equal(found.wavelengths, np.array([0.5, 0.6, length]) * unit)
+
+
 def test_geotiff_renames_tags_that_gdal_or_rasterio_takes_for_something_else(tmp_path):
     tags = {"a=b": "c=d", "e:f": "g:h", "bidx": "5", "ns": "6", "i\0": "j\x01\nk\ud800", "l": "m"}
     write(tmp_path / "a.tif", random_cube((2, 2, 3), "uint8"), Metadata(tags=tags))

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Shaped
 from numpy.typing import DTypeLike
 
+from dualsr_jax.disk import visible
 from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
 from dualsr_jax.io.formats import band_images as images
 from dualsr_jax.io.formats import envi, geotiff, hdf5, matlab, netcdf_zarr, numpy_files
@@ -101,9 +102,9 @@ def read_cube(path: str | Path, key: str | None = None) -> Cube:
 def list_cubes(folder: str | Path) -> dict[str, Path]:
     """Finds cube files, and folders of band images (also nested once, `x_ms/x_ms/*.png`).
 
-    Gives their paths by name, without suffix and without CAVE's `_ms`, in order of names. Raises
-    FileNotFoundError if the folder does not exist, ValueError if it holds no cube, or two of the
-    same name.
+    Gives their paths by name, without suffix and without CAVE's `_ms`, in order of names; hidden
+    ones, such as leftovers of a killed run, do not count. Raises FileNotFoundError if the folder
+    does not exist, ValueError if it holds no cube, or two of the same name.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -111,11 +112,11 @@ def list_cubes(folder: str | Path) -> dict[str, Path]:
             f"there is no folder {str(folder)!r}: set config.data.path to the folder of cubes"
         )
     found: dict[str, Path] = {}
-    for entry in sorted(folder.iterdir()):
+    for entry in visible(folder):
         if entry.suffix.lower() in _FILE_SUFFIXES:
             cubes = [entry]
         elif entry.is_dir():
-            inner = [entry, *sorted(path for path in entry.iterdir() if path.is_dir())]
+            inner = [entry, *(path for path in visible(entry) if path.is_dir())]
             cubes = [path for path in inner if images.band_images(path)]
         else:
             cubes = []

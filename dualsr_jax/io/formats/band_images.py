@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dualsr_jax.disk import visible
 from dualsr_jax.io.base import BANDS_FIRST, CubeReader, CubeWriter, NewCube, in_order
 from dualsr_jax.io.damage import LIBRARY_ERRORS, BadFileError, reported_as_damage
 from dualsr_jax.io.formats.geotiff import open_geotiff
@@ -30,7 +31,7 @@ _UNSAID = {"wavelengths": np.nan, "fwhm": np.nan, "bad_bands": False, "scale": 1
 
 def band_images(folder: Path) -> list[Path]:
     """Lists the images of a folder, `b2.png` before `b10.png`, without previews."""
-    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    images = [path for path in visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
     # CAVE has an RGB preview next to the bands, as .bmp
     bands = [path for path in images if path.suffix.lower() != ".bmp"]
     return sorted(bands or images, key=_text_and_numbers)

@@ -191,7 +191,7 @@ def create_envi(new: NewCube) -> Iterator[CubeWriter]:
         "data type": _CODES[new.dtype],
         "interleave": interleave,
         "byte order": 0,
-        **from_metadata(new.metadata),
+        **from_metadata(header, new.metadata, bands),
     }
     text = "ENVI\n" + "".join(f"{key} = {value}\n" for key, value in entries.items())
     with replacing(header) as new_header, replacing(raw) as new_raw:

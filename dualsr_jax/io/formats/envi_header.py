@@ -48,8 +48,7 @@ def parse(text: str) -> dict[str, str]:
     text = re.sub(r"^[ \t]*;[^\n]*", "", text.replace("\r\n", "\n").replace("\r", "\n"), flags=re.M)
     entries = {}
     for key, value in _ENTRY.findall(text):
-        lower = " ".join(key.lower().split())
-        entries[lower if lower in (*_LAYOUT, *_FIELDS) else key.strip()] = value.strip()
+        entries[_folded(key)] = value.strip()
     return entries
 
 
@@ -144,23 +143,39 @@ def _crs(path: Path, entries: Mapping[str, str]) -> str | None:
             return dataset.crs.to_wkt() if dataset.crs else None
 
 
-def from_metadata(metadata: Metadata) -> dict[str, str]:
-    """Makes the entries that say the same.
+def from_metadata(path: Path, metadata: Metadata, num_bands: int) -> dict[str, str]:
+    """Makes the entries that say the same; `path` is for errors.
 
-    Raises ValueError if `metadata.crs` cannot be parsed, or the transform is sheared.
+    Tags that would be read back as pixel layout are left out; those that would be read back as
+    other metadata get another name, with `_`. Raises ValueError if `metadata.crs` cannot be parsed,
+    or the transform is sheared.
     """
-    m = metadata
-    entries = {
-        re.sub(r"[={}\n]", "_", key).strip(" ;"): _one_line(value)
-        for key, value in m.tags.items()
-        if key.lower() not in _LAYOUT
-    }
+    entries, tags = _own_entries(metadata), {}
+    for key, value in metadata.tags.items():
+        key = _folded(re.sub("[={}]", "_", _one_line(key)).strip(" ;"))
+        if key not in (*_LAYOUT, *entries):
+            tags[key] = _one_line(value)
+    kept = to_metadata(path, {**tags, **entries}, num_bands).tags
+    return {key if key in kept else f"{key}_": value for key, value in tags.items()} | entries
+
+
+def _folded(key: str) -> str:
+    """A key as it is looked up: known ones in lower case, with single spaces."""
+    lower = " ".join(key.lower().split())
+    return lower if lower in (*_LAYOUT, *_FIELDS) else key.strip()
+
+
+def _own_entries(m: Metadata) -> dict[str, str]:
+    """The entries of everything but the tags."""
+    entries: dict[str, str] = {}
     if m.transform is not None:
         entries |= _map_info(m.crs, m.transform)
     if m.wavelengths is not None or m.fwhm is not None:
-        entries["wavelength units"] = m.wavelength_unit or "Nanometers"
+        entries["wavelength units"] = _one_line(m.wavelength_unit or "Nanometers")
     if m.band_names is not None:
-        entries["band names"] = _braced([_one_line(n.replace(",", ";")) for n in m.band_names])
+        entries["band names"] = _braced(
+            [_one_line(n.replace(",", ";"), braces="()") for n in m.band_names]
+        )
     for key in _NUMBERS:
         value = getattr(m, _FIELDS[key])
         if value is None:
@@ -176,11 +191,11 @@ def _text(number: float) -> str:
     return repr(int(number)) if float(number).is_integer() else repr(number)
 
 
-def _one_line(text: str) -> str:
-    """Text that a header can hold: without line ends, with braces only around the whole."""
-    text = " ".join(text.split("\n")).strip()
+def _one_line(text: str, braces: str = "{}") -> str:
+    """Text that a header can hold: without line ends, in braces only as a whole."""
+    text = " ".join(text.splitlines()).strip()
     if text.startswith("{") and text.endswith("}") and "}" not in text[:-1]:
-        return text
+        return braces[0] + text[1:-1] + braces[1]
     return text.replace("{", "(").replace("}", ")")
 
 
@@ -221,4 +236,4 @@ def _named(crs: str) -> dict[str, str]:
         with pixels.open(driver="ENVI") as dataset:
             tags = dataset.tags(ns="ENVI")
     names = {key: key.replace(" ", "_") for key in _CRS_KEYS}
-    return {key: tags[name] for key, name in names.items() if name in tags}
+    return {key: _one_line(tags[name]) for key, name in names.items() if name in tags}

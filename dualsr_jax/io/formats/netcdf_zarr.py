@@ -34,7 +34,8 @@ from dualsr_jax.io.damage import (
     reported_as_damage,
     reported_as_gdal_damage,
 )
-from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, check_texts
+from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, check_texts, check_whole
+from dualsr_jax.io.guards.zarr_codecs import check_zarr
 from dualsr_jax.io.metadata import Metadata, parse_crs, storable
 from dualsr_jax.io.variables import (
     from_attributes,
@@ -68,6 +69,7 @@ def open_netcdf(path: Path, key: str | None = None) -> CubeReader:
         with reported_as_damage(path):
             file = h5py.File(path, "r")
         with file:
+            check_whole(path, file)
             check_texts(path, file)
     with reported_as_damage(path):
         if is_hdf5:
@@ -82,7 +84,7 @@ def open_zarr(path: Path, key: str | None = None) -> CubeReader:
     xarray, zarr = geo("xarray"), geo("zarr")
     if not path.is_dir():
         raise FileNotFoundError(f"there is no folder {path}")
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    size = check_zarr(path)
     with reported_as_damage(path):
         root = zarr.open(path, mode="r")
     if not isinstance(root, zarr.Array):

@@ -14,11 +14,13 @@ import numpy as np
 from dualsr_jax.disk import replacing
 from dualsr_jax.io.base import ROWS_FIRST, CubeReader, CubeWriter, NewCube, choose
 from dualsr_jax.io.damage import BadFileError, check_size, reported_as_damage
+from dualsr_jax.io.guards.hdf5_references import MOST_SMALL
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.raw import RawArray, staged
 from dualsr_jax.io.variables import from_variables, to_variables, variable_name
 
 _MOST_JSON_BYTES = 2**26
+_MOST_MEMBER_BYTES = 2**23  # of an array other than the cube
 
 
 def open_npy(path: Path, key: str | None = None) -> CubeReader:
@@ -130,12 +132,15 @@ def open_npz(path: Path, key: str | None = None) -> CubeReader:
         shapes = {name: _checked_shape(path, archive, info) for name, info in members.items()}
         chosen = choose(path, shapes, key)
         cube = _member(path, archive, members[chosen])
-        others = {
-            name: _plain(_member(path, archive, info))
+        others = {  # by their known names, as any number of members may have one
+            variable_name(name): _plain(_member(path, archive, info))
             for name, info in members.items()
-            if variable_name(name) and name != chosen
+            if name != chosen
+            and variable_name(name)
+            and info.file_size <= _MOST_MEMBER_BYTES
+            and math.prod(shapes[name]) <= MOST_SMALL
         }
-    metadata = from_variables(others, cube.shape[2])
+    metadata = from_variables({k: v for k, v in others.items() if k}, cube.shape[2])
     return CubeReader(path, cube, axes=ROWS_FIRST, metadata=metadata)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import h5py
 
-from dualsr_jax.io.damage import OWN_ERRORS, DamageError, reported_as_damage
+from dualsr_jax.io.damage import OWN_ERRORS, BadFileError, DamageError, reported_as_damage
 
 MOST_SMALL = 2**20  # numbers of a dataset other than the cube
 _LARGE = 2**16  # bytes of a dataset in which no attributes are looked for
@@ -45,6 +45,34 @@ def check_texts(path: Path, file: h5py.File) -> None:
                 for begin in range(start, stop, _READ_BYTES):
                     length = min(_READ_BYTES + _MOST_MESSAGE, stop - begin)
                     references.check_attributes(references.read(begin, length), names)
+
+
+def check_whole(path: Path, file: h5py.File) -> None:
+    """Raises ValueError if anything in an open file lies in other files or is reached by a link.
+
+    For libraries that follow all links; they would follow one to an outer group without an end.
+    """
+    elsewhere: list[str] = []
+
+    def look(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            if item.shape is not None and (item.external or item.is_virtual):
+                elsewhere.append(name)
+        elif isinstance(item, h5py.Group) and h5py.h5o.get_info(item.id).rc > 1:
+            elsewhere.append(name)
+
+    def look_at_link(name: str, link: Any) -> None:
+        if not isinstance(link, h5py.HardLink):
+            elsewhere.append(name)
+
+    with reported_as_damage(path):
+        look("/", file)
+        file.visititems(look)
+        file.visititems_links(look_at_link)
+    if elsewhere:
+        raise BadFileError(
+            f"{path}: {elsewhere[0]} only points to other files or places: read those"
+        )
 
 
 def _survey(file: h5py.File) -> tuple[set[bytes], _Places, _Places]:
