@@ -23,7 +23,13 @@ from dualsr_jax.fine_stage import back_project
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.large_scene.in_memory import upscale_array, upscale_labelled
 from dualsr_jax.large_scene.tiling import MEMORY_GB
-from dualsr_jax.models.network import CoarseStage, Network, make_model, settings_of
+from dualsr_jax.models.network import (
+    CoarseStage,
+    Network,
+    check_variables,
+    make_model,
+    settings_of,
+)
 from dualsr_jax.weights.safetensors_file import (
     SUFFIX,
     find_weights,
@@ -204,16 +210,23 @@ class DualSR:
         if path is None:
             raise ValueError(f"{os.fspath(weights)!r} is a folder: read it with restore_dualsr")
         arrays, about = read_weights(path)
-        floats = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
-        variables = traverse_util.unflatten_dict(floats, sep="/")
         networks: dict[str, Network] = {}
         for name in _NETWORKS & about.keys():
+            own = {
+                key.removeprefix(f"{name}/"): np.asarray(array, np.float32)
+                for key, array in arrays.items()
+                if key.startswith(f"{name}/")
+            }
             try:
-                model = make_model(json.loads(about[name]))
-            except ValueError as error:
-                raise ValueError(f"{str(path)!r}: {error}") from error
+                model = make_model(dict(json.loads(about[name])))
+                hash(model)  # as compiling does
+                check_variables(model, own)
+            except (ValueError, TypeError, OverflowError) as error:
+                reason = str(error).partition("\n")[0]
+                raise ValueError(f"{str(path)!r}: {reason}") from error
             model = model.clone(band_chunk=band_chunk, precision=precision)
-            networks[name] = Network(model, jax.device_put(variables[name]))
+            variables = traverse_util.unflatten_dict(own, sep="/")
+            networks[name] = Network(model, jax.device_put(variables))
         if "model" not in networks:
             raise ValueError(f"{os.fspath(weights)!r} holds weights, but not those of DualSR")
         return cls(networks["model"], networks.get("half_model"), ensemble=ensemble)

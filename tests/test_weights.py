@@ -178,6 +178,53 @@ def test_weights_of_a_network_that_went_are_refused(tmp_path):
         DualSR.from_pretrained(tmp_path / "x2.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("settings", "change", "message"),
+    [
+        ({}, lambda a: a.pop("model/params/conv/wn/v"), "of params/conv/wn/v is missing, expected"),
+        ({}, lambda a: a.update({"model/x": np.zeros(2)}), r"x is \(2,\), expected no array"),
+        ({}, lambda a: a.update({"model/params": np.zeros(2)}), r"params is \(2,\), expected"),
+        (
+            {},
+            lambda a: a.update({"model/params/conv/wn/v": np.zeros((3, 3, 4, 5), np.float32)}),
+            r"params/conv/wn/v is \(3, 3, 4, 5\), expected \(3, 3, 4, 4\)",
+        ),
+        ({}, lambda a: a.clear(), "0 arrays are too few for a network with"),
+        ({"features": 10**30}, lambda a: None, "x2"),
+        ({"features": -1}, lambda a: None, "features=-1 must be 1 or more"),
+        ({"features": "4"}, lambda a: None, "x2.*"),
+        ({"scale": [2]}, lambda a: None, "x2.*"),
+        ({"joint": {}}, lambda a: None, "x2.*"),
+        ({"scale": 2.0}, lambda a: None, "x2.*"),
+        ({"method": 3}, lambda a: None, "unknown method 3"),
+        ({"num_blocks": 10**9}, lambda a: None, "arrays are too few"),
+        ({"parent": 1}, lambda a: None, "parent=1"),
+        ([], lambda a: None, "scale"),
+        (3, lambda a: None, "int"),
+        ({"x": 1}, lambda a: None, "a network with x=1"),
+    ],
+)
+def test_made_up_weights_are_refused_in_one_line(tmp_path, settings, change, message):
+    path = tmp_path / "x2.safetensors"
+    arrays, about = old_weights()
+    change(arrays)
+    if isinstance(settings, dict):
+        settings = json.loads(about["model"]) | settings
+    write_weights(path, arrays, {"model": json.dumps(settings)})
+    with pytest.raises(ValueError, match=message) as caught:
+        DualSR.from_pretrained(path)
+    assert str(caught.value).startswith(f"{str(path)!r}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_type_of_safetensors_that_numpy_does_not_have(tmp_path):
+    header = b'{"a": {"dtype": "F8_E5M2", "shape": [1], "data_offsets": [0, 1]}}'
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"x")
+    with pytest.raises(ValueError, match="not a safetensors file, or damaged"):
+        read_weights(path)
+
+
 def test_a_joint_network_comes_back(dualsr, tmp_path):
     joint = small_networks(4, "joint")
     place = tmp_path / "joint.safetensors"

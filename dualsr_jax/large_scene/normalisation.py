@@ -120,7 +120,7 @@ def _scale_and_offset(metadata: Metadata, num_bands: int) -> tuple[np.ndarray, n
 
 
 def _keeps_values(low: float, high: float, scale: float, offset: float) -> bool:
-    """Whether the values of a band can still be told apart, in float32, after scale and offset."""
+    """Whether the values of a band are still different, in float32, after scale and offset."""
     if (scale, offset) == (1, 0):
         return True
     with np.errstate(all="ignore"):

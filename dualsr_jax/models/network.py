@@ -13,11 +13,13 @@ not name the module of a method.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any, TypeAlias, cast
 
 import jax
 import numpy as np
+from flax import traverse_util
 from jaxtyping import Float
 
 from dualsr_jax.ensemble import ensemble, views
@@ -37,6 +39,7 @@ __all__ = [
     "CoarseStage",
     "Model",
     "Network",
+    "check_variables",
     "make_model",
     "method_of",
     "settings_of",
@@ -77,7 +80,7 @@ def make_model(settings: Mapping[str, Any]) -> Model:
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: expected one of {', '.join(METHODS)}")
     made = METHODS[method]
-    known = {field.name for field in dataclasses.fields(made)}
+    known = {field.name for field in dataclasses.fields(made)} - {"parent", "name"}
     given: dict[str, Any] = {
         # Files hold lists for tuples.
         name: tuple(value) if isinstance(value, list) else value
@@ -110,6 +113,26 @@ def settings_of(model: Model) -> dict[str, Any]:
         if field.name not in _FREE_SETTINGS:
             settings[field.name] = getattr(model, field.name)
     return settings
+
+
+def check_variables(model: Model, variables: Mapping[str, np.ndarray]) -> None:
+    """Raises ValueError unless variables, by name, are those of a model, in its shapes."""
+    settings = settings_of(model)
+    if type(model.scale) is not int:
+        raise ValueError(f"scale {model.scale!r} is not supported: expected an integer")
+    layers = (n for name, n in settings.items() if name.startswith("num_") and name != "num_bands")
+    if math.prod(layers) > len(variables):  # else a made-up number of layers takes for ever
+        raise ValueError(f"{len(variables)} arrays are too few for a network with {settings}")
+    smallest = (1, 8, 8, model.num_bands or model.min_bands)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros(smallest, np.float32))
+    expected = {k: v.shape for k, v in traverse_util.flatten_dict(shapes, sep="/").items()}
+    found = {name: array.shape for name, array in variables.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if found.get(name) != expected.get(name):
+            raise ValueError(
+                f"its weights are not those of the network that it describes: the shape of {name} "
+                f"is {found.get(name, 'missing')}, expected {expected.get(name, 'no array')}"
+            )
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -86,7 +86,7 @@ def read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         with safetensors.safe_open(path, "numpy") as file:
             about = dict(file.metadata() or {})
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, AttributeError) as error:  # of a type unknown to NumPy
         raise ValueError(
             f"{str(path)!r} is not a safetensors file, or damaged ({error}): download or copy it "
             "again"
