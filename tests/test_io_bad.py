@@ -19,7 +19,8 @@ from support.cubes import TYPES, everything, random_cube, write
 
 from dualsr_jax import extras
 from dualsr_jax.disk import replacing
-from dualsr_jax.io.cubes import create_cube, list_cubes, open_cube
+from dualsr_jax.io import damage
+from dualsr_jax.io.cubes import create_cube, list_cubes, open_cube, read_cube
 from dualsr_jax.io.formats import (
     band_images,
     geotiff,
@@ -195,11 +196,34 @@ def test_files_that_declare_more_than_they_hold(tmp_path):
     zarr.create_array(tmp_path / "b.zarr", shape=(6, 5, 7), chunks=huge, dtype="f8")
     for path in tmp_path.iterdir():
         with pytest.raises(ValueError, match=r"declares a cube of|header says"):
-            read(path)
+            read_cube(path)
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("cube.npy", (tmp_path / "a.npy").read_bytes() + bytes(100))
     with pytest.raises(ValueError, match="header says"):
         read(tmp_path / "a.npz")
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_sparse_geotiff_is_read_by_window(tmp_path):
+    profile = {"driver": "GTiff", "width": 20_000, "height": 20_000, "count": 6, "dtype": "uint16"}
+    profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate"}
+    with rasterio.open(tmp_path / "a.tif", "w", sparse_ok=True, **profile) as dataset:
+        dataset.write(CUBE[..., 0], 1, window=((300, 306), (300, 305)))
+    with open_cube(str(tmp_path / "a.tif")) as reader:
+        found = reader.read(slice(300, 306), slice(300, 305), [0, 1])
+    np.testing.assert_array_equal(found[..., 0], CUBE[..., 0])
+    assert not found[..., 1].any()
+    with pytest.raises(ValueError, match=r"a\.tif declares a cube of \(20000, 20000, 6\)"):
+        read_cube(tmp_path / "a.tif")
+
+
+def test_a_folder_of_empty_images_is_not_unpacked(tmp_path, monkeypatch):
+    for k in range(4):
+        Image.new("L", (500, 500)).save(tmp_path / f"{k}.png", optimize=True)
+    monkeypatch.setattr(damage, "_HARMLESS_BYTES", 2**19)
+    monkeypatch.setattr(damage, "_MOST_PACKED", 100)
+    with pytest.raises(ValueError, match=r"declares a cube of \(500, 500, 4\) uint8"):
+        open_cube(tmp_path)
 
 
 def test_hdf5_that_points_elsewhere(tmp_path):

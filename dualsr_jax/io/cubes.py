@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 
 from dualsr_jax.disk import visible
 from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
+from dualsr_jax.io.damage import check_size
 from dualsr_jax.io.formats import band_images as images
 from dualsr_jax.io.formats import envi, geotiff, hdf5, matlab, netcdf_zarr, numpy_files
 from dualsr_jax.io.metadata import Metadata, check_bands
@@ -96,6 +97,9 @@ def open_cube(path: str | Path, key: str | None = None) -> CubeReader:
 def read_cube(path: str | Path, key: str | None = None) -> Cube:
     """Reads a cube whole, `[H, W, L]`, in the stored data type; raises what `open_cube` raises."""
     with open_cube(path, key) as cube:
+        if cube.path.is_file():  # GeoTIFF may be larger than what it is packed to explains
+            stored = sum(file.stat().st_size for file in set(cube.files))
+            check_size(cube.path, cube.shape, cube.dtype, stored)
         return cube.read(slice(None), slice(None))
 
 

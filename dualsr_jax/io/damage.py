@@ -77,7 +77,10 @@ class LibraryArray:
 
 
 def check_size(path: Path, shape: Sequence[int], dtype: np.dtype, stored_bytes: int) -> None:
-    """Raises ValueError if a file declares a larger cube than any packing explains."""
+    """Raises ValueError if a file declares a larger cube than deflate explains.
+
+    For what is held in memory whole, at the latest before it is read.
+    """
     declared = math.prod(map(int, shape), start=dtype.itemsize)
     if declared > max(_HARMLESS_BYTES, _MOST_PACKED * stored_bytes):
         raise BadFileError(

@@ -17,7 +17,7 @@ from PIL import Image
 
 from dualsr_jax.disk import visible
 from dualsr_jax.io.base import BANDS_FIRST, CubeReader, CubeWriter, NewCube, in_order
-from dualsr_jax.io.damage import LIBRARY_ERRORS, BadFileError, reported_as_damage
+from dualsr_jax.io.damage import LIBRARY_ERRORS, BadFileError, check_size, reported_as_damage
 from dualsr_jax.io.formats.geotiff import open_geotiff
 from dualsr_jax.io.formats.numpy_files import read_json, replacing_with_json
 from dualsr_jax.io.metadata import Metadata
@@ -60,6 +60,7 @@ def open_band_images(folder: Path, key: str | None = None) -> CubeReader:
         raise BadFileError(
             f"{folder} is not a cube: there are no images ({', '.join(IMAGE_SUFFIXES)}) in it"
         )
+    stored = sum(path.stat().st_size for path in paths)
     bands: list[np.ndarray] = []
     said: list[Metadata] = []
     for path in paths:
@@ -74,6 +75,8 @@ def open_band_images(folder: Path, key: str | None = None) -> CubeReader:
                 f"{path} has no data at {metadata.nodata}, the band before it at "
                 f"{said[0].nodata}: all bands of a cube must agree"
             )
+        if not bands:
+            check_size(folder, (*band.shape[:2], len(paths)), band.dtype, stored)
         bands.append(band)
         said.append(metadata)
     described = {k: v for k, v in vars(read_json(folder, len(bands))).items() if v is not None}
@@ -89,6 +92,7 @@ def _band(path: Path) -> tuple[np.ndarray, Metadata]:
                 raise BadFileError(
                     f"{path} holds {reader.shape[2]} bands: one per file is expected in a folder"
                 )
+            check_size(path, reader.shape, reader.dtype, path.stat().st_size)
             band = reader.read(slice(None), slice(None))
             metadata = reader.metadata.select([0])
     else:
@@ -106,6 +110,8 @@ def _picture(path: Path) -> np.ndarray:
     with reported_as_damage(path, (*LIBRARY_ERRORS, *bombs)), Image.open(path) as image:
         if image.mode in ("P", "PA"):
             raise BadFileError(f"{path} holds indices into a palette: save it as a grey image")
+        channels = (image.height, image.width, len(image.getbands()))
+        check_size(path, channels, np.dtype(np.uint16), path.stat().st_size)
         picture = np.asarray(image)
     # Pillow shows some PNG images of 16 bits as int32.
     return picture.astype(np.uint16) if picture.dtype == np.int32 else picture
