@@ -98,5 +98,6 @@ def test_the_size_of_the_whole():
         *PACKAGE_ROOT.glob("weights/*_params.py"),
         *(PACKAGE_ROOT / name for name in LATER_FEATURES),
     } - {PACKAGE_ROOT / "weights" / "torch_params.py"}
-    assert lines_of(set(PACKAGE) - features) <= 12_300
+    # The house has 12,000; the rest guards against bad files and interrupted runs.
+    assert lines_of(set(PACKAGE) - features) <= 12_600
     assert lines_of((ROOT / "configs").glob("*.py")) <= 260
