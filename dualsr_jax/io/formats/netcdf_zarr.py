@@ -9,6 +9,7 @@ other names and in groups, dimensions in any order, and Zarr arrays without name
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,12 @@ from dualsr_jax.io.damage import (
     reported_as_damage,
     reported_as_gdal_damage,
 )
-from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, check_texts, check_whole
+from dualsr_jax.io.guards.hdf5_references import (
+    MOST_SMALL,
+    MOST_SMALL_BYTES,
+    check_texts,
+    check_whole,
+)
 from dualsr_jax.io.guards.zarr_codecs import check_zarr
 from dualsr_jax.io.metadata import Metadata, parse_crs, storable
 from dualsr_jax.io.variables import (
@@ -142,6 +148,10 @@ def _metadata(
     for place, variable in variables.items():
         name = variable_name(place.rpartition("/")[2])
         if name in (None, "tags") or variable.size > MOST_SMALL:
+            continue
+        chunk = variable.encoding.get("chunks") or variable.encoding.get("chunksizes") or ()
+        most = max(variable.size, math.prod(chunk)) * variable.dtype.itemsize
+        if most > MOST_SMALL_BYTES:
             continue
         values = _values(path, variable)
         text = values.dtype.kind in "OSTU"
