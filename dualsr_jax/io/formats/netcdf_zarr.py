@@ -137,6 +137,12 @@ def _open(path: Path, groups: Mapping[str, Any], key: str | None, size: int) -> 
         group, _, name = chosen.rpartition("/")
         labelled, tags = groups["/" + group][name], groups["/"].attrs
         metadata = _metadata(path, labelled, axes[chosen], variables, tags)
+        if array.dtype.kind == "i" and str(cube.attrs.get("_Unsigned")).lower() == "true":
+            # NetCDF-3 has no unsigned types: this attribute stands for one.
+            array.dtype = np.dtype(f"u{array.dtype.itemsize}")
+            if metadata.nodata is not None:
+                unsigned = metadata.nodata % 2 ** (8 * array.dtype.itemsize)
+                metadata = dataclasses.replace(metadata, nodata=unsigned)
         close = opened.pop_all().close
     return CubeReader(path, array, axes=axes[chosen], metadata=metadata, close=close)
 
