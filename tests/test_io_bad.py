@@ -368,6 +368,27 @@ def test_large_metadata_in_an_npz_is_not_unpacked(tmp_path, monkeypatch, shape):
     assert max(array.nbytes for array in made) == CUBE.nbytes
 
 
+@pytest.mark.filterwarnings("ignore:.*phony_dims:UserWarning")
+@pytest.mark.parametrize("suffix", [".h5", ".nc", ".zarr"])
+def test_metadata_of_wide_texts_or_chunks_is_not_unpacked(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    write(path, CUBE, Metadata(nodata=3.0))
+    if suffix == ".zarr":
+        group = zarr.open_group(path, mode="a", zarr_format=2)
+        for name, length, chunk, dtype in (("crs", 1, 1, "<U4000000"), ("fwhm", 7, 2**21, "f8")):
+            names = {"_ARRAY_DIMENSIONS": [name]}
+            group.create_array(
+                name, shape=(length,), chunks=(chunk,), dtype=dtype, attributes=names
+            )
+    else:
+        with h5py.File(path, "a") as file:
+            file.create_dataset("crs", (1,), "S9000000", chunks=(1,))
+            file.create_dataset("fwhm", (7,), "f8", chunks=(2**21,), maxshape=(None,))
+    with open_cube(path) as reader:
+        assert (reader.metadata.crs, reader.metadata.fwhm) == (None, None)
+        assert reader.metadata.nodata == 3.0
+
+
 @pytest.mark.parametrize(
     ("suffix", "module", "helper"),
     [

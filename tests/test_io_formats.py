@@ -383,6 +383,19 @@ def test_the_coordinate_system_may_be_a_code(tmp_path, suffix):
         assert_same(reader.metadata, dataclasses.replace(metadata, crs=UTM))
 
 
+@pytest.mark.parametrize("form", ["NETCDF3_64BIT", "NETCDF4"])
+def test_unsigned_netcdf(tmp_path, form):
+    cube = random_cube((4, 3, 6), "uint8")
+    attributes = {"_Unsigned": "true", "_FillValue": np.int8(-1)}
+    variable = xarray.Variable(("y", "x", "band"), cube.view("i1"), attributes)
+    engine = "scipy" if form == "NETCDF3_64BIT" else "h5netcdf"
+    dataset = xarray.Dataset({"cube": variable})
+    dataset.to_netcdf(tmp_path / "a.nc", format=form, engine=engine)
+    with open_cube(tmp_path / "a.nc") as reader:
+        assert (reader.dtype, reader.metadata.nodata) == (np.uint8, 255)
+        np.testing.assert_array_equal(reader.read(slice(None), slice(None)), cube)
+
+
 def test_variables_of_other_kinds_are_left_out():
     variables = to_variables(everything(6)) | {"bbl": np.ones(4), "nodata": "seven", "fwhm": "wide"}
     found = from_variables(variables, 6)

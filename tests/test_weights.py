@@ -267,3 +267,10 @@ def test_damaged_weights_are_refused(dualsr, tmp_path):
         DualSR.from_pretrained(path)
     with pytest.raises(FileNotFoundError, match="there is no file of weights"):
         DualSR.from_pretrained(tmp_path / "none.safetensors")
+
+
+def test_paths_may_be_text(tmp_path):
+    path = str(tmp_path / "a.safetensors")
+    write_weights(path, {"a": np.ones(3)}, {"b": "c"})
+    arrays, about = read_weights(path)
+    assert (arrays["a"].tolist(), about["b"]) == ([1, 1, 1], "c")

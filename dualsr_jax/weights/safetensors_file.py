@@ -66,20 +66,23 @@ def weights_hash(arrays: Mapping[str, np.ndarray]) -> str:
     return found.hexdigest()
 
 
-def write_weights(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
+def write_weights(
+    path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], about: Mapping[str, str]
+) -> None:
     """Writes arrays and text by name to `*.safetensors`, whole or not at all; replaces the file."""
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    with replacing(path) as partial:
+    with replacing(Path(path)) as partial:
         # save_file would make a file that only its owner may read.
         partial.write_bytes(save(whole, metadata={**about, _HASH: weights_hash(whole)}))
 
 
-def read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Reads the arrays of a file of `write_weights`, and its text, with the hash as `sha256`.
 
     Raises FileNotFoundError if there is no such file, and ValueError if it is not a file of
     `write_weights`, or is damaged.
     """
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of weights {str(path)!r}")
     try:

@@ -4,6 +4,7 @@ Contract: the cube's own attributes count more, in the names of CF and of NEON's
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from dualsr_jax.disk import replacing
 from dualsr_jax.io.base import ROWS_FIRST, Axes, CubeReader, CubeWriter, NewCube, choose
 from dualsr_jax.io.damage import BadFileError, LibraryArray, reported_as_damage
-from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, check_texts
+from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, MOST_SMALL_BYTES, check_texts
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.variables import (
     ATTRIBUTES,
@@ -83,6 +84,9 @@ def small(path: Path, dataset: h5py.Dataset) -> np.ndarray | str | None:
     with reported_as_damage(path):
         elsewhere = dataset.external or dataset.is_virtual
         if dataset.size is None or dataset.size > MOST_SMALL or elsewhere:
+            return None
+        most = max(dataset.size, math.prod(dataset.chunks or ())) * dataset.dtype.itemsize
+        if most > MOST_SMALL_BYTES:
             return None
         is_text = h5py.check_string_dtype(dataset.dtype) is not None
         if not is_text and dataset.dtype.kind not in "biuf":

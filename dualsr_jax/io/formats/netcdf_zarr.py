@@ -9,6 +9,7 @@ other names and in groups, dimensions in any order, and Zarr arrays without name
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,12 @@ from dualsr_jax.io.damage import (
     reported_as_damage,
     reported_as_gdal_damage,
 )
-from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, check_texts, check_whole
+from dualsr_jax.io.guards.hdf5_references import (
+    MOST_SMALL,
+    MOST_SMALL_BYTES,
+    check_texts,
+    check_whole,
+)
 from dualsr_jax.io.guards.zarr_codecs import check_zarr
 from dualsr_jax.io.metadata import Metadata, parse_crs, storable
 from dualsr_jax.io.variables import (
@@ -131,6 +137,12 @@ def _open(path: Path, groups: Mapping[str, Any], key: str | None, size: int) -> 
         group, _, name = chosen.rpartition("/")
         labelled, tags = groups["/" + group][name], groups["/"].attrs
         metadata = _metadata(path, labelled, axes[chosen], variables, tags)
+        if array.dtype.kind == "i" and str(cube.attrs.get("_Unsigned")).lower() == "true":
+            # NetCDF-3 has no unsigned types: this attribute stands for one.
+            array.dtype = np.dtype(f"u{array.dtype.itemsize}")
+            if metadata.nodata is not None:
+                unsigned = metadata.nodata % 2 ** (8 * array.dtype.itemsize)
+                metadata = dataclasses.replace(metadata, nodata=unsigned)
         close = opened.pop_all().close
     return CubeReader(path, array, axes=axes[chosen], metadata=metadata, close=close)
 
@@ -142,6 +154,10 @@ def _metadata(
     for place, variable in variables.items():
         name = variable_name(place.rpartition("/")[2])
         if name in (None, "tags") or variable.size > MOST_SMALL:
+            continue
+        chunk = variable.encoding.get("chunks") or variable.encoding.get("chunksizes") or ()
+        most = max(variable.size, math.prod(chunk)) * variable.dtype.itemsize
+        if most > MOST_SMALL_BYTES:
             continue
         values = _values(path, variable)
         text = values.dtype.kind in "OSTU"

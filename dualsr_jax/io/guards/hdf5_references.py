@@ -22,6 +22,7 @@ import h5py
 from dualsr_jax.io.damage import OWN_ERRORS, BadFileError, DamageError, reported_as_damage
 
 MOST_SMALL = 2**20  # numbers of a dataset other than the cube
+MOST_SMALL_BYTES = 8 * MOST_SMALL  # of its values, and of its chunks
 _LARGE = 2**16  # bytes of a dataset in which no attributes are looked for
 _READ_BYTES = 2**24
 _MOST_MESSAGE = 2**17  # bytes of an attribute with its header
