@@ -2,10 +2,12 @@
 
     python scripts/kill_test.py
 
-It makes up a tiny data set in a temporary folder, needs nothing else, and takes three minutes on
-two cores. After every kill the newest and the best checkpoint must be readable, and no more than
-one save interval of steps may be lost; at the end the parameters and the records must be those of
-a run that nobody disturbed, bit for bit. Prints a table and PASS or FAIL; the status is 0 or 1.
+It makes up a tiny data set in a temporary folder, needs nothing else, and takes some minutes on two
+cores. A kill hits after a step that the killed process has made and recorded, however busy the
+machine is; every second one waits for a save to begin. After every kill the newest and the best
+checkpoint must be readable, and no more than one save interval of steps may be lost; at the end the
+parameters and the records must be those of a run that nobody disturbed, bit for bit. Prints a table
+and PASS or FAIL; the status is 0 or 1.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -94,19 +97,46 @@ def read(workdir: Path) -> tuple[int, dict]:
     return step, network.variables
 
 
-def kill(folder: Path, after_s: float) -> tuple[int, int, str]:
-    """Trains for a while and kills; the last step made, the last one saved, and what went on."""
+def last(workdir: Path) -> int:
+    """The last step that is recorded."""
+    return int(found[-1]["step"]) if (found := records(workdir)) else 0
+
+
+def saving(workdir: Path) -> bool:
+    """Whether a checkpoint is unfinished."""
+    return any("tmp" in path.name for path in (workdir / "checkpoints").glob("*"))
+
+
+def kill(folder: Path, steps: int, *, in_save: bool) -> tuple[int, int, int, bool]:
+    """Trains and kills after so many steps, or then as soon as a save begins.
+
+    Returns the last step before this run, the last made, the last saved, and if a save was hit.
+    """
+    workdir = folder / "killed"
+    log, start_step = workdir / "metrics.jsonl", read(workdir)[0]
+    left = log.stat().st_mtime_ns if log.exists() else None
     process = start(folder, "killed", last_step=10**6)
-    time.sleep(after_s)
-    if process.poll() is not None:
-        sys.exit((folder / "killed.txt").read_text()[-2000:])
+
+    def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                sys.exit((folder / "killed.txt").read_text()[-2000:])
+            time.sleep(0.003)
+
+    def stepped() -> bool:
+        """The log is cut back to the checkpoint before the first step, and then grows."""
+        renewed = log.exists() and log.stat().st_mtime_ns != left
+        return renewed and last(workdir) >= start_step + steps
+
+    wait_for(stepped, 300)
+    if in_save:
+        wait_for(lambda: saving(workdir), 300)
     process.kill()
     process.wait()
-    workdir = folder / "killed"
-    saving = any("tmp" in path.name for path in (workdir / "checkpoints").glob("*"))
-    seen = [int(record["step"]) for record in records(workdir)]
-    saved, _ = read(workdir)
-    return seen[-1] if seen else 0, saved, "saving" if saving else ""
+    in_save = saving(workdir)
+    return start_step, last(workdir), read(workdir)[0], in_save
 
 
 def main() -> None:
@@ -117,33 +147,41 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = parser.parse_args()
     moments = random.Random(arguments.seed)
-    failures = []
+    failures, saves_hit = [], 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         make_up_scenes(folder / "scenes")
         finish(folder, "compiled_once", 1)
-        print(f"{'kill':>4}{'after s':>9}{'step made':>11}{'step saved':>12}{'lost':>6}  while")
+        print(f"{'kill':>4}{'from step':>11}{'step made':>11}{'saved':>7}{'lost':>6}  while")
         for number in range(1, arguments.kills + 1):
-            after_s = moments.uniform(3.0, 9.0)
-            made, saved, doing = kill(folder, after_s)
-            lost = max(0, made - saved)
-            print(f"{number:4}{after_s:9.2f}{made:11}{saved:12}{lost:6}  {doing}", flush=True)
+            steps, in_save = moments.randint(1, 3 * SAVE_EVERY), number % 2 == 0
+            before, made, saved, hit = kill(folder, steps, in_save=in_save)
+            lost, saves_hit = max(0, made - saved), saves_hit + hit
+            doing = "saving" if hit else ""
+            print(f"{number:4}{before:11}{made:11}{saved:7}{lost:6}  {doing}", flush=True)
+            if made <= before:
+                failures.append(f"kill {number} hit before a step")
             if lost > SAVE_EVERY:
                 failures.append(f"kill {number} lost {lost} steps")
-        last = saved + SAVE_EVERY
+        end = saved + SAVE_EVERY
         for name in ("killed", "undisturbed"):
-            finish(folder, name, last)
+            finish(folder, name, end)
         (step, a), (other, b) = read(folder / "killed"), read(folder / "undisturbed")
         equal = jax.tree.map(lambda x, y: np.array_equal(x, y), a, b)
-        if not (step == other == last and jax.tree.all(equal)):
+        if not (step == other == end and jax.tree.all(equal)):
             failures.append(f"after step {step} the parameters are not those of step {other}")
         logs = [
             [(r["step"], r["loss"]) for r in records(folder / name)]
             for name in ("killed", "undisturbed")
         ]
-        if logs[0] != logs[1] or [s for s, _ in logs[0]] != list(range(1, last + 1)):
+        if logs[0] != logs[1] or [s for s, _ in logs[0]] != list(range(1, end + 1)):
             failures.append("the records differ from those of the undisturbed run")
-    print(f"{last} steps, {arguments.kills} kills, at most {SAVE_EVERY} steps may be lost by one")
+    if not saves_hit:
+        failures.append("no kill hit a save: give more --kills")
+    print(
+        f"{end} steps, {arguments.kills} kills after a step, {saves_hit} of them during a save; at "
+        f"most {SAVE_EVERY} steps may be lost by one"
+    )
     for failure in failures:
         print(failure)
     print("FAIL" if failures else "PASS: the same parameters and records as without kills")
