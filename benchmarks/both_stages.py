@@ -39,6 +39,29 @@ def multiply_adds(o, *models: Model) -> int:
     return total
 
 
+def report(o, results, x4: Model, joint: Model, x2: Model) -> None:
+    """Prints seconds, ratios and multiplications, and the seconds and ratios as JSON."""
+    median = {name: statistics.median(rounds) for name, (_, rounds) in results.items()}
+    if "step, CoarSR" in median:
+        median["step, two networks"] = median["step, CoarSR"] + median["step, half scale"]
+    macs = {
+        name: multiply_adds(o, *m)
+        for name, m in {"CoarSR": (x4,), "joint": (joint,), "two networks": (x4, x2)}.items()
+    }
+    ratios = {
+        name: round(median[name] / median[f"{name.split(',')[0]}, CoarSR"], 3) for name in median
+    }
+    for name, seconds in median.items():
+        print(f"{name}: {seconds:.3f} s, {ratios[name]:.2f} of CoarSR")
+    for name, count in macs.items():
+        share = count / macs["CoarSR"]
+        print(
+            f"multiply-adds, {name}: {count / o.bands / 1e6:.2f} M per LR pixel and band, "
+            f"{share:.2f} of CoarSR"
+        )
+    print(json.dumps({"median_s": median, "ratios": ratios}))
+
+
 def main() -> None:
     """Runs all cases and prints seconds and ratios."""
     parser = common.network_parser(__doc__.splitlines()[0])
@@ -46,6 +69,7 @@ def main() -> None:
     parser.add_argument("--lr_patch", type=int, default=16)
     parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--inference_only", action="store_true", help="leave training out")
     o = parser.parse_args()
     rng = np.random.default_rng(0)
     lr = rng.random((o.lr_image, o.lr_image, o.bands), dtype=np.float32)
@@ -71,31 +95,16 @@ def main() -> None:
         state = create_state(model, optimizer, jax.random.key(0))
         return lambda: step(state, batch)
 
+    if o.inference_only:
+        report(o, common.side_by_side(cases, o.repeats), x4, joint, x2)
+        return
     steps = {name: training(m) for name, m in (("x4", x4), ("joint", joint), ("x2", x2))}
     cases |= {
         "step, CoarSR": steps["x4"],
         "step, joint": steps["joint"],
         "step, half scale": steps["x2"],
     }
-    results = common.side_by_side(cases, o.repeats)
-    median = {name: statistics.median(rounds) for name, (_, rounds) in results.items()}
-    median["step, two networks"] = median["step, CoarSR"] + median["step, half scale"]
-    macs = {
-        name: multiply_adds(o, *m)
-        for name, m in {"CoarSR": (x4,), "joint": (joint,), "two networks": (x4, x2)}.items()
-    }
-    ratios = {
-        name: round(median[name] / median[f"{name.split(',')[0]}, CoarSR"], 3) for name in median
-    }
-    for name, seconds in median.items():
-        print(f"{name}: {seconds:.3f} s, {ratios[name]:.2f} of CoarSR")
-    for name, count in macs.items():
-        share = count / macs["CoarSR"]
-        print(
-            f"multiply-adds, {name}: {count / o.bands / 1e6:.2f} M per LR pixel and band, "
-            f"{share:.2f} of CoarSR"
-        )
-    print(json.dumps({"median_s": median, "ratios": ratios}))
+    report(o, common.side_by_side(cases, o.repeats), x4, joint, x2)
 
 
 if __name__ == "__main__":
