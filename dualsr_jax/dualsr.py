@@ -73,7 +73,6 @@ class DualSR:
     The guide of the fine stage is a cube of half the scale: at scales 4 and 8 the result of `half`,
     or of `coarse` if it is joint. Without these, and at scales 2 and 3, it is the LR cube itself.
 
-
     Raises:
         ValueError: as `CoarseStage`.
     """

@@ -35,6 +35,7 @@ def export_dualsr(dualsr: DualSR, platforms: Sequence[str] = DEFAULT_PLATFORMS) 
     if dualsr.ensemble != 1:
         raise ValueError("a self-ensemble cannot be exported: set ensemble=1")
     stage = dualsr.coarse_stage
+    stage.check_band_by_band("exported")
 
     def upscale(lr: jax.Array) -> jax.Array:
         cubes: list[jax.Array] = []  # the coarse result, and the guide if it is not the LR cube

@@ -6,11 +6,19 @@ import numpy as np
 import pytest
 from support.scenes import random_variables
 
-from dualsr_jax.large_scene.tiling import check_window, choose_window, halo, tiles
+from dualsr_jax.dualsr import DualSR
+from dualsr_jax.large_scene.tiling import (
+    check_window,
+    choose_tiling,
+    choose_window,
+    halo,
+    tiles,
+)
 from dualsr_jax.models.coarsr.coarse import CoarSR
-from dualsr_jax.models.network import CoarseStage, Network
+from dualsr_jax.models.network import CoarseStage, Network, make_model
 from dualsr_jax.ops import resize
 from dualsr_jax.ops.resize import imresize
+from dualsr_jax.stablehlo import export_dualsr
 
 
 def stage_of(model, half=None):
@@ -102,3 +110,12 @@ def test_resizing_by_whole_factors_is_imresize(rng, factor, size):
         np.testing.assert_allclose(np.moveaxis(found, 0, -1), expected, atol=tolerance)
     with pytest.raises(ValueError, match="cannot be reduced 2 times: crop them first"):
         resize.reduce(np.zeros((3, 4)), 2)
+
+
+@pytest.mark.parametrize("method", ["MCNet", "SFCSR", "SSPSR"])
+def test_networks_that_do_not_go_band_by_band_are_refused(method):
+    model = make_model({"method": method, "scale": 4, "num_bands": 31})
+    with pytest.raises(ValueError, match=f"{method} cannot be computed in tiles: call DualSR"):
+        choose_tiling((50, 40, 31), 2, stage_of(model))
+    with pytest.raises(ValueError, match=f"{method} cannot be exported"):
+        export_dualsr(DualSR(Network(model, {})), ("cpu",))

@@ -160,6 +160,7 @@ def choose_tiling(
     value. `window` fixes height and width of the tiles with their halo. Raises ValueError if the
     memory is too small for a tile, or the window for its halo.
     """
+    stage.check_band_by_band("computed in tiles")
     height, width, num_bands = shape
     margin = halo(stage)
     memory = int(memory_gb * 1e9)

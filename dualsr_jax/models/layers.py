@@ -22,6 +22,15 @@ from dualsr_jax.ops.conv import conv2d
 
 Features = Float[jax.Array, "N H W C"]
 UPSAMPLING_STEPS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
+PRECISIONS = ("float32", "bfloat16")
+
+
+def subpixel_reach(scale: int) -> int:
+    """LR pixels to either side that a pixel depends on through sub-pixel steps and a 3x3 layer."""
+    reach = 1  # of the last convolution, in pixels of the result
+    for step in reversed(UPSAMPLING_STEPS[scale]):
+        reach = math.ceil(reach / step) + 1
+    return reach
 
 
 def torch_uniform(fan_in: int) -> Callable[..., jax.Array]:

@@ -23,7 +23,7 @@ from flax import traverse_util
 from jaxtyping import Float
 
 from dualsr_jax.ensemble import ensemble, views
-from dualsr_jax.models.coarsr.coarse import PRECISIONS, CoarSR
+from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.models.compared.base import Compared
 from dualsr_jax.models.compared.edsr import EDSR
 from dualsr_jax.models.compared.ercsr import ERCSR
@@ -32,6 +32,7 @@ from dualsr_jax.models.compared.fcnn3d import FCNN3D
 from dualsr_jax.models.compared.mcnet import MCNet
 from dualsr_jax.models.compared.sfcsr import SFCSR
 from dualsr_jax.models.compared.sspsr import SSPSR
+from dualsr_jax.models.layers import PRECISIONS
 
 __all__ = [
     "METHODS",
@@ -209,6 +210,15 @@ class CoarseStage:
     def ratio(self) -> int:
         """Grid factor of the guide: pixels of the result per pixel of the guide, along a side."""
         return 2 if self.half is not None or self.coarse.model.joint else self.scale
+
+    def check_band_by_band(self, work: str) -> None:
+        """Raises ValueError if a network cannot be run band by band, as some work needs."""
+        for network in self.networks:
+            if not hasattr(network.model, "neighbours"):
+                raise ValueError(
+                    f"{method_of(network.model)} cannot be {work}: call DualSR(...) on a whole "
+                    "cube in [0, 1], or take weights of CoarSR"
+                )
 
     def coarse_and_guide(self, lr: Cube) -> tuple[Enlarged, Enlarged]:
         """Returns the coarse result of one cube, and the guide, without self-ensemble."""

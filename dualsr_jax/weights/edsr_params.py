@@ -4,7 +4,6 @@ The released code keeps its mean as two frozen 1x1 convolutions, `sub_mean` and 
 weight is the unit matrix; here it is one vector, `band_mean`.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,21 +14,16 @@ from dualsr_jax.models.network import Network
 from dualsr_jax.weights.published_names import (
     BAND_MEAN,
     Arrays,
-    Path,
     cleaned,
     count,
+    name_with_steps,
     read,
     require,
     scale_of_steps,
-    torch_name,
     write,
 )
 
 SIGNATURE = ("head.0.weight", "body.0.body.0.weight", "tail.0.0.bias", "tail.1.bias")
-
-
-def _name_of(path: Path) -> str:
-    return torch_name(path, lambda name: re.sub(r"\.up\.(\d)", r".\1", name))
 
 
 def _mean_of(arrays: Arrays) -> np.ndarray | None:
@@ -73,12 +67,12 @@ def from_torch(mapping: Mapping[str, Any], *, res_scale: float = 1.0) -> Network
         channels="single" if channels == 1 else "all",
         subtract_mean=mean is not None,
     )
-    return read(arrays, model, _name_of, band_mean=mean)
+    return read(arrays, model, name_with_steps, band_mean=mean)
 
 
 def to_torch(network: Network) -> Arrays:
     """Writes weights in the published names and layout, with the layers of the mean."""
-    arrays = write(network, _name_of)
+    arrays = write(network, name_with_steps)
     mean = network.variables[BAND_MEAN[0]].get(BAND_MEAN[1])
     if mean is not None:
         mean = np.asarray(mean, np.float32)

@@ -63,6 +63,11 @@ def torch_name(path: Path, module_name: Callable[[str], str] = str) -> str:
     return ".".join(part for part in (module, _LEAVES.get(leaf, leaf)) if part)
 
 
+def name_with_steps(path: Path) -> str:
+    """The published name, where the steps of the upsampling stand in its `Sequential`."""
+    return torch_name(path, lambda name: re.sub(r"\.up\.(\d)", r".\1", name))
+
+
 def _to_torch(path: Path, array: np.ndarray, shapes: Mapping[Path, Any]) -> np.ndarray:
     if path[-1] in ("v", "kernel"):
         return np.moveaxis(array, (-1, -2), (0, 1))

@@ -12,21 +12,16 @@ from dualsr_jax.models.compared.sspsr import SSPSR
 from dualsr_jax.models.network import Network
 from dualsr_jax.weights.published_names import (
     Arrays,
-    Path,
     cleaned,
     count,
+    name_with_steps,
     read,
     require,
     scale_of_steps,
-    torch_name,
     write,
 )
 
 SIGNATURE = ("trunk.head.bias", "skip_conv.weight", "final.bias")
-
-
-def _name_of(path: Path) -> str:
-    return torch_name(path, lambda name: re.sub(r"\.up\.(\d)", r".\1", name))
 
 
 def from_torch(
@@ -60,9 +55,9 @@ def from_torch(
         res_scale=res_scale,
         share_branch=share,
     )
-    return read(arrays, model, _name_of)
+    return read(arrays, model, name_with_steps)
 
 
 def to_torch(network: Network) -> Arrays:
     """Writes weights in the published names and layout."""
-    return write(network, _name_of)
+    return write(network, name_with_steps)

@@ -10,7 +10,6 @@ Source: paper, section on the coarse stage; the joint form is not in the paper.
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -23,10 +22,8 @@ from jaxtyping import Bool, Float
 from dualsr_jax.models.coarsr import nbp
 from dualsr_jax.models.coarsr.asfm import ASFM
 from dualsr_jax.models.coarsr.fcf import FCF, State
-from dualsr_jax.models.layers import UPSAMPLING_STEPS, Conv, Tail
+from dualsr_jax.models.layers import PRECISIONS, UPSAMPLING_STEPS, Conv, Tail, subpixel_reach
 from dualsr_jax.ops.resize import REACH, imresize
-
-PRECISIONS = ("float32", "bfloat16")
 
 
 class CoarSR(nn.Module):
@@ -104,10 +101,7 @@ class CoarSR(nn.Module):
         """LR pixels on every side of a result pixel on which it depends."""
         body = 2 * self.num_blocks  # two convolutions per block
         asfm = 2 * body + 2  # intra- and inter-group bodies, mixed unit
-        reach = 1  # of the last convolution, in pixels of the result
-        for step in reversed(UPSAMPLING_STEPS[self.scale]):
-            reach = math.ceil(reach / step) + 1
-        return max(reach + 1 + self.num_asfm * asfm + 1, REACH)
+        return max(subpixel_reach(self.scale) + 1 + self.num_asfm * asfm + 1, REACH)
 
     @property
     def feature_maps(self) -> float:

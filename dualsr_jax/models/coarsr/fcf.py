@@ -15,6 +15,27 @@ from dualsr_jax.models.layers import WeightNorm, add_bias
 State = Float[jax.Array, "B H W C"]
 
 
+def recurrence(
+    state: State,
+    d: Float[jax.Array, "K B H W C"],
+    from_d: Float[jax.Array, "K B H W C"],
+    first: Bool[jax.Array, "K"],
+    from_state: Float[jax.Array, "C C"],
+    *,
+    through_time: bool,
+) -> tuple[State, Float[jax.Array, "K B H W C"]]:
+    """S_i = d_i where a band is the first of its cube, else from_d_i + S_{i-1} @ from_state."""
+
+    def step(state: State, band: tuple) -> tuple[State, State]:
+        d_i, from_d_i, first_i = band
+        if not through_time:
+            state = jax.lax.stop_gradient(state)
+        state = jnp.where(first_i, d_i, from_d_i + state @ from_state)
+        return state, state
+
+    return jax.lax.scan(step, state, (d, from_d, first))
+
+
 class FCF(nn.Module):
     """Carries the state over the bands it is given."""
 
@@ -39,11 +60,4 @@ class FCF(nn.Module):
         from_state = gamma[1] * kernel[0, 0, c:]
         from_d = add_bias(d @ (gamma[0] * kernel[0, 0, :c]), bias)
 
-        def step(state: State, band: tuple) -> tuple[State, State]:
-            d_i, from_d_i, first_i = band
-            if not through_time:
-                state = jax.lax.stop_gradient(state)
-            state = jnp.where(first_i, d_i, from_d_i + state @ from_state)
-            return state, state
-
-        return jax.lax.scan(step, state, (d, from_d, first))
+        return recurrence(state, d, from_d, first, from_state, through_time=through_time)

@@ -7,7 +7,6 @@ with an underscore for the dot before a number, and their layout is [..., in, ou
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -17,23 +16,14 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Float
 
-from dualsr_jax.models.layers import UPSAMPLING_STEPS
+from dualsr_jax.models.layers import PRECISIONS
 from dualsr_jax.ops.resize import REACH, imresize
 
 GLOBAL = "global"  # reach of a network whose every pixel depends on the whole image
 SKIPS = ("published", "bicubic")
-_PRECISIONS = ("float32", "bfloat16")
 _SMALL_GAIN = 0.01  # of a last layer whose output corrects the bicubic image
 
 Cubes = Float[jax.Array, "B _ _ _"]  # smaller than the bicubic image without padding
-
-
-def subpixel_reach(scale: int) -> int:
-    """LR pixels to either side that a pixel depends on through sub-pixel steps and a 3x3 layer."""
-    reach = 1  # of the last convolution, in pixels of the result
-    for step in reversed(UPSAMPLING_STEPS[scale]):
-        reach = math.ceil(reach / step) + 1
-    return reach
 
 
 class Compared(nn.Module):
@@ -102,8 +92,8 @@ class Compared(nn.Module):
             )
         if self.skip not in SKIPS:
             raise ValueError(f"unknown skip {self.skip!r}: expected one of {SKIPS}")
-        if self.precision not in _PRECISIONS:
-            raise ValueError(f"unknown precision {self.precision!r}: expected one of {_PRECISIONS}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {self.precision!r}: expected one of {PRECISIONS}")
         if self.band_chunk is not None and self.band_chunk < 1:
             raise ValueError(f"band_chunk must be 1 or more, or None for all: {self.band_chunk}")
         if self.num_bands is None and self.needs_num_bands:

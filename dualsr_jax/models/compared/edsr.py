@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dualsr_jax.models.compared.base import Compared, subpixel_reach
+from dualsr_jax.models.compared.base import Compared
 from dualsr_jax.models.compared.layers import PlainConv, Upsampling
-from dualsr_jax.models.layers import Features
+from dualsr_jax.models.layers import Features, subpixel_reach
 
 CHANNELS = ("all", "single")
 

@@ -16,12 +16,20 @@ from jax import export
 from jaxtyping import Bool, Float
 
 from dualsr_jax.models.coarsr import nbp
-from dualsr_jax.models.compared.base import Compared, subpixel_reach
+from dualsr_jax.models.coarsr.fcf import State, recurrence
+from dualsr_jax.models.compared.base import Compared
 from dualsr_jax.models.compared.layers import Volume, VolumeConv
-from dualsr_jax.models.layers import Conv, Features, Tail, WeightNorm, add_bias, product
+from dualsr_jax.models.layers import (
+    Conv,
+    Features,
+    Tail,
+    WeightNorm,
+    add_bias,
+    product,
+    subpixel_reach,
+)
 
 _WINDOW = 3
-State = Float[jax.Array, "B H W C"]
 
 
 class ThreeUnit(nn.Module):
@@ -172,14 +180,7 @@ class SFCSR(Compared):
         from_d = add_bias(product(d, gamma[0] * reduce[:c], "float32"), reduce_bias)
         from_d = add_bias(product(from_d, last, "float32"), last_bias)
 
-        def step(state: State, band: tuple) -> tuple[State, State]:
-            d_i, from_d_i, first_i = band
-            if not through_time:
-                state = jax.lax.stop_gradient(state)
-            state = jnp.where(first_i, d_i, from_d_i + state @ from_state)
-            return state, state
-
-        return jax.lax.scan(step, state, (d, from_d, first))
+        return recurrence(state, d, from_d, first, from_state, through_time=through_time)
 
     @nn.compact
     def bands(
