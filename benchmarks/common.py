@@ -187,15 +187,22 @@ def report(
     device = jax.devices()[0].device_kind
     print(f"matrix product, {options.precision}: {peak / 1e9:.0f} GFLOP/s on {device}")
     if options.json:
-        content = {
-            "device": device,
-            "versions": {"jax": jax.__version__, "python": sys.version.split()[0]},
-            "options": {k: v for k, v in vars(options).items() if k != "json"},
-            "peak_gflop_per_s": round(peak / 1e9),
-            "rows": rows,
-            "ratios": ratios,
-        }
-        options.json.write_text(json.dumps(content, indent=2) + "\n")
+        write_json(options, device, peak, rows, ratios)
+
+
+def write_json(
+    options: argparse.Namespace, device: str, peak: float, rows: list, ratios: dict[str, float]
+) -> None:
+    """Writes the content of the report to the file that `--json` names."""
+    content = {
+        "device": device,
+        "versions": {"jax": jax.__version__, "python": sys.version.split()[0]},
+        "options": {k: v for k, v in vars(options).items() if k != "json"},
+        "peak_gflop_per_s": round(peak / 1e9),
+        "rows": rows,
+        "ratios": ratios,
+    }
+    options.json.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def check_same(ours: np.ndarray, theirs: np.ndarray) -> None:
