@@ -30,7 +30,8 @@ from dualsr_jax.prediction import run as command
 from dualsr_jax.prediction import work_folder
 from dualsr_jax.prediction.batch import check_before_run, finished, outputs
 from dualsr_jax.prediction.cluster import Weights
-from dualsr_jax.prediction.run import PredictOptions, predict
+from dualsr_jax.prediction.options import PredictOptions
+from dualsr_jax.prediction.run import predict
 from dualsr_jax.training.checkpoint import Checkpoints
 from dualsr_jax.training.step import create_state
 

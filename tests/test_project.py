@@ -23,7 +23,7 @@ from dualsr_jax.training.step import Learning, make_train_step, state_shapes
 
 # Lowest first; a module may import from lower layers, and from its own package.
 LAYERS = [
-    ["disk", "extras", "commands", "recipe", "ensemble", "ops"],
+    ["disk", "extras", "commands", "flag_table", "recipe", "ensemble", "ops"],
     ["metrics", "losses", "fine_stage", "models", "io", "figures"],
     ["weights", "protocols", "large_scene"],
     ["dualsr", "data"],

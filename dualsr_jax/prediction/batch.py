@@ -11,7 +11,8 @@ from dualsr_jax.dualsr import DualSR, tags
 from dualsr_jax.io.cubes import FORMATS, check_output, create_cube, open_cube
 from dualsr_jax.large_scene.normalisation import plan, scan
 from dualsr_jax.large_scene.second_pass import check_dtype
-from dualsr_jax.prediction.run import PredictOptions, result_of
+from dualsr_jax.prediction.options import PredictOptions
+from dualsr_jax.prediction.run import result_of
 
 
 def outputs(

@@ -24,27 +24,13 @@ from dualsr_jax.large_scene.first_pass import FirstPass
 from dualsr_jax.large_scene.normalisation import plan, scan
 from dualsr_jax.large_scene.second_pass import SecondPass, check_dtype
 from dualsr_jax.large_scene.tile_store import FileTileStore
-from dualsr_jax.large_scene.tiling import MEMORY_GB, choose_tiling
+from dualsr_jax.large_scene.tiling import choose_tiling
 from dualsr_jax.large_scene.windows import device_count
 from dualsr_jax.models.network import settings_of
 from dualsr_jax.prediction import cluster
 from dualsr_jax.prediction.cluster import Job, Weights
+from dualsr_jax.prediction.options import PredictOptions
 from dualsr_jax.prediction.work_folder import begin, describe, work_folder
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PredictOptions:
-    """How scenes are super-resolved: the flags of `dualsr_jax.predict` of the same names."""
-
-    key: str | None = None
-    peak: float | None = None
-    dtype: np.dtype | None = None
-    overwrite: bool = False
-    scheduler: str | None = None
-    memory_gb: float = MEMORY_GB
-    tile: tuple[int, int] | None = None
-    uncertainty: Path | None = None
-    report: Path | None = None
 
 
 def _counted(count: int, noun: str) -> str:
