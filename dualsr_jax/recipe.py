@@ -56,6 +56,7 @@ def _degradation() -> ConfigDict:
     # MATLAB's bicubic; or "isotropic" or "anisotropic", a Gaussian blur and decimation.
     c.kernel = "bicubic"
     c.sigma = (1.0, 1.0)  # HR pixels, range of the blur's standard deviation
+    c.share = 1.0  # fraction of the images that are blurred; the others are MATLAB's bicubic
     c.noise = (0.0, 0.0)  # fraction of the peak, range of the noise's standard deviation
     return c
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import h5py
 import numpy as np
 import pytest
@@ -116,6 +118,7 @@ def test_scenes(tmp_path, cube):
     assert len(both) == 2
     with pytest.raises(ValueError, match="b has 5 bands, a has 6"):
         list(both)
+    assert [scene.cube.shape[-1] for scene in dataclasses.replace(both, same_bands=False)] == [6, 5]
     with pytest.raises(ValueError, match="holds no pixels"):
         list(Scenes(source, [Selection.parse("a[9:, :]")]))
     with pytest.raises(ValueError, match="unknown data source 'zip'"):

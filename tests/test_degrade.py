@@ -178,6 +178,19 @@ def test_blur_and_noise_inside_the_step(rng):
     assert not np.allclose(make({**batch, "sample": np.array([5, 9, 2])})[0][0], lr[0])
 
 
+def test_a_share_of_the_images_is_blurred(rng):
+    hr = np.broadcast_to(rng.random((1, 16, 16, 5), np.float32), (200, 16, 16, 5))
+    keys = image_keys(0, np.arange(200, dtype=np.uint32))
+    how = {"kernel": "isotropic", "sigma": (1.5, 1.5)}
+    mixed = degrade(hr, keys, scale=4, degradation=Degradation(**how, share=0.3))
+    bicubic = degrade(hr[:1], keys[:1], scale=4, degradation=Degradation())
+    blurred = degrade(hr[:1], keys[:1], scale=4, degradation=Degradation(**how))
+    is_blurred = np.abs(mixed - blurred).max((1, 2, 3)) < 1e-6
+    is_bicubic = np.abs(mixed - bicubic).max((1, 2, 3)) < 1e-6
+    np.testing.assert_array_equal(is_blurred, ~is_bicubic)
+    assert 40 < is_blurred.sum() < 80  # of 200, at three standard deviations
+
+
 def test_test_images_are_degraded_by_their_name(rng):
     hr = rng.random((16, 16, 5)).astype(np.float32)
     degradation = Degradation("anisotropic", (0.5, 2.0), (0.0, 0.1))
@@ -193,6 +206,7 @@ def test_test_images_are_degraded_by_their_name(rng):
         ({"kernel": "box"}, "unknown degradation.kernel 'box'"),
         ({"sigma": (2.0, 1.0)}, r"degradation.sigma=\(2.0, 1.0\) is not a range"),
         ({"sigma": (0.0, 1.0)}, "0.001 <= low"),
+        ({"share": 0.0}, "degradation.share=0.0 is not the fraction"),
         ({"noise": (-0.1, 0.1)}, r"degradation.noise=\(-0.1, 0.1\) is not a range"),
     ],
 )

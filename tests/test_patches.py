@@ -198,3 +198,22 @@ def test_bad_sampling(scenes, settings, message):
 def test_no_scenes():
     with pytest.raises(ValueError, match="no scene to train on"):
         Images([])
+
+
+def test_windows_of_scenes_with_different_bands(rng):
+    cubes = [rng.integers(1, 65536, (16, 16, bands)).astype(np.uint16) for bands in (6, 9)]
+    scenes = [NamedCube(str(c.shape[-1]), c / np.float32(65535)) for c in cubes]
+    patches = sampler(scenes, resize_scales=(1.0,), window_bands=5, patches_per_image=20)
+    firsts = {"6": set(), "9": set()}
+    for batch in take(patches, patches.steps_per_epoch):
+        assert batch["hr"].shape == (4, 8, 8, 5)
+        for hr, sample in zip(batch["hr"], batch["sample"], strict=True):
+            name = patches.scene_name(int(sample))
+            whole = cubes[name == "9"]
+            first = [
+                k for k in range(len(whole[0, 0]) - 4) if np.isin(hr, whole[..., k : k + 5]).all()
+            ]
+            firsts[name].update(first)
+    assert firsts == {"6": {0, 1}, "9": {0, 1, 2, 3, 4}}
+    with pytest.raises(ValueError, match="window_bands=7 is more than the 6 bands of a scene"):
+        sampler(scenes, resize_scales=(1.0,), window_bands=7)

@@ -18,9 +18,10 @@ def peak_of(config: ConfigDict) -> float | str | None:
 def open_parts(config: ConfigDict) -> dict[str, Scenes]:
     """Opens the "train", "validation" and "test" scenes of a config, without reading a cube.
 
-    Scenes for validation and testing are cut to the crop of the config or its protocol. Raises
-    ValueError if the source, split or protocol is unknown or does not fit to the data, and
-    FileNotFoundError if the folder or the split file does not exist.
+    Scenes for validation and testing are cut to the crop of the config or its protocol. Scenes may
+    differ in their number of bands if training takes windows of bands. Raises ValueError if the
+    source, split or protocol is unknown or does not fit to the data, and FileNotFoundError if the
+    folder or the split file does not exist.
     """
     data, protocol = config.data, get_protocol(config.protocol)
     source = open_source(data.source, data.path, data.key)
@@ -34,6 +35,12 @@ def open_parts(config: ConfigDict) -> dict[str, Scenes]:
     )
     test_crop = protocol.crop if config.evaluate.crop is None else config.evaluate.crop
     return {
-        part: Scenes(source, chosen, peak_of(config), None if part == "train" else test_crop)
+        part: Scenes(
+            source,
+            chosen,
+            peak=peak_of(config),
+            crop=None if part == "train" else test_crop,
+            same_bands=config.train.window_bands is None,
+        )
         for part, chosen in selections.items()
     }

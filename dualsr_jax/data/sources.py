@@ -142,12 +142,14 @@ class Scenes:
     """Scenes of one part of a split, read one at a time, anew in every iteration.
 
     The peak is that of `peak_value`; "max" is the maximum of the whole scene, not the rectangle.
+    With `same_bands`, all scenes must have the same number of bands.
     """
 
     source: CubeSource
     selections: Sequence[Selection]
     peak: float | str | None = None
     crop: int | None = None  # only the top-left `crop` x `crop` pixels of each are used
+    same_bands: bool = True
 
     def __len__(self) -> int:
         return len(self.selections)
@@ -155,8 +157,8 @@ class Scenes:
     def __iter__(self) -> Iterator[NamedCube]:
         """Reads the scenes in order.
 
-        Raises ValueError if a scene cannot be read or does not fit into [0, 1], the scenes differ
-        in their number of bands, or a selection is empty.
+        Raises ValueError if a scene cannot be read or does not fit into [0, 1], a selection is
+        empty, or the scenes differ in their number of bands although they must not.
         """
         first: NamedCube | None = None
         name, stored = "", np.empty((0, 0, 0))
@@ -170,9 +172,10 @@ class Scenes:
             label = name if whole else selection.text
             scene = NamedCube(label, normalise(cube, peak_value(stored, self.peak), label))
             first = first or scene
-            if scene.cube.shape[-1] != first.cube.shape[-1]:
+            if self.same_bands and scene.cube.shape[-1] != first.cube.shape[-1]:
                 raise ValueError(
                     f"{scene.name} has {scene.cube.shape[-1]} bands, {first.name} has "
-                    f"{first.cube.shape[-1]}: all scenes of a data set need the same bands"
+                    f"{first.cube.shape[-1]}: all scenes of a data set need the same bands, or "
+                    "config.train.window_bands, for training on windows of that many bands"
                 )
             yield scene

@@ -7,6 +7,7 @@ MATLAB bicubic puts them: at the centres of blocks of s x s HR pixels.
 - "bicubic": MATLAB bicubic by 1/s, as published.
 - "isotropic", "anisotropic": a Gaussian blur, then decimation. The standard deviation is drawn
   uniformly from a range; an anisotropic kernel draws one for each of its axes, and their direction.
+  A share of the images, drawn at random, is made so, and the others by MATLAB bicubic.
 - Then white Gaussian noise, whose standard deviation is drawn uniformly from a range.
 """
 
@@ -28,18 +29,25 @@ KERNELS = ("bicubic", "isotropic", "anisotropic")
 class Degradation:
     """What is done to HR images.
 
-    Raises ValueError if the kernel is unknown, or a range is not (low, high) with low <= high.
+    Raises ValueError if the kernel is unknown, a range is not (low, high) with low <= high, or the
+    share is not in (0, 1].
     """
 
     kernel: str = "bicubic"  # one of `KERNELS`
     sigma: tuple[float, float] = (1.0, 1.0)  # range of the blur's standard deviation, in HR pixels
     noise: tuple[float, float] = (0.0, 0.0)  # the same of the noise, as a fraction of the peak
+    share: float = 1.0  # fraction of the images that are blurred
 
     def __post_init__(self) -> None:
         """Checks the settings."""
         if self.kernel not in KERNELS:
             raise ValueError(
                 f"unknown degradation.kernel {self.kernel!r}: expected one of {KERNELS}"
+            )
+        if not 0 < self.share <= 1:
+            raise ValueError(
+                f"degradation.share={self.share} is not the fraction of blurred images: expected "
+                "more than 0, at most 1"
             )
         for name, least in (("sigma", 1e-3), ("noise", 0.0)):
             ends = tuple(getattr(self, name))
@@ -147,6 +155,10 @@ def degrade(
     def blurred(image: jax.Array, key: jax.Array) -> jax.Array:
         return blur_and_decimate(image, draw_kernel(degradation, key, scale), scale)
 
+    def blurred_or_not(image: jax.Array, key: jax.Array, bicubic: jax.Array) -> jax.Array:
+        chosen = jax.random.uniform(jax.random.fold_in(key, 4)) < degradation.share
+        return jnp.where(chosen, blurred(image, key), bicubic)
+
     def noised(image: jax.Array, key: jax.Array) -> jax.Array:
         # 3: `split(key, 3)`, of the blur, are the keys `fold_in(key, 0)` to `fold_in(key, 2)`.
         which, what = jax.random.split(jax.random.fold_in(key, 3))
@@ -156,8 +168,11 @@ def degrade(
     lr: Any
     if degradation.kernel == "bicubic":
         lr = imresize(hr, 1 / scale)
-    else:
+    elif degradation.share == 1:
         lr = jax.vmap(blurred)(jnp.asarray(hr), keys)
+    else:
+        bicubic = jnp.asarray(imresize(hr, 1 / scale))
+        lr = jax.vmap(blurred_or_not)(jnp.asarray(hr), keys, bicubic)
     if degradation.noise[1] > 0:
         lr = jax.vmap(noised)(jnp.asarray(lr), keys)
     if isinstance(hr, np.ndarray):
