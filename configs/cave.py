@@ -4,7 +4,7 @@
         --config.data.path=FOLDER
 
 FOLDER holds `<scene>_ms/<scene>_ms/<scene>_ms_NN.png`, as CAVE is distributed. Arguments: 2, 3, 4,
-8, the scale factor. The test scenes are those whose bicubic score equals the published row.
+8, the scale factor. 24 scenes train, 7 test, as published (docs/data.md).
 Expected: 39.665 dB / 0.9328 / 3.152 degrees at x4 (published, coarse stage). docs/results.md has
 what was measured with this code, and how long it took.
 """
@@ -22,5 +22,5 @@ def get_config(scale: str = "4") -> ConfigDict:
     c.model.scale = int(scale)
     c.data.name = "cave"
     c.data.path = "data/CAVE"
-    c.data.split = "dualsr"  # or "20_12", also published
+    c.data.split = "dualsr"  # or "dualsr_25", with watercolors in training; or "20_12"
     return c

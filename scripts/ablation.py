@@ -23,6 +23,7 @@ from dualsr_jax.metrics import psnr_db
 from dualsr_jax.ops.degrade import Degradation
 
 SCALE = 4
+EPOCH = 19 * 3 * 24 * 5 / 4  # batches of 4: scenes, sizes, patches, variants
 BASE = {
     "data.split": "scripts/cave_held_out.txt",
     "model.features": "16",
@@ -31,7 +32,7 @@ BASE = {
     "train.learning_rate": "5e-4",
     "train.schedule": "cosine",
     "train.ema_decay": "0.999",
-    "train.epochs": str(200 / 1800),  # 200 batches of 4
+    "train.epochs": str(200 / EPOCH),  # 200 batches of 4
     "train.save_every_epochs": "1",
     "evaluate.crop": "256",
 }
@@ -49,7 +50,7 @@ VARIANTS: dict[str, dict[str, str]] = {
     "halving": {
         "train.ema_decay": "none",
         "train.schedule": "halve",
-        "train.halve_every_epochs": str(50 / 1800),
+        "train.halve_every_epochs": str(50 / EPOCH),
     },
     "image_4": IMAGE | {"train.learning_rate": "1e-3"},
     "image_1": IMAGE | {"train.learning_rate": "1e-3", "train.batch_size": "1"},
@@ -60,7 +61,7 @@ VARIANTS: dict[str, dict[str, str]] = {
         "model.band_chunk": "none",
         "train.through_time": "True",
     },
-    "wide": {"model.features": "32", "train.epochs": str(85 / 1800)},  # takes the same time
+    "wide": {"model.features": "32", "train.epochs": str(85 / EPOCH)},  # takes the same time
     "patch_32": {"train.lr_patch": "32", "train.batch_size": "1"},
     "patch_8": {"train.lr_patch": "8", "train.batch_size": "16"},
     # The guide of the fine stage: a second network of half the scale, or a second tail.
@@ -68,8 +69,8 @@ VARIANTS: dict[str, dict[str, str]] = {
     "joint": JOINT,
     "joint_half_0.5": JOINT | {"train.half_weight": "0.5"},
     "joint_half_2": JOINT | {"train.half_weight": "2.0"},
-    "joint_windows_8": JOINT | {"train.window_bands": "8", "train.epochs": str(775 / 1800)},
-    "joint_400": JOINT | {"train.epochs": str(400 / 1800)},
+    "joint_windows_8": JOINT | {"train.window_bands": "8", "train.epochs": str(775 / EPOCH)},
+    "joint_400": JOINT | {"train.epochs": str(400 / EPOCH)},
 }
 WITH_HALF = ("two_networks",)  # a network of half the scale is trained too
 

@@ -62,13 +62,14 @@ def test_settings_without_a_published_row():
     verdict = compare(config(data__split="20_12"), row()["images"])
     assert verdict.agrees is None
     assert "published, split 'dualsr'" in verdict.text
+    assert compare(config(data__split="dualsr_25"), row()["images"]).agrees is True
     assert "there is no published row for this split" in verdict.text
 
 
 def test_made_up_scenes_do_not_pass(tmp_path, rng):
     for name in [*SCENES, "beads"]:
         np.save(tmp_path / f"{name}.npy", rng.integers(0, 65536, (32, 32, 5)).astype(np.uint16))
-    verdict = check_protocol(config(data__path=str(tmp_path)))
+    verdict = check_protocol(config(data__path=str(tmp_path), data__split="dualsr_25"))
     assert verdict.agrees is False
 
 

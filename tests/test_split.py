@@ -3,8 +3,10 @@ import re
 import pytest
 from support.files import ROOT
 
+from dualsr_jax import recipe
 from dualsr_jax.data import split as module
 from dualsr_jax.data.split import Selection, divide, published_splits
+from dualsr_jax.ops.augment import NUM_VARIANTS
 
 
 def names_of(parts):
@@ -41,13 +43,22 @@ def test_names_that_look_like_wildcards_are_names(how):
 
 def test_the_published_splits_of_cave(tmp_path):
     splits = published_splits("cave")
-    assert list(splits) == ["20_12", "dualsr"]
+    assert list(splits) == ["20_12", "dualsr", "dualsr_25"]
     lines = splits["20_12"].read_text().split("\n")
     scenes = [line for line in lines if line and line[0] not in "#["]
     assert len(scenes) == 32
     dualsr = names_of(divide(scenes, "dualsr", data_set="cave"))
-    assert (len(dualsr["train"]), len(dualsr["test"])) == (25, 7)
+    assert (len(dualsr["train"]), len(dualsr["test"])) == (24, 7)
     assert "balloons" in dualsr["test"]
+    more = names_of(divide(scenes, "dualsr_25", data_set="cave"))
+    assert more["test"] == dualsr["test"]
+    assert set(more["train"]) - set(dualsr["train"]) == {"watercolors"}
+    assert len(more["train"]) == 25
+    settings = recipe.defaults().train
+    images = len(dualsr["train"]) * len(settings.resize_scales)
+    assert images * settings.patches_per_image * NUM_VARIANTS == 8640  # as published
+    with pytest.raises(ValueError, match="there is no scene 'beads': the source has"):
+        divide([s for s in scenes if s != "beads"], "dualsr", data_set="cave")
     other = names_of(divide(scenes, "20_12", data_set="cave"))
     assert (len(other["train"]), len(other["test"])) == (20, 12)
     assert max(other["train"]) < min(other["test"])

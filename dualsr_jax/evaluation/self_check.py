@@ -87,9 +87,9 @@ def compare(config: ConfigDict, scores: Scores) -> Verdict:
         f"{'':32}" + "".join(f"{metric:>10}" for metric in mean),
         _line("here", mean),
     ]
-    row = next((row for row in rows if row["split"] == data.split), None)
+    row = next((row for row in rows if data.split in row["splits"]), None)
     if row is None:
-        lines += [_line(f"published, split {r['split']!r}", r["mean"]) for r in rows]
+        lines += [_line(f"published, split {r['splits'][0]!r}", r["mean"]) for r in rows]
         return Verdict(None, "\n".join([*lines, "there is no published row for this split"]))
     lines.append(_line("published", row["mean"]))
     if off := _off(mean, row["mean"]):
