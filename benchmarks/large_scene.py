@@ -53,7 +53,7 @@ def save_network(folder: Path, features: int, depth: int) -> None:
 
 
 def measure(
-    folder: Path, shape: tuple[int, int, int], memory_gb: float, warm: bool
+    folder: Path, shape: tuple[int, int, int], memory_gb: float, *, warm: bool
 ) -> dict[str, Any]:
     """Super-resolves a scene and measures seconds and the peak memory of this process.
 
@@ -96,7 +96,7 @@ def measure(
 
 
 def case(
-    features: int, depth: int, shape: tuple[int, int, int], memory_gb: float, warm: bool = False
+    features: int, depth: int, shape: tuple[int, int, int], memory_gb: float, *, warm: bool = False
 ) -> dict[str, Any]:
     """Runs `measure` in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
@@ -112,7 +112,7 @@ def case(
             if process.exitcode:
                 sys.exit("error: the scene or the network of a case could not be written")
         with context.Pool(1) as pool:
-            return pool.apply(measure, (folder, shape, memory_gb, warm))
+            return pool.apply(measure, (folder, shape, memory_gb), {"warm": warm})
 
 
 def main() -> None:
@@ -144,10 +144,10 @@ def main() -> None:
     for name, arguments in {
         "area": (o.features, 1, (o.height, o.width, o.bands), o.memory_gb),
         "twice the area": (o.features, 1, (2 * o.height, o.width, o.bands), o.memory_gb),
-        "one tile": (o.cost_features, 2, fitting, o.whole_memory_gb, True),
-        "several tiles": (o.cost_features, 2, fitting, o.cost_memory_gb, True),
+        "one tile": (o.cost_features, 2, fitting, o.whole_memory_gb),
+        "several tiles": (o.cost_features, 2, fitting, o.cost_memory_gb),
     }.items():
-        rows[name] = case(*arguments)
+        rows[name] = case(*arguments, warm="tile" in name)
         print(name, *(f"{k}={v}" for k, v in rows[name].items()), sep="  ", flush=True)
     memory = [rows[name]["peak_gb"] for name in ("area", "twice the area")]
     ratios = {"memory": round(memory[1] / memory[0], 3)}

@@ -127,7 +127,7 @@ class Tiling:
 
 
 def _bytes_per_pixel(
-    stage: CoarseStage, num_bands: int, itemsize: int, spread: bool, band_chunk: int
+    stage: CoarseStage, num_bands: int, itemsize: int, band_chunk: int, *, spread: bool
 ) -> int:
     """Memory of a tile per LR pixel of its window, on the host and the device together."""
     scale, floats = stage.scale, 4
@@ -164,7 +164,7 @@ def choose_tiling(
     height, width, num_bands = shape
     margin = halo(stage)
     memory = int(memory_gb * 1e9)
-    per_pixel = functools.partial(_bytes_per_pixel, stage, num_bands, itemsize, spread)
+    per_pixel = functools.partial(_bytes_per_pixel, stage, num_bands, itemsize, spread=spread)
     if window is None:
         window = choose_window(height, width, margin, memory // per_pixel(1), devices)
     window = check_window(window, height, width, margin)

@@ -169,7 +169,7 @@ class SFCSR(Compared):
         return d, head_y
 
     def _recurrence(
-        self, state: State, d: jax.Array, first: jax.Array, through_time: bool
+        self, state: State, d: jax.Array, first: jax.Array, *, through_time: bool
     ) -> tuple[State, jax.Array]:
         """FCF: S_0 = d_0; S_i is two 1x1 convolutions of the concatenation of d_i and S_{i-1}."""
         c = self.features
@@ -207,7 +207,8 @@ class SFCSR(Compared):
         """
         k, b, h, w, _ = partitioned.shape
         d, head = self._features(partitioned.reshape(k * b, h, w, _WINDOW + 1))
-        state, states = self._recurrence(state, d.reshape(k, b, h, w, -1), first, through_time)
+        d = d.reshape(k, b, h, w, -1)
+        state, states = self._recurrence(state, d, first, through_time=through_time)
         self.sow("intermediates", "state", states)
         tail = Tail(self.scale, self.precision, self.last_gain, name="TwoTail")
         y = tail(states.reshape(k * b, h, w, -1) + head)
