@@ -26,7 +26,7 @@ from dualsr_jax import metrics as m
 from dualsr_jax.metrics import Cubes, PerImage
 
 
-@dataclasses.dataclass(frozen=True, eq=False)  # compared by identity, so that jax.jit can hash it
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)  # by identity: jax.jit hashes it
 class Protocol:
     """How results are compared."""
 

@@ -87,7 +87,7 @@ def test_a_split_of_ones_own(tmp_path):
         + "[train]\na[:, :64]\na[0:9, 70:80]\nb*\n[validation]\nc\n"
     )
     parts = divide(["a", "b1", "b2", "c"], str(path))
-    assert parts["test"] == [Selection("a", slice(None), slice(64, 70), "a[:, 64:70]")]
+    assert parts["test"] == [Selection("a", slice(None), slice(64, 70), text="a[:, 64:70]")]
     assert [s.name for s in parts["train"]] == ["a", "a", "b1", "b2"]
     assert [s.name for s in parts["validation"]] == ["c"]
     path.write_text("[test]\na\n")

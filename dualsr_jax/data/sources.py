@@ -147,6 +147,7 @@ class Scenes:
 
     source: CubeSource
     selections: Sequence[Selection]
+    _: dataclasses.KW_ONLY
     peak: float | str | None = None
     crop: int | None = None  # only the top-left `crop` x `crop` pixels of each are used
     same_bands: bool = True

@@ -38,6 +38,7 @@ class Selection:
     name: str
     rows: slice
     columns: slice
+    _: dataclasses.KW_ONLY
     text: str
 
     @classmethod
@@ -50,12 +51,12 @@ class Selection:
                 "with slices, such as 'scene[0:100, :64]'"
             )
         top, bottom, left, right = (int(n) if n else None for n in match.groups()[1:])
-        return cls(match[1], slice(top, bottom), slice(left, right), text)
+        return cls(match[1], slice(top, bottom), slice(left, right), text=text)
 
     @classmethod
     def whole(cls, name: str) -> "Selection":
         """The whole scene of a name, in which no character has a meaning."""
-        return cls(name, slice(None), slice(None), name)
+        return cls(name, slice(None), slice(None), text=name)
 
     @property
     def is_wildcard(self) -> bool:

@@ -29,7 +29,7 @@ from dualsr_jax.io.cubes import Cube, list_cubes, read_cube
 SPLIT = "scenes"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CubeSet:
     """What is known of a published data set; mappings are by scene."""
 

@@ -23,7 +23,7 @@ RESULTS = "results.json"
 Scores = Mapping[str, Mapping[str, float]]  # by metric, first by method or by image
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """The scores of test images, as read from a folder."""
 
@@ -120,7 +120,9 @@ def _parse(folder: Path, results: Any) -> Evaluation:
         ):
             raise ValueError(f"{image!r} has no gains of the fine stage")
     mean = _scores(results["mean"], methods, protocol, "the mean")
-    return Evaluation(folder, scale, protocol, scores, mean, gains)
+    return Evaluation(
+        folder=folder, scale=scale, protocol=protocol, images=scores, mean=mean, gains=gains
+    )
 
 
 def read_evaluation(path: Path) -> Evaluation:

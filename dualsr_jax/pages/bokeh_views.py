@@ -35,7 +35,7 @@ def colours(methods: Sequence[str]) -> dict[str, str]:
     return {name: _COLOURS.get(name, _NETWORK_COLOUR) for name in (REFERENCE, *methods)}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Facts:
     """What the figures and `viewer.js` know about a scene, besides its cubes."""
 

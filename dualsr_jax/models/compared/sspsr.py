@@ -6,6 +6,8 @@ Ma, "Learning spatial-spectral prior for super-resolution of hyperspectral image
 6:1082, 2020.
 """
 
+import dataclasses
+import functools
 from typing import ClassVar
 
 import jax
@@ -132,6 +134,7 @@ class Branch(nn.Module):
     """
 
     features: int
+    _: dataclasses.KW_ONLY
     num_blocks: int
     res_scale: float
     scale: int
@@ -215,22 +218,25 @@ class SSPSR(Compared):
         dtype, (b, h, w, bands) = self.precision, lr.shape
         first = np.array(group_starts(bands, self.group, self.overlap))
         index = first[:, None] + np.arange(self.group)[None]
-        shared = (self.features, self.num_blocks, self.res_scale)
-        half = self.scale // 2
-
-        def branch(name: str) -> Branch:
-            return Branch(*shared, half, self.group, dtype, name=name)
+        stage = functools.partial(
+            Branch,
+            self.features,
+            num_blocks=self.num_blocks,
+            res_scale=self.res_scale,
+            dtype=dtype,
+        )
+        branch = functools.partial(stage, scale=self.scale // 2, out_channels=self.group)
 
         images = jnp.moveaxis(lr[..., index], 3, 1)  # B G h w n
         if self.share_branch:
-            y = branch("branch")(images.reshape(b * len(first), h, w, self.group))
+            y = branch(name="branch")(images.reshape(b * len(first), h, w, self.group))
             y = y.reshape(b, len(first), *y.shape[1:])
         else:
-            y = jnp.stack([branch(f"branch_{g}")(images[:, g]) for g in range(len(first))], 1)
+            y = jnp.stack([branch(name=f"branch_{g}")(images[:, g]) for g in range(len(first))], 1)
         # Sums what the groups say of a band, divided by the number of groups that hold it.
         merge = np.eye(bands, dtype=np.float32)[index]
         merge /= merge.sum((0, 1))
         y = jnp.einsum("bghwn,gnl->bhwl", y, merge, precision="highest")
-        y = Branch(*shared, 2, dtype=dtype, name="trunk")(y)
+        y = stage(scale=2, name="trunk")(y)
         y = y + PlainConv(self.features, dtype=dtype, name="skip_conv")(bicubic)
         return PlainConv(bands, dtype=dtype, gain=self.last_gain, name="final")(y)
