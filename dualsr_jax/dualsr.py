@@ -9,7 +9,7 @@ import functools
 import importlib.metadata
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from flax import traverse_util
 from jaxtyping import Float
 
 from dualsr_jax.fine_stage import back_project
+from dualsr_jax.io.axes import as_cube
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.large_scene.in_memory import upscale_array, upscale_labelled
 from dualsr_jax.large_scene.tiling import MEMORY_GB
@@ -145,6 +146,7 @@ class DualSR:
         nodata: float | None = None,
         dtype: np.dtype | type | None = None,
         memory_gb: float = MEMORY_GB,
+        axes: str | Sequence[str] | None = None,
     ) -> Any:
         """Super-resolves a cube of any size and range, tile by tile, to an array of its kind.
 
@@ -161,10 +163,13 @@ class DualSR:
             dtype: data type of the result; None keeps that of the cube. Integers are rounded and
                 saturated.
             memory_gb: memory budget per device in GB; decides the tile size.
+            axes: names of the axes of a NumPy array in their order, such as `band,y,x`, which
+                those of the result keep; None: y, x, band. Pixels in one axis need the lengths of
+                rows and columns, `band,y=95,x=80`; the result then has three axes.
 
         Raises:
             ValueError: if the cube is not of this kind or is a masked array, fewer than 5 bands
-                are usable, or `iterations` is not 1.
+                are usable, the axes do not fit, or `iterations` is not 1.
         """
         _check_unmasked(cube)
         if self.iterations != 1:
@@ -175,7 +180,13 @@ class DualSR:
         kind = None if dtype is None else np.dtype(dtype)
         settings: Any = {"peak": peak, "dtype": kind, "memory_gb": memory_gb}
         if isinstance(cube, np.ndarray):
-            return upscale_array(self.coarse_stage, cube, Metadata(nodata=nodata), **settings)
+            cube, order = as_cube(cube, axes)
+            found = upscale_array(self.coarse_stage, cube, Metadata(nodata=nodata), **settings)
+            return found.transpose(np.argsort(order))
+        if axes is not None:
+            raise ValueError(
+                f"axes are for NumPy arrays: leave out {axes!r}, those of a DataArray have names"
+            )
         if not hasattr(cube, "dims"):
             raise ValueError(
                 f"a NumPy array or an xarray.DataArray is expected, got {type(cube).__name__}"

@@ -262,6 +262,7 @@ METADATA = {
 }
 OPTIONS = {
     "key": ["x"],  # decides which cube is read
+    "axes": ["y,x,band"],
     "peak": [9000.0, 5000.0],
     "dtype": [np.dtype(np.int32)],
     "overwrite": [False],

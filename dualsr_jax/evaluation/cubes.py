@@ -68,7 +68,7 @@ def read_cubes(evaluation: Evaluation, image: str) -> dict[str, Cube]:
     if not path.is_file():
         raise FileNotFoundError(f"there are no cubes of {image!r} ({str(path)!r}): {again}")
     made = [method for method in evaluation.methods if method != BICUBIC]
-    stored = {key: read_cube(path, key) for key in ("reference", "lr", *made)}
+    stored = {key: read_cube(path, key, axes="y,x,band") for key in ("reference", "lr", *made)}
     height, width, bands = stored["reference"].shape
     for key, cube in stored.items():
         times = evaluation.scale if key == "lr" else 1

@@ -15,14 +15,12 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Shaped
 
+from dualsr_jax.io.axes import Axes
 from dualsr_jax.io.damage import OWN_ERRORS, BadFileError, reported_as_damage
 from dualsr_jax.io.metadata import Metadata
 
 Item = TypeVar("Item")
 Block = Shaped[np.ndarray, "h w l"]
-Axes = tuple[int, int, int]  # of rows, columns and bands
-ROWS_FIRST: Axes = (0, 1, 2)
-BANDS_FIRST: Axes = (1, 2, 0)
 
 
 def choose(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None) -> str:
@@ -56,7 +54,8 @@ class CubeReader:
     """A cube in a file, read by window. A context manager; threads may share it.
 
     `shape` is (H, W, L), `dtype` as stored, in this machine's byte order; `files` are all files
-    that the cube is read from, `path` among them.
+    that the cube is read from, `path` among them. `assumed` says that nothing told the order of the
+    axes.
     """
 
     def __init__(
@@ -68,10 +67,12 @@ class CubeReader:
         metadata: Metadata,
         close: Callable[[], object] = lambda: None,
         files: Sequence[Path] = (),
+        assumed: bool = False,
     ) -> None:
         """Wraps a source that `close` frees; raises ValueError if it is empty or not of reals."""
         self.path, self.metadata, self.files = path, metadata, (path, *files)
         self._source, self._axes, self._close = source, axes, close
+        self.assumed = assumed
         rows, columns, bands = (int(source.shape[axis]) for axis in axes)
         self.shape = (rows, columns, bands)
         dtype = np.dtype(source.dtype)

@@ -14,37 +14,56 @@ from jaxtyping import Shaped
 from numpy.typing import DTypeLike
 
 from dualsr_jax.disk import visible
+from dualsr_jax.io.axes import AxisOrder, parse_axes
 from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
+from dualsr_jax.io.choice import say_what_was_assumed
 from dualsr_jax.io.damage import check_size
 from dualsr_jax.io.formats import band_images as images
 from dualsr_jax.io.formats import envi, geotiff, hdf5, matlab, netcdf_zarr, numpy_files
 from dualsr_jax.io.metadata import Metadata, check_bands
 
 Cube = Shaped[np.ndarray, "H W L"]
+_OF_RESULTS = "dualsr_scale"  # a tag of what this package wrote, whose order is known
 
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """How cubes of one format are read and written; the second argument of `open` is the key.
+    """How cubes of one format are read and written; `open` takes the path, the key and the axes.
 
     `files` names the files or folders that `create` makes of a path. If they are folders, `is_cube`
     says whether a folder holds a cube and nothing else.
     """
 
-    open: Callable[[Path, str | None], CubeReader]
+    open: Callable[[Path, str | None, AxisOrder | None], CubeReader]
     create: Callable[[NewCube], contextlib.AbstractContextManager[CubeWriter]]
     _: dataclasses.KW_ONLY
     files: Callable[[Path], tuple[Path, ...]] = lambda path: (path,)
     is_cube: Callable[[Path], bool] | None = None
 
 
-_ENVI = Format(envi.open_envi, envi.create_envi, files=envi.envi_pair)
-_GEOTIFF = Format(geotiff.open_geotiff, geotiff.create_geotiff)
+def _in_order(
+    open_as_stored: Callable[[Path, str | None], CubeReader],
+) -> Callable[[Path, str | None, AxisOrder | None], CubeReader]:
+    """Opens a format that says itself which axes are rows, columns and bands."""
+
+    def open_(path: Path, key: str | None, order: AxisOrder | None) -> CubeReader:
+        if order is not None:
+            raise ValueError(
+                f"{path} says itself which axes are rows, columns and bands: leave out the axes "
+                f"{order.text!r}"
+            )
+        return open_as_stored(path, key)
+
+    return open_
+
+
+_ENVI = Format(_in_order(envi.open_envi), envi.create_envi, files=envi.envi_pair)
+_GEOTIFF = Format(_in_order(geotiff.open_geotiff), geotiff.create_geotiff)
 _HDF5 = Format(hdf5.open_hdf5, hdf5.create_hdf5)
 _ZARR = Format(netcdf_zarr.open_zarr, netcdf_zarr.create_zarr, is_cube=netcdf_zarr.is_zarr_store)
 _NPY = Format(numpy_files.open_npy, numpy_files.create_npy, files=numpy_files.with_sidecar)
 _FOLDER = Format(
-    images.open_band_images,
+    _in_order(images.open_band_images),
     images.create_band_images,
     files=numpy_files.with_sidecar,
     is_cube=images.is_band_images,
@@ -68,18 +87,22 @@ _FILE_SUFFIXES = tuple(s for s in FORMATS if s and s not in envi.RAW_SUFFIXES)  
 _KNOWN_SUFFIXES = ", ".join(filter(None, FORMATS))
 
 
-def open_cube(path: str | Path, key: str | None = None) -> CubeReader:
+def open_cube(
+    path: str | Path, key: str | None = None, *, axes: str | Sequence[str] | None = None
+) -> CubeReader:
     """Opens a cube.
 
     Args:
         path: a file (ENVI: its header or its raw file), a Zarr store, or a folder of band images.
             `.npz`, MATLAB v5 and band images are unpacked whole when they are opened.
         key: name of the variable if there are several, or `group/name`; None: the only 3-D one.
+        axes: names of the axes in their order, such as `y,band,x`, in formats that may not say it;
+            None: as the file says, else rows, columns, bands, which is noted if it is doubtful.
 
     Raises:
         FileNotFoundError: if there is no such file, or a file that belongs to it is missing.
         ValueError: if the format is not known or its packages are missing, the file is damaged, or
-            it does not hold exactly one cube of real numbers.
+            it does not hold exactly one cube of real numbers, or the axes do not fit.
     """
     path = Path(path)
     if not path.exists():
@@ -91,12 +114,18 @@ def open_cube(path: str | Path, key: str | None = None) -> CubeReader:
             f"{path} is not of a known format: expected a folder of band images or one of "
             f"{_KNOWN_SUFFIXES}"
         )
-    return found.open(path, key)
+    reader = found.open(path, key, parse_axes(axes))
+    if reader.assumed and _OF_RESULTS not in reader.metadata.tags:
+        known = reader.metadata.wavelengths
+        say_what_was_assumed(path, reader.shape, None if known is None else len(known))
+    return reader
 
 
-def read_cube(path: str | Path, key: str | None = None) -> Cube:
-    """Reads a cube whole, `[H, W, L]`, in the stored data type; raises what `open_cube` raises."""
-    with open_cube(path, key) as cube:
+def read_cube(
+    path: str | Path, key: str | None = None, *, axes: str | Sequence[str] | None = None
+) -> Cube:
+    """Reads a cube whole, `[H, W, L]`, in the stored data type; takes and raises as `open_cube`."""
+    with open_cube(path, key, axes=axes) as cube:
         if cube.path.is_file():  # GeoTIFF may be larger than what it is packed to explains
             stored = sum(file.stat().st_size for file in set(cube.files))
             check_size(cube.path, cube.shape, cube.dtype, stored)

@@ -57,7 +57,8 @@ def finished(path: Path, output: Path, dualsr: DualSR, options: PredictOptions) 
     """
     if not output.exists():
         return False
-    with open_cube(path, options.key) as source, open_cube(output) as made:
+    scene = open_cube(path, options.key, axes=options.axes)
+    with scene as source, open_cube(output) as made:
         shape, dtype, _ = result_of(source, dualsr, options)
         same = (made.shape, made.dtype) == (shape, dtype)
         if not same or not tags(dualsr).items() <= made.metadata.tags.items():
@@ -77,7 +78,7 @@ def check_before_run(path: Path, output: Path, dualsr: DualSR, options: PredictO
                 f"{output} exists: --skip_existing leaves this scene out, --overwrite replaces it"
             )
         check_output(output, overwrite=options.overwrite)
-        with open_cube(path, options.key) as source:
+        with open_cube(path, options.key, axes=options.axes) as source:
             normalisation = plan(scan(source), source.dtype, source.metadata, peak=options.peak)
             (_, _, bands), dtype, metadata = result_of(source, dualsr, options)
             check_dtype(normalisation, source.metadata.nodata, dtype)

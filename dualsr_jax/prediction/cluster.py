@@ -60,6 +60,7 @@ class Job:
 
     path: Path
     key: str | None
+    axes: str | None
     weights: Weights
     made_by: dict[str, str]
     normalisation: Normalisation
@@ -84,7 +85,7 @@ def _open(job: Job) -> tuple[FirstPass, FileTileStore]:
                     f"{tags(dualsr)}, the client {job.made_by}"
                 )
             scene = FirstPass(
-                source=open_cube(job.path, job.key),
+                source=open_cube(job.path, job.key, axes=job.axes),
                 normalisation=job.normalisation,
                 stage=dualsr.coarse_stage,
                 tiling=job.tiling,

@@ -14,6 +14,7 @@ class PredictOptions:
     """How scenes are super-resolved: the flags of `dualsr_jax.predict` of the same names."""
 
     key: str | None = None
+    axes: str | None = None
     peak: float | None = None
     dtype: np.dtype | None = None
     overwrite: bool = False
@@ -66,6 +67,7 @@ def options_of(given: flags.FlagValues) -> PredictOptions:
     """The options that the flags of `predict` describe; raises ValueError if one is not valid."""
     return PredictOptions(
         key=given.key,
+        axes=given.axes,
         peak=given.peak,
         dtype=_dtype(given.dtype),
         overwrite=given.overwrite,

@@ -59,6 +59,7 @@ def _first_pass(
         job = Job(
             path=path.absolute(),
             key=options.key,
+            axes=options.axes,
             weights=weights,
             made_by=tags(weights.dualsr),
             normalisation=scene.normalisation,
@@ -142,7 +143,7 @@ def _planned(
     )
     models = [network.model for network in dualsr.coarse_stage.networks]
     networks = [tags(dualsr), *({**settings_of(m), "precision": m.precision} for m in models)]
-    settings = {"networks": networks, "tile": options.tile, "spread": spread}
+    settings = {"networks": networks, "tile": options.tile, "spread": spread, "axes": options.axes}
     run = describe(source, statistics, normalisation, **settings)
     scene = FirstPass(
         source=source,
@@ -188,7 +189,7 @@ def predict(path: Path, output: Path, weights: Weights, options: PredictOptions)
     """
     dualsr = weights.dualsr
     with contextlib.ExitStack() as stack, contextlib.ExitStack() as writing:
-        source = stack.enter_context(open_cube(path, options.key))
+        source = stack.enter_context(open_cube(path, options.key, axes=options.axes))
         _check_paths(source, output, options.uncertainty)
         if options.report is not None:
             make_writable(options.report, "report")

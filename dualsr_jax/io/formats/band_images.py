@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from dualsr_jax.disk import visible
-from dualsr_jax.io.base import BANDS_FIRST, CubeReader, CubeWriter, NewCube, in_order
+from dualsr_jax.io.axes import BANDS_FIRST
+from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube, in_order
 from dualsr_jax.io.damage import LIBRARY_ERRORS, BadFileError, check_size, reported_as_damage
 from dualsr_jax.io.formats.geotiff import open_geotiff
 from dualsr_jax.io.formats.numpy_files import read_json, replacing_with_json

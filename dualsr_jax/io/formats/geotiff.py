@@ -18,7 +18,8 @@ import numpy as np
 
 from dualsr_jax.disk import replacing
 from dualsr_jax.extras import geo
-from dualsr_jax.io.base import BANDS_FIRST, CubeReader, CubeWriter, NewCube
+from dualsr_jax.io.axes import BANDS_FIRST
+from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
 from dualsr_jax.io.damage import BadFileError, check_size, reported_as_gdal_damage
 from dualsr_jax.io.metadata import Metadata, in_unit, parse_crs, spectral, storable
 from dualsr_jax.io.raw import staged

@@ -13,7 +13,9 @@ import h5py
 import numpy as np
 
 from dualsr_jax.disk import replacing
-from dualsr_jax.io.base import ROWS_FIRST, Axes, CubeReader, CubeWriter, NewCube, choose
+from dualsr_jax.io.axes import ROWS_FIRST, Axes, AxisOrder, reversed_axes
+from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
+from dualsr_jax.io.choice import Sides, choose_cube, is_side, sides_among
 from dualsr_jax.io.damage import BadFileError, LibraryArray, reported_as_damage
 from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, MOST_SMALL_BYTES, check_texts
 from dualsr_jax.io.metadata import Metadata
@@ -29,14 +31,15 @@ COLUMNS_FIRST: Axes = (2, 1, 0)  # in MATLAB's files: there the first axis is th
 Datasets = dict[str, h5py.Dataset]
 
 
-def open_hdf5(path: Path, key: str | None = None) -> CubeReader:
+def open_hdf5(path: Path, key: str | None = None, order: AxisOrder | None = None) -> CubeReader:
     """Opens a dataset; `key` names it, with its group (`group/name`)."""
-    return open_dataset(path, key, _metadata, columns_first=False)
+    return open_dataset(path, key, order, _metadata, columns_first=False)
 
 
 def open_dataset(
     path: Path,
     key: str | None,
+    order: AxisOrder | None,
     metadata: Callable[[Path, Datasets, str, int], Metadata],
     *,
     columns_first: bool,
@@ -46,7 +49,6 @@ def open_dataset(
     The function `metadata` is given the path, all datasets, the cube's name and its number of
     bands. `columns_first` says that all axes are stored in reverse order, as MATLAB does.
     """
-    axes = COLUMNS_FIRST if columns_first else ROWS_FIRST
     with contextlib.ExitStack() as opened:
         with reported_as_damage(path):
             file = opened.enter_context(h5py.File(path, "r"))
@@ -55,16 +57,30 @@ def open_dataset(
             found = _datasets(file)
             step = -1 if columns_first else 1
             shapes = {name: tuple(dataset.shape)[::step] for name, dataset in found.items()}
-        chosen = choose(path, shapes, key)
+        chosen = choose_cube(
+            path, shapes, key, order, sides=lambda: _sides(path, found), columns_first=columns_first
+        )
         with reported_as_damage(path):
-            dataset = found[chosen]
+            dataset = found[chosen.name]
             elsewhere, chunk = dataset.external or dataset.is_virtual, dataset.chunks or ()
         if elsewhere:
             raise BadFileError(f"{path}: {dataset.name} only points to other files: read those")
         cube = LibraryArray(path, dataset, chunk, path.stat().st_size)
-        said = metadata(path, found, chosen, shapes[chosen][2])
+        said = metadata(path, found, chosen.name, chosen.num_bands)
+        if chosen.flattened:
+            whole = cube[(slice(None), slice(None))]
+            whole = chosen.unfolded(
+                whole.T if columns_first else whole, columns_first=columns_first
+            )
+            return CubeReader(path, whole, axes=chosen.axes, metadata=said)
         close = opened.pop_all().close
-    return CubeReader(path, cube, axes=axes, metadata=said, close=close)
+    axes = reversed_axes(chosen.axes) if columns_first else chosen.axes
+    return CubeReader(path, cube, axes=axes, metadata=said, close=close, assumed=chosen.assumed)
+
+
+def _sides(path: Path, found: Datasets) -> Sides | None:
+    named = {name.rpartition("/")[2]: dataset for name, dataset in found.items()}
+    return sides_among({name: small(path, d) for name, d in named.items() if is_side(name)})
 
 
 def _datasets(file: h5py.File) -> Datasets:

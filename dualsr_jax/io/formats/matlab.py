@@ -15,7 +15,9 @@ import numpy as np
 import scipy.io
 
 from dualsr_jax.disk import replacing
-from dualsr_jax.io.base import ROWS_FIRST, CubeReader, CubeWriter, NewCube, choose
+from dualsr_jax.io.axes import AxisOrder
+from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
+from dualsr_jax.io.choice import Sides, choose_cube, is_side, sides_among
 from dualsr_jax.io.damage import OWN_ERRORS, check_size, reported_as_damage
 from dualsr_jax.io.formats.envi_header import to_metadata
 from dualsr_jax.io.formats.hdf5 import COLUMNS_FIRST, Datasets, open_dataset, small
@@ -36,16 +38,16 @@ _USER_BLOCK = 512  # bytes before the HDF5 content, as MATLAB has them
 _Content = dict[str, Any]
 
 
-def open_mat(path: Path, key: str | None = None) -> CubeReader:
+def open_mat(path: Path, key: str | None = None, order: AxisOrder | None = None) -> CubeReader:
     """Opens a variable; `key` names it."""
     with reported_as_damage(path):
         is_hdf5 = h5py.is_hdf5(path)
     if not is_hdf5:
-        return _open_5(path, key)
-    return open_dataset(path, key, _metadata_7, columns_first=True)
+        return _open_5(path, key, order)
+    return open_dataset(path, key, order, _metadata_7, columns_first=True)
 
 
-def _open_5(path: Path, key: str | None) -> CubeReader:
+def _open_5(path: Path, key: str | None, order: AxisOrder | None) -> CubeReader:
     with reported_as_damage(path, OWN_ERRORS):
         check_mat5(path)
     with warnings.catch_warnings():
@@ -53,9 +55,15 @@ def _open_5(path: Path, key: str | None) -> CubeReader:
         with reported_as_damage(path):
             listed = scipy.io.whosmat(path)
         shapes = {name: tuple(shape) for name, shape, kind in listed if kind in _TYPES}
-        chosen = choose(path, shapes, key)
+
+        def sides() -> Sides | None:
+            names = [name for name, shape in shapes.items() if is_side(name) and shape == (1, 1)]
+            with reported_as_damage(path):
+                return sides_among(scipy.io.loadmat(path, variable_names=names))
+
+        chosen = choose_cube(path, shapes, key, order, sides=sides, columns_first=True)
         for name, shape, kind in listed:
-            if name == chosen and kind in _TYPES:
+            if name == chosen.name and kind in _TYPES:
                 check_size(path, shape, _TYPES[kind], path.stat().st_size)
         others = [
             name
@@ -64,11 +72,15 @@ def _open_5(path: Path, key: str | None) -> CubeReader:
             and (kind == "struct" or variable_name(name) or name in _ENVI_VARIABLES)
         ]
         with reported_as_damage(path):
-            content = scipy.io.loadmat(path, variable_names=[chosen, *others], simplify_cells=True)
+            content = scipy.io.loadmat(
+                path, variable_names=[chosen.name, *others], simplify_cells=True
+            )
             # Simplified, a last axis of length 1 stays, but one pixel of one band is a number.
-            cube = np.asarray(content.pop(chosen)).reshape(shapes[chosen])
-    metadata = _metadata(path, content, shapes[chosen][2])
-    return CubeReader(path, cube, axes=ROWS_FIRST, metadata=metadata)
+            cube = np.asarray(content.pop(chosen.name)).reshape(shapes[chosen.name])
+    if chosen.flattened:
+        cube = chosen.unfolded(cube, columns_first=True)
+    metadata = _metadata(path, content, chosen.num_bands)
+    return CubeReader(path, cube, axes=chosen.axes, metadata=metadata, assumed=chosen.assumed)
 
 
 def _metadata_7(path: Path, found: Datasets, chosen: str, num_bands: int) -> Metadata:

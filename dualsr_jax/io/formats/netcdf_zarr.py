@@ -19,16 +19,9 @@ import numpy as np
 
 from dualsr_jax.disk import replacing
 from dualsr_jax.extras import geo
-from dualsr_jax.io.base import (
-    BANDS_FIRST,
-    ROWS_FIRST,
-    Axes,
-    CubeReader,
-    CubeWriter,
-    NewCube,
-    choose,
-    in_order,
-)
+from dualsr_jax.io.axes import BANDS_FIRST, Axes, AxisOrder
+from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube, in_order
+from dualsr_jax.io.choice import choose_cube
 from dualsr_jax.io.damage import (
     BadFileError,
     LibraryArray,
@@ -63,7 +56,7 @@ _MOST_ATTRIBUTE_BYTES = 60_000  # of HDF5
 _OF_THE_CUBE = ("units", "long_name", "standard_name")  # tags that are attributes of the cube
 
 
-def open_netcdf(path: Path, key: str | None = None) -> CubeReader:
+def open_netcdf(path: Path, key: str | None = None, order: AxisOrder | None = None) -> CubeReader:
     """Opens the cube of a NetCDF file, version 3 or 4; `key` names it, with its group."""
     xarray = geo("xarray")
     if not path.is_file():
@@ -82,10 +75,10 @@ def open_netcdf(path: Path, key: str | None = None) -> CubeReader:
             groups = xarray.open_groups(path, engine="h5netcdf", **_DECODING)
         else:
             groups = {"/": xarray.open_dataset(path, engine="scipy", **_DECODING)}
-    return _open(path, groups, key, path.stat().st_size)
+    return _open(path, groups, key, order, path.stat().st_size)
 
 
-def open_zarr(path: Path, key: str | None = None) -> CubeReader:
+def open_zarr(path: Path, key: str | None = None, order: AxisOrder | None = None) -> CubeReader:
     """Opens the cube of a Zarr store, version 2 or 3; `key` names it, with its group."""
     xarray, zarr = geo("xarray"), geo("zarr")
     if not path.is_dir():
@@ -97,13 +90,16 @@ def open_zarr(path: Path, key: str | None = None) -> CubeReader:
         options = {**_DECODING, "consolidated": False, "chunks": None}
         with reported_as_damage(path):
             groups = xarray.open_groups(path, engine="zarr", **options)
-        return _open(path, groups, key, size)
+        return _open(path, groups, key, order, size)
     with reported_as_damage(path):
         shape, chunk, attributes = root.shape, root.chunks, dict(root.attrs)
-    choose(path, {"the array": shape}, None)  # without names: rows, columns, bands
+    chosen = choose_cube(path, {"the array": tuple(shape)}, None, order)
     array = LibraryArray(path, root, chunk, size)
-    metadata = from_variables({**attributes, **from_attributes(attributes)}, array.shape[2])
-    return CubeReader(path, array, axes=ROWS_FIRST, metadata=metadata)
+    metadata = from_variables({**attributes, **from_attributes(attributes)}, chosen.num_bands)
+    if chosen.flattened:
+        cube = chosen.unfolded(array[(slice(None), slice(None))])
+        return CubeReader(path, cube, axes=chosen.axes, metadata=metadata)
+    return CubeReader(path, array, axes=chosen.axes, metadata=metadata, assumed=chosen.assumed)
 
 
 def is_zarr_store(folder: Path) -> bool:
@@ -112,7 +108,13 @@ def is_zarr_store(folder: Path) -> bool:
     return not names or not names.isdisjoint({".zgroup", "zarr.json"})
 
 
-def _open(path: Path, groups: Mapping[str, Any], key: str | None, size: int) -> CubeReader:
+def _open(
+    path: Path,
+    groups: Mapping[str, Any],
+    key: str | None,
+    order: AxisOrder | None,
+    size: int,
+) -> CubeReader:
     with contextlib.ExitStack() as opened:
         for dataset in groups.values():
             opened.callback(dataset.close)
@@ -121,22 +123,21 @@ def _open(path: Path, groups: Mapping[str, Any], key: str | None, size: int) -> 
             for group, dataset in groups.items()
             for name, variable in dataset.variables.items()
         }
-        axes: dict[str, Axes] = {
-            name: rows_columns_bands(variable.dims) or ROWS_FIRST
-            for name, variable in variables.items()
-            if variable.ndim == 3
-        }
-        shapes = {
-            name: tuple(v.shape[a] for a in axes[name]) if v.ndim == 3 else tuple(v.shape)
-            for name, v in variables.items()
-        }
-        chosen = choose(path, shapes, key)
-        cube = variables[chosen]
+        axes = {name: rows_columns_bands(variable.dims) for name, variable in variables.items()}
+        known = {name: found for name, found in axes.items() if found is not None}
+        shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+        chosen = choose_cube(path, shapes, key, order, known=known)
+        cube = variables[chosen.name]
         chunk = cube.encoding.get("chunks") or cube.encoding.get("chunksizes") or ()
         array = LibraryArray(path, cube, chunk, size)
-        group, _, name = chosen.rpartition("/")
+        if chosen.flattened:
+            raise BadFileError(
+                f"{path}: {chosen.name} {tuple(cube.shape)} is flattened, which is not read in "
+                "NetCDF and Zarr: save it with three axes, or as .npy"
+            )
+        group, _, name = chosen.name.rpartition("/")
         labelled, tags = groups["/" + group][name], groups["/"].attrs
-        metadata = _metadata(path, labelled, axes[chosen], variables, tags)
+        metadata = _metadata(path, labelled, chosen.axes, variables, tags)
         if array.dtype.kind == "i" and str(cube.attrs.get("_Unsigned")).lower() == "true":
             # NetCDF-3 has no unsigned types: this attribute stands for one.
             array.dtype = np.dtype(f"u{array.dtype.itemsize}")
@@ -144,7 +145,9 @@ def _open(path: Path, groups: Mapping[str, Any], key: str | None, size: int) -> 
                 unsigned = metadata.nodata % 2 ** (8 * array.dtype.itemsize)
                 metadata = dataclasses.replace(metadata, nodata=unsigned)
         close = opened.pop_all().close
-    return CubeReader(path, array, axes=axes[chosen], metadata=metadata, close=close)
+    return CubeReader(
+        path, array, axes=chosen.axes, metadata=metadata, close=close, assumed=chosen.assumed
+    )
 
 
 def _metadata(

@@ -12,8 +12,10 @@ from typing import IO
 import numpy as np
 
 from dualsr_jax.disk import replacing
-from dualsr_jax.io.base import ROWS_FIRST, CubeReader, CubeWriter, NewCube, choose
-from dualsr_jax.io.damage import BadFileError, check_size, reported_as_damage
+from dualsr_jax.io.axes import ROWS_FIRST, AxisOrder, reversed_axes
+from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
+from dualsr_jax.io.choice import Sides, choose_cube, is_side, sides_among
+from dualsr_jax.io.damage import OWN_ERRORS, BadFileError, check_size, reported_as_damage
 from dualsr_jax.io.guards.hdf5_references import MOST_SMALL
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.raw import RawArray, staged
@@ -23,24 +25,32 @@ _MOST_JSON_BYTES = 2**26
 _MOST_MEMBER_BYTES = 2**23  # of an array other than the cube
 
 
-def open_npy(path: Path, key: str | None = None) -> CubeReader:
-    """Opens a three-dimensional array."""
+def open_npy(path: Path, key: str | None = None, order: AxisOrder | None = None) -> CubeReader:
+    """Opens a three-dimensional array, or a flattened one whose sides `order` gives."""
     with contextlib.ExitStack() as opened:
         file = opened.enter_context(path.open("rb", buffering=0))
         shape, fortran, dtype = _npy_header(path, file)
-        if len(shape) != 3:
-            raise BadFileError(f"{path} should hold one three-dimensional array, it holds {shape}")
+        chosen = choose_cube(path, {"an array": shape}, None, order)
         offset, size = file.tell(), path.stat().st_size
-        array = RawArray(file, shape[::-1] if fortran else shape, dtype, offset=offset)
+        stored = (1, *shape) if chosen.flattened else shape
+        array = RawArray(file, stored[::-1] if fortran else stored, dtype, offset=offset)
         if size != offset + array.nbytes:
             raise BadFileError(
                 f"{path} cannot be read, it may be damaged: its header says "
                 f"{offset + array.nbytes} bytes, it has {size}"
             )
-        metadata = read_json(path, shape[2])
+        metadata = read_json(path, chosen.num_bands)
+        if chosen.flattened:
+            check_size(path, chosen.shape, dtype, size)
+            with reported_as_damage(path, OWN_ERRORS):
+                whole = array[(slice(None),) * 3]
+            cube = chosen.unfolded(whole[..., 0].T if fortran else whole[0])
+            return CubeReader(path, cube, axes=chosen.axes, metadata=metadata)
         close = opened.pop_all().close
-    axes = (2, 1, 0) if fortran else ROWS_FIRST
-    return CubeReader(path, array, axes=axes, metadata=metadata, close=close)
+    axes = reversed_axes(chosen.axes) if fortran else chosen.axes
+    return CubeReader(
+        path, array, axes=axes, metadata=metadata, close=close, assumed=chosen.assumed
+    )
 
 
 def _npy_header(
@@ -118,7 +128,7 @@ def replacing_with_json(path: Path, metadata: Metadata) -> Iterator[Path]:
         partial_json.write_text(json.dumps(variables, indent=1) + "\n", encoding="utf-8")
 
 
-def open_npz(path: Path, key: str | None = None) -> CubeReader:
+def open_npz(path: Path, key: str | None = None, order: AxisOrder | None = None) -> CubeReader:
     """Opens the cube of an archive, which is unpacked whole; `key` names it."""
     with contextlib.ExitStack() as opened:
         with reported_as_damage(path):
@@ -130,18 +140,28 @@ def open_npz(path: Path, key: str | None = None) -> CubeReader:
             if info.filename.endswith(".npy")
         }
         shapes = {name: _checked_shape(path, archive, info) for name, info in members.items()}
-        chosen = choose(path, shapes, key)
-        cube = _member(path, archive, members[chosen])
+
+        def sides() -> Sides | None:
+            return sides_among({
+                name: _member(path, archive, info)
+                for name, info in members.items()
+                if is_side(name) and math.prod(shapes[name]) == 1
+            })  # fmt: skip
+
+        chosen = choose_cube(path, shapes, key, order, sides=sides)
+        cube = _member(path, archive, members[chosen.name])
         others = {  # by their known names, as any number of members may have one
             variable_name(name): _plain(_member(path, archive, info))
             for name, info in members.items()
-            if name != chosen
+            if name != chosen.name
             and variable_name(name)
             and info.file_size <= _MOST_MEMBER_BYTES
             and math.prod(shapes[name]) <= MOST_SMALL
         }
-    metadata = from_variables({k: v for k, v in others.items() if k}, cube.shape[2])
-    return CubeReader(path, cube, axes=ROWS_FIRST, metadata=metadata)
+    if chosen.flattened:
+        cube = chosen.unfolded(cube)
+    metadata = from_variables({k: v for k, v in others.items() if k}, chosen.num_bands)
+    return CubeReader(path, cube, axes=chosen.axes, metadata=metadata, assumed=chosen.assumed)
 
 
 def _checked_shape(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[int, ...]:
