@@ -1,4 +1,4 @@
-"""Measures the input pipeline: HR patches a second, and peak memory.
+"""Measures the input pipeline: HR patches per second, and peak memory.
 
     python benchmarks/input_pipeline.py
 

@@ -63,7 +63,7 @@ def convert(
 
 
 def define_flags() -> None:
-    """Defines the flags; not at import, because other commands have flags of the same names."""
+    """Defines the flags. Other commands define the same names, so that import does not."""
     kinds = "folder of training, *.safetensors or .pth file, or name of shipped weights"
     commands.define_flags(kinds, SUFFIX, flags.FLAGS)
     flags.adopt_module_key_flags(commands)  # --help shows them

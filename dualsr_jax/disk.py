@@ -57,7 +57,7 @@ def remove(path: Path) -> None:
 
 
 def visible(folder: Path) -> list[Path]:
-    """What is in a folder, in order of names, but hidden names and so leftovers of `replacing`."""
+    """What a folder holds, by name, without hidden files such as the leftovers of `replacing`."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 

@@ -148,10 +148,11 @@ class DualSR:
         memory_gb: float = MEMORY_GB,
         axes: str | Sequence[str] | None = None,
     ) -> Any:
-        """Super-resolves a cube of any size and range, tile by tile, to an array of its kind.
+        """Super-resolves a cube of any size and range, tile by tile.
 
-        Bands that are empty, constant or flagged are enlarged by bicubic interpolation and do not
-        guide others; pixels without data stay pixels without data.
+        The result is a NumPy array or an `xarray.DataArray`, like the cube. Bands that are empty,
+        constant or flagged are enlarged by bicubic interpolation and do not guide others; pixels
+        without data stay pixels without data.
 
         Args:
             cube: NumPy array `[H, W, L]` of integers or floats, or an `xarray.DataArray` with

@@ -22,7 +22,7 @@ Cube = TypeVar("Cube", np.ndarray, jax.Array)  # [..., H, W, L]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class View:
-    """One way to look at a cube: transposed, upside down, left to right, last band first."""
+    """A way to turn a cube: transpose it, and reverse its rows, columns or bands."""
 
     transpose: bool = False
     flip_rows: bool = False

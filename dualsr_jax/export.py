@@ -19,7 +19,7 @@ from dualsr_jax.training.restore import restore_dualsr
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the flags; not at import, because other commands have flags of the same names."""
+    """Defines the flags. Other commands define the same names, so that import does not."""
     kinds = "folder of training, *.safetensors file, or name of shipped weights"
     commands.define_flags(kinds, ".stablehlo", values)
     flags.adopt_module_key_flags(commands, values)  # --help shows them

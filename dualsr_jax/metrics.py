@@ -70,8 +70,8 @@ def _ssim(sr: Cubes, hr: Cubes, window: np.ndarray, covariance_factor: float) ->
     sr, hr = _same_shape(sr, hr)
     if min(sr.shape[-3:-1]) < len(window):
         raise ValueError(
-            f"SSIM uses a {len(window)}x{len(window)} window, "
-            f"the images have only {sr.shape[-3]}x{sr.shape[-2]} pixels"
+            f"SSIM needs images of at least {len(window)}x{len(window)} pixels, its window, "
+            f"got {sr.shape[-3]}x{sr.shape[-2]}"
         )
     filtered = functools.partial(_filter_valid, window=window)
     mean_sr, mean_hr, mean_diff = filtered(sr), filtered(hr), filtered(sr - hr)

@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=4, choices=(2, 4, 8))
     parser.add_argument("--features", type=int, default=64, help="channels (default 64)")
     parser.add_argument("--batch_size", type=int, default=64, help="samples (default 64)")
-    parser.add_argument("--lr_patch", type=int, default=32, help="LR pixels a side (default 32)")
+    parser.add_argument("--lr_patch", type=int, default=32, help="LR pixels per side (default 32)")
     parser.add_argument("--precision", default="bfloat16", choices=("float32", "bfloat16"))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -161,7 +161,7 @@ def test_what_is_good_can_be_read():
     }
     lines = describe_consistency(scores)
     assert lines[0].endswith("agrees with the scene to 40.00 dB PSNR and 1.000 degrees")
-    assert lines[1].endswith("41.00 dB PSNR and 1.500 degrees (in one of both better than Bicubic)")
+    assert lines[1].endswith("41.00 dB PSNR and 1.500 degrees (better than Bicubic in PSNR only)")
     assert lines[2].endswith("inf dB PSNR and 0.000 degrees (better than Bicubic)")
     assert lines[3].endswith("(worse than Bicubic)")
     assert describe_consistency(scores | {"DualSR": {"psnr_db": None, "sam_deg": 0.0}}) == lines

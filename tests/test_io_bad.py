@@ -61,7 +61,7 @@ def envi(folder, **changes):
         ({"bands": 3}, "there are 420"),
         ({"lines": -6}, "lines is '-6', expected an integer"),
         ({"lines": "9" * 30}, "lines is '999"),
-        ({"bands": None}, "says nothing of 'bands'"),
+        ({"bands": None}, "has no entry 'bands': add it, an integer from 1"),
         ({"data_type": 6}, "there are 420"),
         ({"data_type": 7}, "unknown data type 7"),
         ({"interleave": "bsx"}, "interleave is 'bsx'"),
@@ -651,7 +651,7 @@ def test_folders_that_are_not_band_images(tmp_path):
             read(folder)
     write(tmp_path / "tif" / "1.tif", CUBE[..., :1], Metadata(nodata=3.0, **PLACE), overwrite=True)
     write(tmp_path / "tif" / "2.tif", CUBE[..., :1], Metadata(nodata=4.0, **PLACE))
-    with pytest.raises(ValueError, match=r"2\.tif has no data at 4.0, the band before it at 3.0"):
+    with pytest.raises(ValueError, match=r"2\.tif has the nodata value 4.0, the band before it 3"):
         read(tmp_path / "tif")
     write(tmp_path / "tif" / "1.tif", CUBE, Metadata(**PLACE), overwrite=True)
     with pytest.raises(ValueError, match=r"1\.tif holds 7 bands: one per file is expected"):

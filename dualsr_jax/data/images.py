@@ -21,7 +21,7 @@ FULL = 65535
 
 
 def quantise(cube: np.ndarray) -> UInt16[np.ndarray, "H W L"]:
-    """Values in [0, 1] as 16-bit integers; exact for cubes that were stored so."""
+    """Values in [0, 1] as 16-bit integers; exact for cubes that were stored as such."""
     return np.rint(cube.clip(0, 1) * np.float32(FULL)).astype(np.uint16)
 
 
@@ -90,7 +90,7 @@ class Images:
         return sum(a.nbytes for a in self._arrays if isinstance(a, np.ndarray))
 
     def patch(self, image: int, row: int, column: int, size: int) -> UInt16[np.ndarray, "S S L"]:
-        """A square of an image, all bands; may be a view."""
+        """A square of an image with all bands; it may be a view."""
         array = self._arrays[image]
         if isinstance(array, np.ndarray):
             return array[row : row + size, column : column + size]

@@ -90,7 +90,7 @@ class PatchSampler:
         return iter(dataset.to_iter_dataset(options))
 
     def settings(self) -> dict[str, int | bool | str | None]:
-        """All that decides the samples of a step, by name."""
+        """Everything that decides which samples a step gets, by name."""
         images = zip(self._images.names, self._images.shapes, strict=True)
         return {
             "patch_size": self._patch_size,

@@ -112,7 +112,7 @@ def peak_value(cube: Cube, peak: float | str | None) -> float:
 
 
 def normalise(cube: Cube, peak: float | str | None, name: str) -> Float[np.ndarray, "H W L"]:
-    """Scales stored values to [0, 1], the `peak` of `peak_value` to 1; the name is for errors.
+    """Divides stored values by the `peak` of `peak_value`; errors give the `name` of the cube.
 
     Raises ValueError if a pixel is NaN, infinite or outside [0, 1], or there are too few bands.
     """

@@ -55,7 +55,7 @@ class Selection:
 
     @classmethod
     def whole(cls, name: str) -> "Selection":
-        """The whole scene of a name, in which no character has a meaning."""
+        """Selects a whole scene; in its name, `*`, `?` and `[` stand for themselves."""
         return cls(name, slice(None), slice(None), text=name)
 
     @property

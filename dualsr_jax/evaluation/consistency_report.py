@@ -140,9 +140,11 @@ def describe_consistency(scores: Mapping[str, Mapping[str, float | None]]) -> li
         )
         if name != BICUBIC:
             bicubic_db, bicubic_deg = numbers[BICUBIC]
-            better = (psnr_db >= bicubic_db) + (sam_deg <= bicubic_deg)
-            verdict = ("worse than", "in one of both better than", "better than")[better]
-            line += f" ({verdict} {BICUBIC})"
+            better = {"PSNR": psnr_db >= bicubic_db, "angle": sam_deg <= bicubic_deg}
+            won = [measure for measure, is_better in better.items() if is_better]
+            verdict = "worse" if not won else "better"
+            only = f" in {won[0]} only" if len(won) == 1 else ""
+            line += f" ({verdict} than {BICUBIC}{only})"
         lines.append(line)
     return lines
 

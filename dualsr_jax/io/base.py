@@ -40,7 +40,7 @@ def choose(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None) -
     if len(cubes) != 1:
         raise BadFileError(
             f"{path} should hold one three-dimensional array, it holds {held}: name the right one "
-            "(key, in training config.data.key)"
+            "with --key, in Python with key, in training with config.data.key"
         )
     return cubes[0]
 
@@ -54,8 +54,8 @@ class CubeReader:
     """A cube in a file, read by window. A context manager; threads may share it.
 
     `shape` is (H, W, L), `dtype` as stored, in this machine's byte order; `files` are all files
-    that the cube is read from, `path` among them. `assumed` says that nothing told the order of the
-    axes.
+    that the cube is read from, `path` among them. `assumed` is whether the order of the axes was
+    named neither in the file nor by the caller.
     """
 
     def __init__(
@@ -69,7 +69,10 @@ class CubeReader:
         files: Sequence[Path] = (),
         assumed: bool = False,
     ) -> None:
-        """Wraps a source that `close` frees; raises ValueError if it is empty or not of reals."""
+        """Wraps a source that `close` frees.
+
+        Raises ValueError if the cube is empty or its values are not real numbers.
+        """
         self.path, self.metadata, self.files = path, metadata, (path, *files)
         self._source, self._axes, self._close = source, axes, close
         self.assumed = assumed

@@ -167,7 +167,7 @@ def list_cubes(folder: str | Path) -> dict[str, Path]:
 
 
 def written_files(path: Path) -> tuple[Path, ...]:
-    """The files or folders that `create_cube` makes of a path; of another format only itself."""
+    """The files or folders that `create_cube` writes for a path; of unknown suffix, the path."""
     found = FORMATS.get(path.suffix.lower())
     return (path,) if found is None else found.files(path)
 
@@ -212,7 +212,7 @@ def create_cube(
 
 
 def check_output(path: Path, *, overwrite: bool = False) -> None:
-    """Raises what `create_cube` raises for a path: its format, its folder, what stands there."""
+    """Raises the errors of `create_cube` that concern the path and what is there already."""
     found = FORMATS.get(path.suffix.lower())
     if found is None:
         raise ValueError(

@@ -28,9 +28,9 @@ class DamageError(ValueError):
     """Says what is wrong with a file; `reported_as_damage` adds the name of the file."""
 
 
-# What libraries raise at damaged files, as scripts/fuzz_readers.py finds. Among it are MemoryError
-# (a size in the file that no memory holds), TokenError (numpy), UnboundLocalError (scipy) and
-# SystemError (numcodecs).
+# What libraries raise at damaged files, as scripts/fuzz_readers.py finds, even MemoryError (a size
+# in the file that no memory holds), TokenError (numpy), UnboundLocalError (scipy) and SystemError
+# (numcodecs).
 LIBRARY_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError,
                   ArithmeticError, RuntimeError, MemoryError, SyntaxError, UnboundLocalError,
                   SystemError, struct.error, zlib.error, zipfile.BadZipFile, MatReadError,
@@ -46,7 +46,10 @@ _HARMLESS_BYTES = 2**28
 def reported_as_damage(
     path: Path, errors: tuple[type[Exception], ...] = LIBRARY_ERRORS
 ) -> Iterator[None]:
-    """Turns errors at a damaged file into one that names it; around our own code `OWN_ERRORS`."""
+    """Turns errors about a damaged file into one that names it.
+
+    The block calls a library, or, with `OWN_ERRORS`, checks of our own.
+    """
     try:
         yield
     except (FileNotFoundError, BadFileError):
@@ -79,7 +82,7 @@ class LibraryArray:
 def check_size(path: Path, shape: Sequence[int], dtype: np.dtype, stored_bytes: int) -> None:
     """Raises ValueError if a file declares a larger cube than deflate explains.
 
-    For what is held in memory whole, at the latest before it is read.
+    Called before a whole cube, or a chunk, is read into memory.
     """
     declared = math.prod(map(int, shape), start=dtype.itemsize)
     if declared > max(_HARMLESS_BYTES, _MOST_PACKED * stored_bytes):

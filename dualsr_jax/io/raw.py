@@ -75,7 +75,7 @@ class RawArray:
 
 @contextlib.contextmanager
 def staged(folder: Path, shape: Sequence[int], dtype: np.dtype) -> Iterator[RawArray]:
-    """Gives an array of zeros in a nameless file in the folder, which disappears in the end."""
+    """Gives an array of zeros in a temporary file in a folder; it is removed after the block."""
     with tempfile.TemporaryFile(dir=folder) as file:
         array = RawArray(file, shape, dtype)
         array.allocate()

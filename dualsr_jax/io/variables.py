@@ -39,7 +39,7 @@ _COLUMNS = ("x", "lon", "longitude", "column", "columns", "col", "cols", "sample
 
 
 def to_variables(metadata: Metadata) -> dict[str, np.ndarray | str]:
-    """Names arrays and strings that say the same; `from_variables` reads them back exactly."""
+    """Turns metadata into arrays and strings by name; `from_variables` reads them back exactly."""
     m = metadata
     found: dict[str, Any] = {
         "crs": m.crs,
@@ -75,7 +75,7 @@ def variable_name(name: str) -> str | None:
 
 
 def numbers(value: Any) -> np.ndarray | None:
-    """An array of the real numbers or truth values in a stored value; None if it is not such."""
+    """A stored value as an array of real numbers or truth values; None if it is anything else."""
     try:
         found = np.asarray(value)
     except ValueError:  # a list of lists of several lengths

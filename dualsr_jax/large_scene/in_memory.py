@@ -83,7 +83,7 @@ def upscale_array(
 
 
 def _finer(values: np.ndarray, axis: int, factor: int) -> np.ndarray:
-    """Values at the centres of pixels `factor` times smaller: linear, also beyond the ends."""
+    """Values at the centres of pixels `factor` times smaller, linearly inter- and extrapolated."""
     length = values.shape[axis]
     if values.dtype.kind not in "iuf" or length == 1:
         return values.repeat(factor, axis)  # such as names

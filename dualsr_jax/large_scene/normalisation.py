@@ -74,7 +74,7 @@ def blocks_of_rows(height: int, row_bytes: int, max_bytes: int) -> list[slice]:
 
 
 def scan(source: SceneReader) -> Statistics:
-    """Computes the statistics of a scene, read once; raises ValueError if it is not of reals."""
+    """Computes the statistics of a scene, read once; raises ValueError unless it holds numbers."""
     height, width, bands = source.shape
     if source.dtype.kind not in "iuf":
         raise ValueError(
@@ -120,7 +120,7 @@ def _scale_and_offset(metadata: Metadata, num_bands: int) -> tuple[np.ndarray, n
 
 
 def _keeps_values(low: float, high: float, scale: float, offset: float) -> bool:
-    """Whether the values of a band are still different, in float32, after scale and offset."""
+    """Whether scale and offset leave different values of a band different in float32."""
     if (scale, offset) == (1, 0):
         return True
     with np.errstate(all="ignore"):

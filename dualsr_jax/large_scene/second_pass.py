@@ -84,7 +84,7 @@ class SecondPass:
         return np.moveaxis(invalid_pixels(stored, scene.normalisation.nodata), -1, 0)
 
     def _bicubic(self, rows: slice, band: int) -> Float[np.ndarray, "_ _"]:
-        """A band that the network did not see, enlarged."""
+        """A band that the network does not use, enlarged."""
         scene = self._scene
         height, width, _ = scene.source.shape
         seen = _grown(rows, height)
@@ -158,16 +158,20 @@ class SecondPass:
         self._write(self._fine, write, dtype, nodata, done=done)
 
     def write_spread(self, write: Write) -> None:
-        """Writes the ensemble's deviation, stored units, float32; unseen bands 0, invalid NaN."""
+        """Writes the standard deviation of the ensemble, float32, in stored units.
+
+        Bands that the network does not use are 0, invalid pixels are NaN.
+        """
         spread = functools.partial(self._layer, SPREAD)
         self._write(spread, write, np.dtype(np.float32), None, deviation=True)
 
     def read(
         self, rows: slice, columns: slice, bands: Sequence[int] | slice | None = None
     ) -> Float[np.ndarray, "h w l"]:
-        """Reads a window of the coarse result, stored units, float32; unseen bands are NaN.
+        """Reads a window of the coarse result, float32, in stored units.
 
-        Invalid pixels hold what the network made of the values that filled them.
+        Bands that the network does not use are NaN; invalid pixels hold what the network made of
+        the values that filled them.
         """
         usable = self._scene.normalisation.bands.tolist()
         chosen = slice(None) if bands is None else bands

@@ -92,7 +92,7 @@ class TileStore(abc.ABC):
 
     @abc.abstractmethod
     def tile(self, index: int) -> contextlib.AbstractContextManager[TileWriter]:
-        """Writes a tile."""
+        """Writes a tile, which is finished when the block ends without an error."""
 
     @abc.abstractmethod
     def _read_tile(self, index: int, layer: str, window: tuple[slice, slice, slice]) -> np.ndarray:

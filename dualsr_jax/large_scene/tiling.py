@@ -4,7 +4,8 @@ Contract: pure, no I/O; lengths are LR pixels. All windows of a scene have one s
 network is compiled once, and lie inside the scene: where a window ends at the scene's edge, zero
 padding and reflection are those of the whole scene. The cores of the tiles partition the scene, and
 a core ends at least `halo` before every other edge of its window, so that what is computed for it
-is what is computed for the whole scene. Windows start at LR pixels, where all grids start.
+is what is computed for the whole scene. Windows start at the edge of an LR pixel, where a pixel of
+every finer grid starts too.
 """
 
 import dataclasses

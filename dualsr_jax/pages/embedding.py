@@ -34,7 +34,7 @@ class Embedding:
 
 
 def order_of(names: Iterable[str]) -> list[str]:
-    """The order in which cubes are stored: the methods, then the reference, the noisiest."""
+    """The order in which cubes are stored: methods first; the reference, the noisiest, last."""
     return [*(name for name in names if name != REFERENCE), REFERENCE]
 
 

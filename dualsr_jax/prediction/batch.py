@@ -99,7 +99,7 @@ def checked(
     *,
     skip_existing: bool,
 ) -> list[tuple[Path, Path]]:
-    """The pairs of scene and output that are to be computed, all checked if there are several."""
+    """The pairs of scene and output that remain to be computed; several are all checked first."""
     missing = []
     for path, output in pairs:
         if skip_existing and finished(path, output, dualsr, options):

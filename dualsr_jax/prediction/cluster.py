@@ -31,7 +31,7 @@ _TIMEOUT_S = 20
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Where networks are restored from, see `restore_dualsr`; pickled without the networks."""
+    """The arguments of `restore_dualsr`; workers get these, and restore the networks themselves."""
 
     weights: str | os.PathLike[str]
     half_weights: str | os.PathLike[str] | None = None
@@ -105,7 +105,7 @@ def compute_tile(job: Job, index: int) -> int:
 def compute_in_threads(
     scene: FirstPass, store: FileTileStore, indices: Sequence[int], done: Callable[[int], object]
 ) -> None:
-    """Computes some of the tiles of a scene in threads of this process, as `FirstPass.compute`."""
+    """Does what `FirstPass.compute` does, in Dask's threads of this process."""
     dask = geo("dask")
 
     def compute_one(index: int) -> None:

@@ -167,7 +167,7 @@ class Checkpoints:
         *,
         psnr_db: float | None = None,
     ) -> None:
-        """Saves the state, which is the same on all processes; then the checkpoint is on disk.
+        """Saves the state, which is the same on all processes, and waits until it is on disk.
 
         `run` is what must not change when the run is resumed, values of JSON. `psnr_db`, that of
         held-out scenes, ranks the checkpoint; without it, the checkpoint is never the best. Raises

@@ -82,7 +82,7 @@ class StepMetrics:
 
 
 def _lines_until(path: Path, last_step: int) -> list[bytes]:
-    """The lines with records of steps up to the last, as far as the first damaged line."""
+    """The records of steps up to `last_step`, as lines, up to the first damaged line."""
     kept = []
     # A killed run may have cut the last line off.
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):

@@ -196,7 +196,7 @@ def _training_images(config: ConfigDict, scenes: Scenes, patch_size: int) -> Ima
 
 
 def run(plan: Plan, workdir: Path) -> int:
-    """Trains as planned, from the newest checkpoint of the workdir on; returns as `train`."""
+    """Trains as planned, from the workdir's newest checkpoint on; returns what `train` returns."""
     first = processes.is_first()
     with StopSignals() as signals, Checkpoints(workdir) as checkpoints:
         state = _first_state(plan, checkpoints)
@@ -253,7 +253,7 @@ def _make_steps(
         if not saving and step // log_every == before // log_every:
             continue
         values = since_log.mean()
-        if saving and not stopped_by:  # who stops the run may not wait for the scores
+        if saving and not stopped_by:  # the user who stops a run need not wait for scores
             values |= _validation_scores(plan, state)
         # First the record: if the run is killed in between, this step is made again.
         log.write(step, values)

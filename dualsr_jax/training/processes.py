@@ -100,7 +100,7 @@ def _check(coordinator: str | None, num_processes: int | None, process_id: int |
 def _initialize(
     coordinator: str | None, num_processes: int | None, process_id: int | None, timeout_s: int
 ) -> None:
-    """Lets JAX join the processes, later than our own time-out if need be."""
+    """Lets JAX join the processes; it waits longer than our own time-out."""
     try:
         jax.distributed.initialize(
             coordinator, num_processes, process_id, initialization_timeout=timeout_s + 60

@@ -204,7 +204,7 @@ class Learning:
         return jax.random.fold_in(key, jax.lax.axis_index(self.axis_name))
 
     def _at_once(self, state: TrainState, images: Images) -> tuple[TrainState, jax.Array, Results]:
-        """One update with one gradient of all bands."""
+        """Makes one update with the gradient of all bands at once."""
 
         def loss_of(params: Any) -> tuple[jax.Array, tuple]:
             how = {"through_time": self.through_time, "method": "at_scales"}

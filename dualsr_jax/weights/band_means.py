@@ -23,7 +23,7 @@ RELEASED = {
 
 
 def band_mean_of(given: "str | Float[np.ndarray, 'L']") -> Float[np.ndarray, "L"]:
-    """The means that are meant: an array as it is, or a list of the published code by its name.
+    """The band means that a setting stands for: an array, or the name of a published list.
 
     Raises:
         ValueError: for an unknown name.

@@ -1,4 +1,4 @@
-"""Weights of EDSR in the names of the published PyTorch code; see `published_names`.
+"""Weights of EDSR in the names of the published PyTorch code (`published_names`).
 
 The released code keeps its mean as two frozen 1x1 convolutions, `sub_mean` and `add_mean`, whose
 weight is the unit matrix; here it is one vector, `band_mean`.

@@ -1,4 +1,4 @@
-"""Weights of ERCSR in the names of the published PyTorch code; see `published_names`."""
+"""Weights of ERCSR in the names of the published PyTorch code (`published_names`)."""
 
 from collections.abc import Mapping
 from typing import Any

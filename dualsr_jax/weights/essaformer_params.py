@@ -1,4 +1,4 @@
-"""Weights of ESSAformer in the names of the published PyTorch code; see `published_names`.
+"""Weights of ESSAformer in the names of the published PyTorch code (`published_names`).
 
 The published checkpoints hold the module itself instead of its weights. Such files are programs and
 are not read; only a plain `state_dict` is.

@@ -78,8 +78,8 @@ def load_published(path: str | os.PathLike[str], **how: Any) -> Network:
 
     Args:
         path: a `.pth` file with a `state_dict`, or a Keras file, `.h5`.
-        **how: see `from_published`. Files of CoarSR count as trained with the released neighbours
-            unless `neighbours` says otherwise.
+        **how: the settings that `from_published` takes. Files of CoarSR count as trained with the
+            released neighbours unless `neighbours` says otherwise.
 
     Raises:
         FileNotFoundError: if there is no such file.

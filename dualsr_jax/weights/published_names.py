@@ -2,8 +2,8 @@
 
 Contract: our parameters have the published names, except that an underscore stands for the dot
 before a number, and `v`, `g` and `kernel` for `weight_v`, `weight_g` and `weight`. Kernels are
-`[..., in, out]` where PyTorch has `[out, in, ...]`. What else differs is the business of each
-importer. Nothing here reads files.
+`[..., in, out]` where PyTorch has `[out, in, ...]`. Each importer handles what else
+differs. Nothing here reads files.
 """
 
 import re
@@ -46,7 +46,7 @@ def count(arrays: Mapping[str, Any], pattern: str) -> int:
 
 
 def scale_of_steps(arrays: Mapping[str, np.ndarray], pattern: str, features: int) -> int:
-    """The scale factor of sub-pixel steps, whose biases have names that a pattern matches."""
+    """The scale factor of the sub-pixel steps whose biases have names that match a pattern."""
     steps = [array for name, array in arrays.items() if re.fullmatch(pattern, name)]
     return 3 if any(len(array) == 9 * features for array in steps) else 2 ** len(steps)
 

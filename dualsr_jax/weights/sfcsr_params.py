@@ -1,4 +1,4 @@
-"""Weights of SFCSR in the names of the published PyTorch code; see `published_names`."""
+"""Weights of SFCSR in the names of the published PyTorch code (`published_names`)."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Weights of SSPSR in the names of the published PyTorch code; see `published_names`.
+"""Weights of SSPSR in the names of the published PyTorch code (`published_names`).
 
 The published code also writes checkpoints that hold the module itself instead of its weights. Such
 files are programs and are not read; only a plain `state_dict` is.

@@ -201,11 +201,12 @@ def read_pth(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def load_pth(path: str | os.PathLike[str], neighbours: str = "released") -> Network:
-    """Reads a `.pth` file of the published code of DualSR; see `read_pth`.
+    """Reads a `.pth` file of the published code of DualSR, with PyTorch.
 
     Args:
         path: the file.
-        neighbours: see `from_torch`; "released" here, for that is how such files were trained.
+        neighbours: the band partition that the weights were trained with; the published code
+            trains with "released".
 
     Raises:
         ValueError: if the file holds no weights of the network, or torch is not installed.

@@ -73,7 +73,7 @@ def open_band_images(folder: Path, key: str | None = None) -> CubeReader:
             )
         if said and repr(metadata.nodata) != repr(said[0].nodata):
             raise BadFileError(
-                f"{path} has no data at {metadata.nodata}, the band before it at "
+                f"{path} has the nodata value {metadata.nodata}, the band before it "
                 f"{said[0].nodata}: all bands of a cube must agree"
             )
         if not bands:

@@ -1,7 +1,7 @@
 """ENVI: a text header next to the raw pixels, in any interleave, type and byte order.
 
 Contract: either of the two files names the cube. Packed pixels (`file compression = 1`) are
-unpacked once to a nameless file, at most as many bytes as the header implies. The pixels are
+unpacked once to a temporary file, at most as many bytes as the header implies. The pixels are
 a plain array, read and written without a library.
 """
 
@@ -126,7 +126,7 @@ def _integer(
 ) -> int:
     text = entries.get(key, default)
     if text is None:
-        raise BadFileError(f"{header} says nothing of {key!r}")
+        raise BadFileError(f"{header} has no entry {key!r}: add it, an integer from {least}")
     if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < least:
         raise BadFileError(
             f"{header}: {key} is {text[:40]!r}, expected an integer of at least {least}"
@@ -137,7 +137,7 @@ def _integer(
 def _unpacked(
     file: IO[bytes], header: Path, raw: Path, entries: dict[str, str], expected: int
 ) -> IO[bytes]:
-    """Gives the raw file, or unpacks it to a nameless file; refuses content of another size."""
+    """Gives the raw file, or unpacks it to a temporary file; refuses content of another size."""
     remedy = "mend samples, lines, bands, data type or header offset, or the raw file"
     size = os.fstat(file.fileno()).st_size
     begin = os.pread(file.fileno(), 2, 0)

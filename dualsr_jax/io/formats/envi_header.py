@@ -74,7 +74,7 @@ def _number(text: str | None) -> float | None:
 
 
 def to_metadata(path: Path, entries: Mapping[str, str], num_bands: int) -> Metadata:
-    """Reads the metadata of a cube from the entries of its header; `path` is for errors.
+    """Reads the metadata of a cube from the entries of its header; errors name `path`.
 
     Lists of another length than `num_bands`, and wavelengths in units that are not lengths (such as
     `Index`), stay in the tags, verbatim.
@@ -123,7 +123,7 @@ def _map_transform(info: Sequence[str]) -> tuple[float, ...] | None:
 
 
 def _crs(path: Path, entries: Mapping[str, str]) -> str | None:
-    """The coordinate system as WKT, which GDAL reads from a header of one pixel."""
+    """The coordinate system as WKT; GDAL reads it from a file of one pixel with these entries."""
     named = _items(entries.get("map info"))[:1]
     if "coordinate system string" not in entries and named in ([], ["Arbitrary"]):
         return None
@@ -144,7 +144,7 @@ def _crs(path: Path, entries: Mapping[str, str]) -> str | None:
 
 
 def from_metadata(path: Path, metadata: Metadata, num_bands: int) -> dict[str, str]:
-    """Makes the entries that say the same; `path` is for errors.
+    """Makes the entries of a header from metadata; errors name `path`.
 
     Tags that would be read back as pixel layout are left out; those that would be read back as
     other metadata get another name, with `_`. Raises ValueError if `metadata.crs` cannot be parsed,
@@ -192,7 +192,7 @@ def _text(number: float) -> str:
 
 
 def _one_line(text: str, braces: str = "{}") -> str:
-    """Text that a header can hold: without line ends, in braces only as a whole."""
+    """Text that a header can hold: one line, with braces only around all of it."""
     text = " ".join(text.splitlines()).strip()
     if text.startswith("{") and text.endswith("}") and "}" not in text[:-1]:
         return braces[0] + text[1:-1] + braces[1]
@@ -226,7 +226,7 @@ def _map_info(crs: str | None, transform: Sequence[float]) -> dict[str, str]:
 
 
 def _named(crs: str) -> dict[str, str]:
-    """The entries that GDAL writes for a coordinate system, into the header of one pixel."""
+    """The entries for a coordinate system, which GDAL writes next to a file of one pixel."""
     rasterio, memory = geo("rasterio"), geo("rasterio.io").MemoryFile
     north_up = rasterio.Affine(1, 0, 0, 0, -1, 1)
     with memory(ext=".img") as pixels:

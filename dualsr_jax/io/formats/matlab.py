@@ -96,7 +96,7 @@ def _metadata_7(path: Path, found: Datasets, chosen: str, num_bands: int) -> Met
 
 
 def _metadata(path: Path, content: _Content, num_bands: int) -> Metadata:
-    """Reads variables, and headers among them; headers count more, as they name units."""
+    """Reads variables and ENVI headers among them, which take precedence: they name units."""
     plain = {k: v for k, v in content.items() if not isinstance(v, dict)}
     ours = from_variables(plain, num_bands)
     entries = {k: v for k, v in content.items() if k in _ENVI_VARIABLES}

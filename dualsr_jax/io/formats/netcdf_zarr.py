@@ -206,7 +206,7 @@ def _georeference(path: Path, cube: Any, axes: Axes) -> tuple[str | None, tuple[
 
 
 def _steps(path: Path, cube: Any, name: str) -> tuple[float, float] | None:
-    """Begin and step of a coordinate; None if it is missing or uneven."""
+    """First value and step of a coordinate; None if it is missing or uneven."""
     if name not in cube.coords or cube.coords[name].dtype.kind not in "iuf":
         return None
     values = _values(path, cube.coords[name]).astype(float)

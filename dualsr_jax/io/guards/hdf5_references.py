@@ -34,7 +34,7 @@ _Places = list[tuple[int, int]]  # begins and sizes, bytes
 
 
 def check_texts(path: Path, file: h5py.File) -> None:
-    """Raises ValueError if a reference in an open file is not to a text, or to a shorter one."""
+    """Raises ValueError if a reference in an open file does not lead to a text of its length."""
     with path.open("rb", buffering=0) as raw:
         with reported_as_damage(path):
             references = _References(raw.fileno(), file)
@@ -77,7 +77,7 @@ def check_whole(path: Path, file: h5py.File) -> None:
 
 
 def _survey(file: h5py.File) -> tuple[set[bytes], _Places, _Places]:
-    """The names of all attributes; where references to texts lie, and where large datasets."""
+    """The names of all attributes, the places of references to texts, those of large datasets."""
     names: set[bytes] = set()
     texts: _Places = []
     large: _Places = []
@@ -110,7 +110,7 @@ def _places(dataset: h5py.Dataset) -> _Places:
 
 
 def _between(places: _Places, end: int) -> Iterator[tuple[int, int]]:
-    """Begins and ends of what lies between places."""
+    """Begins and ends of the gaps between places."""
     position = 0
     for start, size in sorted(places):
         if position < start < end:
@@ -136,7 +136,7 @@ class _References:
         return os.pread(self._descriptor, min(size, self.end - place), place)
 
     def check(self, content: bytes) -> None:
-        """Checks references that stand one after the other."""
+        """Checks references that follow each other without a gap."""
         for place in range(0, len(content) - self._width + 1, self._width):
             length = _number(content, place, 4)
             address = _number(content, place + 4, self._address)
@@ -186,7 +186,7 @@ class _References:
                 place = content.find(name + b"\0", place + 1)
 
     def _check_attribute(self, content: bytes, start: int, place: int, version: int) -> None:
-        """Checks what may be an attribute: sizes at `start`, name at `place`."""
+        """Checks what may be an attribute, whose sizes begin at `start` and name at `place`."""
         sizes = [_number(content, start + 2 * k, 2) for k in range(3)]
         if version == 1:
             sizes = [size + -size % 8 for size in sizes]

@@ -1,8 +1,8 @@
 """Checks the codecs that a Zarr store names before Zarr decodes anything with them.
 
-The check that Zarr lacks: it looks up whatever codec the metadata names, among them one of
-numcodecs that unpickles, so that opening a store could run a program of its maker. Links are
-refused too: their content would be that of other files, or of metadata not looked at here.
+Zarr itself decodes with whatever codec the metadata names. One codec of numcodecs unpickles, so
+that opening a store could run a program. Links in a store are refused too: they may lead to other
+files, or to metadata that this module does not see.
 """
 
 import json
@@ -25,7 +25,7 @@ _PLACES = ("compressor", "filters", "codecs", "index_codecs")
 
 
 def check_zarr(path: Path) -> int:
-    """Gives the bytes of the files in a store.
+    """Returns how many bytes the files of a store have together.
 
     Raises ValueError if its metadata names a codec that is not known, or there is a link in it.
     """
@@ -57,7 +57,7 @@ def _check_metadata(file: Path) -> None:
 
 
 def _codecs(content: Any) -> Iterator[str]:
-    """The names of all codecs, wherever they stand in metadata but in attributes."""
+    """The names of all codecs, wherever the metadata name one, except in attributes."""
     left = [content]
     while left:
         item = left.pop()

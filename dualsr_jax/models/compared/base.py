@@ -165,7 +165,7 @@ class Compared(nn.Module):
         train: bool = False,
         through_time: bool = False,
     ) -> tuple[Cubes, ...]:
-        """Super-resolves cubes by each of `scales`, of which there is one; see `__call__`."""
+        """Super-resolves cubes by each of `scales`, of which there is one, as `__call__` does."""
         self.check_settings()
         lr = jnp.asarray(lr)
         self.check_cube(lr)

@@ -1,6 +1,6 @@
 """EDSR: a residual 2-D network, on all bands as channels or on each band alone.
 
-Contract: see `base`. Source: Lim et al., "Enhanced deep residual networks for single image
+Contract: that of `base`. Source: Lim et al., "Enhanced deep residual networks for single image
 super-resolution", CVPRW 2017; sanghyun-son/EDSR-PyTorch. It was made for RGB images: that all bands
 are channels of one image (`channels="all"`) is our choice.
 """

@@ -1,6 +1,6 @@
 """ERCSR: 3-D convolutions split into two planes, with 2-D units in each module.
 
-Contract: see `base`. Band means, kept with the weights as `band_mean` but not trained, are
+Contract: that of `base`. Band means, kept with the weights as `band_mean` but not trained, are
 subtracted first and added at the end, and the mean-free cube enlarged by nearest neighbours is
 added to the output; with `skip="bicubic"` the bicubic cube takes the place of both. Source: Li,
 Wang, Li, "Exploring the relationship between 2D/3D convolution for hyperspectral image

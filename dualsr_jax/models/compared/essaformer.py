@@ -1,6 +1,6 @@
 """ESSAformer: attention of linear cost over all pixels, going up to HR and back down repeatedly.
 
-Contract: see `base`. Five stages use one set of modules: x1 = R(U(F)), x2 = r(D(x1) + F),
+Contract: that of `base`. Five stages use one set of modules: x1 = R(U(F)), x2 = r(D(x1) + F),
 x3 = R(U(x2) + x1), x4 = r(D(x3) + x2), x5 = R(U(x4) + x3), with U and D as upsampling and
 downsampling, R and r as refining at HR and LR. The attention sums over the whole image, so that
 tiles are not restored as the image is. Source: Zhang et al., "ESSAformer: efficient transformer for

@@ -1,8 +1,8 @@
 """3D-FCNN: four 3-D convolutions that sharpen the bicubic image.
 
-Contract: see `base`. The kernels have the axes (row, column, band), as in the published Keras code,
-and every convolution is a "valid" one: the output has 6 pixels less at each side and 4 bands less
-at each end. Source: Mei et al., "Hyperspectral image spatial super-resolution via 3D full
+Contract: that of `base`. The kernels have the axes (row, column, band), as in the published Keras
+code, and every convolution is a "valid" one: the output has 6 pixels less at each side and 4 bands
+less at each end. Source: Mei et al., "Hyperspectral image spatial super-resolution via 3D full
 convolutional neural network", Remote Sensing 9:1139, 2017.
 """
 

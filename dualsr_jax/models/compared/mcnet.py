@@ -1,6 +1,6 @@
 """MCNet: separable 3-D convolutions mixed with 2-D convolutions of each band.
 
-Contract: see `base`. Band means, kept with the weights as `band_mean` but not trained, are
+Contract: that of `base`. Band means, kept with the weights as `band_mean` but not trained, are
 subtracted first and added at the end; there is no skip from the image. Source: Li, Wang, Li, "Mixed
 2D/3D convolutional network for hyperspectral image super-resolution", Remote Sensing 12:1660, 2020.
 """

@@ -1,6 +1,6 @@
 """SFCSR: a 2-D path on each band, a 3-D path on its window of three bands, and a recurrence.
 
-Contract: see `base`; besides, `bands` restores consecutive bands, as that of `CoarSR` does. Only
+Contract: that of `base`, and `bands` restores consecutive bands, as that of `CoarSR` does. Only
 the recurrence FCF is sequential and it is linear: all else runs on all bands as one batch, or on
 chunks of bands. There is no skip from the image and no mean is subtracted. Source: Wang, Li, Li,
 "Hyperspectral image super-resolution using spectrum and feature context", IEEE TIE 68:11276, 2021.

@@ -1,9 +1,9 @@
 """SSPSR: one branch for groups of neighbouring bands, then a trunk over all bands.
 
-Contract: see `base`. The bicubic image enters through a convolution. The channel attention takes
-means over the whole image, so that tiles are not restored as the image is. Source: Jiang, Sun, Liu,
-Ma, "Learning spatial-spectral prior for super-resolution of hyperspectral imagery", IEEE TCI
-6:1082, 2020.
+Contract: that of `base`. The bicubic image enters through a convolution. The channel attention
+takes means over the whole image, so that tiles are not restored as the image is. Source: Jiang,
+Sun, Liu, Ma, "Learning spatial-spectral prior for super-resolution of hyperspectral imagery", IEEE
+TCI 6:1082, 2020.
 """
 
 import dataclasses
