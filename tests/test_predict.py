@@ -258,6 +258,9 @@ METADATA = {
     "scale": [None, np.full(7, 1e-4), np.r_[2.0, np.ones(6)], np.r_[np.nan, np.ones(6)]],
     "offset": [None, np.full(7, 10.0), np.r_[np.nan, np.zeros(6)]],
     "reflectance_scale": [1e4, 5e3, np.nan, np.inf, 0.0],
+    "latitude": [np.ones((40, 36))],
+    "longitude": [np.ones((40, 36))],
+    "variable": ["reflectance"],
     "tags": [{"a": "b"}],
 }
 OPTIONS = {
@@ -326,6 +329,9 @@ def test_tiles_are_resumed_only_with_what_they_depend_on(stages, tmp_path, rng):
     assert same == {"crs", "transform", "wavelengths", "wavelength_unit", "fwhm", "band_names"} | {
         "scale",  # was 1
         "offset",  # was 0
+        "latitude",
+        "longitude",
+        "variable",
         "tags",
     }
     for field, values in METADATA.items():

@@ -19,8 +19,17 @@ from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
 from dualsr_jax.io.choice import say_what_was_assumed
 from dualsr_jax.io.damage import check_size
 from dualsr_jax.io.formats import band_images as images
-from dualsr_jax.io.formats import envi, geotiff, hdf5, matlab, netcdf_zarr, numpy_files
-from dualsr_jax.io.metadata import Metadata, check_bands
+from dualsr_jax.io.formats import (
+    envi,
+    geotiff,
+    hdf5,
+    matlab,
+    netcdf_zarr,
+    netcdf_zarr_output,
+    numpy_files,
+)
+from dualsr_jax.io.metadata import Metadata, check_shape
+from dualsr_jax.io.notes import note
 
 Cube = Shaped[np.ndarray, "H W L"]
 _OF_RESULTS = "dualsr_scale"  # a tag of what this package wrote, whose order is known
@@ -39,6 +48,7 @@ class Format:
     _: dataclasses.KW_ONLY
     files: Callable[[Path], tuple[Path, ...]] = lambda path: (path,)
     is_cube: Callable[[Path], bool] | None = None
+    holds_angles: bool = False  # latitude and longitude of every pixel
 
 
 def _in_order(
@@ -59,8 +69,14 @@ def _in_order(
 
 _ENVI = Format(_in_order(envi.open_envi), envi.create_envi, files=envi.envi_pair)
 _GEOTIFF = Format(_in_order(geotiff.open_geotiff), geotiff.create_geotiff)
-_HDF5 = Format(hdf5.open_hdf5, hdf5.create_hdf5)
-_ZARR = Format(netcdf_zarr.open_zarr, netcdf_zarr.create_zarr, is_cube=netcdf_zarr.is_zarr_store)
+_HDF5 = Format(hdf5.open_hdf5, hdf5.create_hdf5, holds_angles=True)
+_NETCDF = Format(netcdf_zarr.open_netcdf, netcdf_zarr_output.create_netcdf, holds_angles=True)
+_ZARR = Format(
+    netcdf_zarr.open_zarr,
+    netcdf_zarr_output.create_zarr,
+    is_cube=netcdf_zarr.is_zarr_store,
+    holds_angles=True,
+)
 _NPY = Format(numpy_files.open_npy, numpy_files.create_npy, files=numpy_files.with_sidecar)
 _FOLDER = Format(
     _in_order(images.open_band_images),
@@ -74,7 +90,7 @@ FORMATS: dict[str, Format] = {  # by suffix
     **dict.fromkeys(envi.RAW_SUFFIXES, _ENVI),
     ".tif": _GEOTIFF,
     ".tiff": _GEOTIFF,
-    ".nc": Format(netcdf_zarr.open_netcdf, netcdf_zarr.create_netcdf),
+    ".nc": _NETCDF,
     ".zarr": _ZARR,
     ".h5": _HDF5,
     ".hdf5": _HDF5,
@@ -204,10 +220,18 @@ def create_cube(
         )
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"the shape is {tuple(shape)}: expected (H, W, L), all positive")
-    check_bands(metadata, shape[2])
     lengths = (int(shape[0]), int(shape[1]), int(shape[2]))
+    check_shape(metadata, lengths)
+    made = FORMATS[path.suffix.lower()]
+    if metadata.latitude is not None and not made.holds_angles:
+        note(
+            f"{path} does not hold latitude and longitude of every pixel, which are left out; "
+            "NetCDF, HDF5 and Zarr do",
+            path.suffix.lower(),
+        )
+        metadata = dataclasses.replace(metadata, latitude=None, longitude=None)
     new = NewCube(path=path, shape=lengths, dtype=dtype, metadata=metadata)
-    with FORMATS[path.suffix.lower()].create(new) as writer:
+    with made.create(new) as writer:
         yield writer
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from dualsr_jax.extras import geo
+from dualsr_jax.io.swath import LATITUDE, LONGITUDE, finer_angles
 
 _PER_BAND = ("wavelengths", "fwhm", "bad_bands", "scale", "offset")
 # Tags about the pixel grid, no longer true of an enlarged one: names as ENVI and GDAL have them.
-_OF_THE_GRID = ("x start", "y start", "pixel size", "geo points", "rpc info")
+_OF_THE_GRID = ("x start", "y start", "pixel size", "geo points", "rpc info", "geotransform")
 _MICROMETRES = ("um", "µm", "μm", "micron", "micrometer", "micrometre")  # micro sign, Greek letter
 _NANOMETRES = {
     **dict.fromkeys(("nm", "nanometer", "nanometre"), 1.0),
@@ -41,6 +42,9 @@ class Metadata:
         nodata: stored value of pixels without data.
         scale: float64 `[L]`, as offset; physical value = stored value * scale + offset.
         reflectance_scale: stored value of reflectance 1.
+        latitude: float64 `[H, W]`, degrees north of the centre of each pixel, NaN where unknown.
+        longitude: float64 `[H, W]`, degrees east.
+        variable: name of the cube in a file of several variables.
         tags: everything else, verbatim.
     """
 
@@ -55,16 +59,30 @@ class Metadata:
     scale: np.ndarray | None = None
     offset: np.ndarray | None = None
     reflectance_scale: float | None = None
+    latitude: np.ndarray | None = None
+    longitude: np.ndarray | None = None
+    variable: str | None = None
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def enlarged(self, factor: int) -> "Metadata":
-        """The metadata with pixels `factor` times smaller; tags about the old grid are left out."""
+        """The metadata with pixels `factor` times smaller; tags about the old grid are left out.
+
+        Latitude and longitude are interpolated (`swath.finer_angles`).
+        """
         transform = self.transform
         if transform is not None:
             a, b, c, d, e, f = transform
             transform = (a / factor, b / factor, c, d / factor, e / factor, f)
         tags = {k: v for k, v in self.tags.items() if k.lower() not in _OF_THE_GRID}
-        return dataclasses.replace(self, transform=transform, tags=tags)
+        angles: dict[str, Any] = {
+            name: None if values is None else finer_angles(values, factor)
+            for name, values in self.angles().items()
+        }
+        return dataclasses.replace(self, transform=transform, tags=tags, **angles)
+
+    def angles(self) -> dict[str, np.ndarray | None]:
+        """Latitude and longitude by name."""
+        return {LATITUDE: self.latitude, LONGITUDE: self.longitude}
 
     def select(self, bands: Sequence[int] | slice) -> "Metadata":
         """The metadata of a subset of the bands."""
@@ -91,8 +109,15 @@ def parse_crs(text: str) -> Any:
         ) from error
 
 
-def check_bands(metadata: Metadata, num_bands: int) -> None:
-    """Raises ValueError unless everything that is per band has an entry for every band."""
+def check_shape(metadata: Metadata, shape: tuple[int, int, int]) -> None:
+    """Raises ValueError unless what is per band or pixel has an entry for each of (H, W, L)."""
+    *sides, num_bands = shape
+    for name, angles in metadata.angles().items():
+        if angles is not None and list(angles.shape) != sides:
+            raise ValueError(
+                f"the metadata's {name} is of shape {angles.shape}, the cube has {sides[0]} rows "
+                f"of {sides[1]} pixels"
+            )
     for name in (*_PER_BAND, "band_names"):
         values = getattr(metadata, name)
         if values is not None and len(values) != num_bands:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.io.swath import finer
 from dualsr_jax.io.variables import (
     from_attributes,
     from_variables,
@@ -82,19 +83,6 @@ def upscale_array(
     return result
 
 
-def _finer(values: np.ndarray, axis: int, factor: int) -> np.ndarray:
-    """Values at the centres of pixels `factor` times smaller, linearly inter- and extrapolated."""
-    length = values.shape[axis]
-    if values.dtype.kind not in "iuf" or length == 1:
-        return values.repeat(factor, axis)  # such as names
-    place = (np.arange(length * factor) + 0.5) / factor - 0.5
-    left = np.clip(np.floor(place).astype(int), 0, length - 2)
-    weight = (place - left).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
-    values = values.astype(np.float64)
-    before, after = values.take(left, axis), values.take(left + 1, axis)
-    return before + weight * (after - before)
-
-
 def _enlarged_attributes(attributes: Any, factor: int) -> dict[str, Any]:
     """Attributes in which the geotransform, if there is one, is that of smaller pixels."""
     found = dict(attributes)
@@ -158,7 +146,7 @@ def upscale_labelled(
         values = np.asarray(coordinate.values)
         for axis in axes[:2]:
             if cube.dims[axis] in coordinate.dims:
-                values = _finer(values, coordinate.dims.index(cube.dims[axis]), factor)
+                values = finer(values, coordinate.dims.index(cube.dims[axis]), factor)
         attributes = _enlarged_attributes(coordinate.attrs, factor)
         coordinates[name] = (coordinate.dims, values, attributes)
     made = type(cube)(

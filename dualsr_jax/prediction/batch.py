@@ -3,6 +3,7 @@
 Contract: nothing is computed here, and nothing is created but the folder of the results.
 """
 
+import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,6 +83,7 @@ def check_before_run(path: Path, output: Path, dualsr: DualSR, options: PredictO
             normalisation = plan(scan(source), source.dtype, source.metadata, peak=options.peak)
             (_, _, bands), dtype, metadata = result_of(source, dualsr, options)
             check_dtype(normalisation, source.metadata.nodata, dtype)
+        metadata = dataclasses.replace(metadata, latitude=None, longitude=None)
         # One pixel in a temporary folder shows what the format cannot hold.
         with (
             tempfile.TemporaryDirectory() as folder,

@@ -4,6 +4,7 @@ Contract: the cube's own attributes count more, in the names of CF and of NEON's
 """
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from dualsr_jax.io.choice import Sides, choose_cube, is_side, sides_among
 from dualsr_jax.io.damage import BadFileError, LibraryArray, reported_as_damage
 from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, MOST_SMALL_BYTES, check_texts
 from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.io.swath import angle_name, valid_angles
 from dualsr_jax.io.variables import (
     ATTRIBUTES,
     from_attributes,
@@ -62,11 +64,11 @@ def open_dataset(
         )
         with reported_as_damage(path):
             dataset = found[chosen.name]
-            elsewhere, chunk = dataset.external or dataset.is_virtual, dataset.chunks or ()
-        if elsewhere:
-            raise BadFileError(f"{path}: {dataset.name} only points to other files: read those")
-        cube = LibraryArray(path, dataset, chunk, path.stat().st_size)
+        cube = array_of(path, dataset)
         said = metadata(path, found, chosen.name, chosen.num_bands)
+        if not columns_first:
+            sides = (chosen.shape[chosen.axes[0]], chosen.shape[chosen.axes[1]])
+            said = dataclasses.replace(said, **read_angles(path, found, sides))
         if chosen.flattened:
             whole = cube[(slice(None), slice(None))]
             whole = chosen.unfolded(
@@ -76,6 +78,27 @@ def open_dataset(
         close = opened.pop_all().close
     axes = reversed_axes(chosen.axes) if columns_first else chosen.axes
     return CubeReader(path, cube, axes=axes, metadata=said, close=close, assumed=chosen.assumed)
+
+
+def read_angles(path: Path, found: Datasets, sides: tuple[int, int]) -> dict[str, Any]:
+    """Latitude and longitude of pixels, of datasets of these names and sides; both or neither."""
+    angles: dict[str, Any] = {}
+    for name, dataset in found.items():
+        angle = angle_name(name.rpartition("/")[2])
+        if angle and dataset.shape == sides and dataset.dtype.kind in "iuf":
+            stored = array_of(path, dataset)
+            angles[angle] = valid_angles(angle, stored[(slice(None), slice(None))])
+    return angles if len(angles) == 2 else {}
+
+
+def array_of(path: Path, dataset: h5py.Dataset) -> LibraryArray:
+    """A dataset as a source; raises ValueError if it lies elsewhere, or is larger than the file."""
+    with reported_as_damage(path):
+        elsewhere, chunk = dataset.external or dataset.is_virtual, dataset.chunks or ()
+        name = dataset.name
+    if elsewhere:
+        raise BadFileError(f"{path}: {name} only points to other files: read those")
+    return LibraryArray(path, dataset, chunk, path.stat().st_size)
 
 
 def _sides(path: Path, found: Datasets) -> Sides | None:
@@ -145,4 +168,7 @@ def create_hdf5(new: NewCube) -> Iterator[CubeWriter]:
     with replacing(new.path) as partial, h5py.File(partial, "w") as file:
         for name, value in to_variables(new.metadata).items():
             file[name] = value
+        for name, angles in new.metadata.angles().items():
+            if angles is not None:
+                file[name] = angles
         yield CubeWriter(file.create_dataset("cube", new.shape, new.dtype), ROWS_FIRST)

@@ -1,26 +1,24 @@
-"""NetCDF and Zarr, by xarray, in the conventions of CF and rioxarray.
+"""Reads NetCDF and Zarr, by xarray, in the conventions of CF and rioxarray.
 
-Contract: a file gets a variable `cube` `[band, y, x]` with the coordinates `wavelength`, `fwhm` and
-`good_wavelengths`; the coordinate system and the transform in `spatial_ref`; `_FillValue`;
-`scale_factor` and `add_offset` where they are one number for all bands, else the variables `scale`
-and `offset`. Files of others may also have other names for the value without data, variables of
-other names and in groups, dimensions in any order, and Zarr arrays without names.
+Contract: besides what `netcdf_zarr_output` writes, files may have other names for the value without
+data, variables of other names and in groups, dimensions in any order, and Zarr arrays without
+names. Coordinates of the root belong to its groups, as in CF.
 """
 
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from dualsr_jax.disk import replacing
 from dualsr_jax.extras import geo
-from dualsr_jax.io.axes import BANDS_FIRST, Axes, AxisOrder
-from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube, in_order
+from dualsr_jax.io.axes import Axes, AxisOrder
+from dualsr_jax.io.base import CubeReader
 from dualsr_jax.io.choice import choose_cube
 from dualsr_jax.io.damage import (
     BadFileError,
@@ -35,25 +33,24 @@ from dualsr_jax.io.guards.hdf5_references import (
     check_whole,
 )
 from dualsr_jax.io.guards.zarr_codecs import check_zarr
-from dualsr_jax.io.metadata import Metadata, parse_crs, storable
+from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.io.notes import note
+from dualsr_jax.io.swath import angle_name, valid_angles
 from dualsr_jax.io.variables import (
     from_attributes,
     from_variables,
     rows_columns_bands,
-    to_variables,
     variable_name,
 )
 
-_DIMENSIONS = ("band", "y", "x")
-_CHUNK = (16, 256, 256)
 _DECODING: dict[str, Any] = {
     "mask_and_scale": False,
     "decode_times": False,
     "decode_coords": "all",
     "cache": False,
 }
-_MOST_ATTRIBUTE_BYTES = 60_000  # of HDF5
-_OF_THE_CUBE = ("units", "long_name", "standard_name")  # tags that are attributes of the cube
+_MAPPING = {"grid_mapping_name", "spatial_ref", "crs_wkt"}  # attributes of a grid mapping
+OF_THE_CUBE = ("units", "long_name", "standard_name")  # tags that are attributes of the cube
 
 
 def open_netcdf(path: Path, key: str | None = None, order: AxisOrder | None = None) -> CubeReader:
@@ -70,7 +67,8 @@ def open_netcdf(path: Path, key: str | None = None, order: AxisOrder | None = No
         with file:
             check_whole(path, file)
             check_texts(path, file)
-    with reported_as_damage(path):
+    with reported_as_damage(path), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Variable.*not in variables")  # those of other groups
         if is_hdf5:
             groups = xarray.open_groups(path, engine="h5netcdf", **_DECODING)
         else:
@@ -88,9 +86,17 @@ def open_zarr(path: Path, key: str | None = None, order: AxisOrder | None = None
         root = zarr.open(path, mode="r")
     if not isinstance(root, zarr.Array):
         options = {**_DECODING, "consolidated": False, "chunks": None}
-        with reported_as_damage(path):
+        with reported_as_damage(path), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Variable.*not in variables")  # those of other groups
             groups = xarray.open_groups(path, engine="zarr", **options)
-        return _open(path, groups, key, order, size)
+        reader = _open(path, groups, key, order, size)
+        if root.metadata.zarr_format == 2 and reader.metadata.nodata == 0:
+            note(
+                f"{path}: pixels of value 0 count as pixels without data, because 0 is the fill "
+                "value of the store, as it is by default; if 0 is a measurement, set fill_value "
+                "to null in its .zarray"
+            )
+        return reader
     with reported_as_damage(path):
         shape, chunk, attributes = root.shape, root.chunks, dict(root.attrs)
     chosen = choose_cube(path, {"the array": tuple(shape)}, None, order)
@@ -128,7 +134,7 @@ def _open(
         shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
         chosen = choose_cube(path, shapes, key, order, known=known)
         cube = variables[chosen.name]
-        chunk = cube.encoding.get("chunks") or cube.encoding.get("chunksizes") or ()
+        chunk = _chunk(cube)
         array = LibraryArray(path, cube, chunk, size)
         if chosen.flattened:
             raise BadFileError(
@@ -136,8 +142,11 @@ def _open(
                 "NetCDF and Zarr: save it with three axes, or as .npy"
             )
         group, _, name = chosen.name.rpartition("/")
-        labelled, tags = groups["/" + group][name], groups["/"].attrs
+        labelled, tags = _inheriting(path, groups, group, name), groups["/"].attrs
         metadata = _metadata(path, labelled, chosen.axes, variables, tags)
+        angles = _angles(path, labelled, chosen.axes, variables, size)
+        named = None if name == "cube" else str(name)
+        metadata = dataclasses.replace(metadata, variable=named, **angles)
         if array.dtype.kind == "i" and str(cube.attrs.get("_Unsigned")).lower() == "true":
             # NetCDF-3 has no unsigned types: this attribute stands for one.
             array.dtype = np.dtype(f"u{array.dtype.itemsize}")
@@ -150,6 +159,30 @@ def _open(
     )
 
 
+def _chunk(variable: Any) -> tuple[int, ...]:
+    return variable.encoding.get("chunks") or variable.encoding.get("chunksizes") or ()
+
+
+def _inheriting(path: Path, groups: Mapping[str, Any], group: str, name: str) -> Any:
+    """A cube with the coordinates and the grid mapping that its group inherits from the root.
+
+    xarray forgets the name of a grid mapping that is not in the group: the only one counts, if
+    coordinates are inherited.
+    """
+    cube, root = groups["/" + group][name], groups["/"].variables
+    if not group:
+        return cube
+    with reported_as_damage(path):
+        lacking = [each for each in cube.dims if each in root and each not in cube.coords]
+        found = {each: root[each] for each in lacking if root[each].dims == (each,)}
+        mappings = [n for n, v in root.items() if not v.dims and _MAPPING & v.attrs.keys()]
+        cube = cube.assign_coords(found)
+        if len(found) > 1 and len(mappings) == 1:
+            cube = cube.assign_coords({mappings[0]: root[mappings[0]]})
+            cube.encoding["grid_mapping"] = mappings[0]
+    return cube
+
+
 def _metadata(
     path: Path, cube: Any, axes: Axes, variables: Mapping[str, Any], tags: Mapping[str, Any]
 ) -> Metadata:
@@ -158,7 +191,7 @@ def _metadata(
         name = variable_name(place.rpartition("/")[2])
         if name in (None, "tags") or variable.size > MOST_SMALL:
             continue
-        chunk = variable.encoding.get("chunks") or variable.encoding.get("chunksizes") or ()
+        chunk = _chunk(variable)
         most = max(variable.size, math.prod(chunk)) * variable.dtype.itemsize
         if most > MOST_SMALL_BYTES:
             continue
@@ -169,13 +202,31 @@ def _metadata(
             found["wavelength_units"] = str(variable.attrs["units"])
     found.update(from_attributes(cube.attrs))
     crs, transform = _georeference(path, cube, axes)
-    tags = {**tags, **{name: cube.attrs[name] for name in _OF_THE_CUBE if name in cube.attrs}}
+    tags = {**tags, **{name: cube.attrs[name] for name in OF_THE_CUBE if name in cube.attrs}}
     return dataclasses.replace(
         from_variables(found, cube.shape[axes[2]]),
         crs=crs,
         transform=transform,
         tags={str(k): str(v) for k, v in tags.items() if k != "Conventions"},
     )
+
+
+def _angles(
+    path: Path, cube: Any, axes: Axes, variables: Mapping[str, Any], size: int
+) -> dict[str, Any]:
+    """Latitude and longitude of every pixel, from anywhere in the file; both or neither."""
+    rows, columns = (cube.dims[axis] for axis in axes[:2])
+    sides = {rows: cube.shape[axes[0]], columns: cube.shape[axes[1]]}
+    angles: dict[str, Any] = {}
+    for place, variable in variables.items():
+        angle = angle_name(place.rpartition("/")[2])
+        is_grid = set(variable.dims) == set(sides) and variable.dtype.kind in "iuf"
+        if angle and is_grid and all(sides[d] == n for d, n in variable.sizes.items()):
+            chunk = _chunk(variable)
+            stored = LibraryArray(path, variable, chunk, size)[(slice(None), slice(None))]
+            stored = stored if variable.dims[0] == rows else stored.T
+            angles[angle] = valid_angles(angle, stored)
+    return angles if len(angles) == 2 else {}
 
 
 def _values(path: Path, variable: Any) -> np.ndarray:
@@ -215,97 +266,3 @@ def _steps(path: Path, cube: Any, name: str) -> tuple[float, float] | None:
     step = (values[-1] - values[0]) / (values.size - 1)
     even = step != 0 and np.abs(np.diff(values) - step).max() < 1e-3 * abs(step)
     return (float(values[0]), float(step)) if even else None
-
-
-def _skeleton(new: NewCube) -> Any:
-    """A dataset with everything but the cube."""
-    xarray, _ = geo("xarray"), geo("rioxarray")
-    m = new.metadata
-    tags = {name: tag for name, tag in m.tags.items() if name not in _OF_THE_CUBE}
-    dataset = xarray.Dataset(attrs={"Conventions": "CF-1.8", **tags})
-    if m.crs:
-        dataset = dataset.rio.write_crs(parse_crs(m.crs))
-    if m.transform is not None:
-        a, b, c, d, e, f = m.transform
-        dataset = dataset.rio.write_transform(geo("affine").Affine(*m.transform))
-        if b == d == 0:
-            x, y = (np.arange(n) + 0.5 for n in (new.shape[1], new.shape[0]))
-            dataset = dataset.assign_coords(x=c + a * x, y=f + e * y)
-    variables = to_variables(m)
-    names = {"wavelength": "wavelength", "fwhm": "fwhm", "bbl": "good_wavelengths"}
-    names |= {name: name for name in ("scale", "offset") if not _uniform(getattr(m, name))}
-    for name, written in names.items():
-        if name in variables:
-            dataset = dataset.assign_coords({written: ("band", variables[name])})
-    for name in ("wavelength", "fwhm"):
-        if name in dataset:
-            dataset[name].attrs["units"] = m.wavelength_unit or "nm"
-    if m.band_names is not None:
-        dataset = dataset.assign_coords(band_name=("band", np.array(m.band_names, object)))
-    if "wavelength" in dataset:
-        dataset["wavelength"].attrs["standard_name"] = "radiation_wavelength"
-    return dataset
-
-
-def _uniform(values: np.ndarray | None) -> bool:
-    return values is not None and bool((values == values[0]).all())
-
-
-def _attributes(m: Metadata, skeleton: Any) -> dict[str, Any]:
-    """The attributes of the cube, without `_FillValue`."""
-    found: dict[str, Any] = {name: m.tags[name] for name in _OF_THE_CUBE if name in m.tags}
-    if "spatial_ref" in skeleton.coords:
-        found["grid_mapping"] = "spatial_ref"
-    others = [n for n in skeleton.coords if n not in ("x", "y", "spatial_ref")]
-    if others:
-        found["coordinates"] = " ".join(others)
-    for name, values in (("scale_factor", m.scale), ("add_offset", m.offset)):
-        if values is not None and _uniform(values):
-            found[name] = float(values[0])
-    if m.reflectance_scale is not None:
-        found["reflectance_scale_factor"] = m.reflectance_scale
-    return found
-
-
-@contextlib.contextmanager
-def create_netcdf(new: NewCube) -> Iterator[CubeWriter]:
-    """Writes a NetCDF-4 file, not packed; raises ValueError if it cannot hold a tag or the CRS."""
-    h5netcdf = geo("h5netcdf")
-    for name, tag in new.metadata.tags.items():
-        if len(tag.encode()) > _MOST_ATTRIBUTE_BYTES:
-            raise ValueError(
-                f"NetCDF cannot hold the tag {name!r} of {len(tag.encode())} bytes: write another "
-                "format, such as Zarr"
-            )
-    shape, skeleton = in_order(new.shape, BANDS_FIRST), _skeleton(new)
-    fill = storable(new.metadata.nodata, new.dtype)
-    with replacing(new.path) as partial:
-        skeleton.to_netcdf(partial, engine="h5netcdf")
-        with h5netcdf.File(partial, "a") as file:
-            for name, length in zip(_DIMENSIONS, shape, strict=True):
-                if name not in file.dimensions:
-                    file.dimensions[name] = length
-            cube = file.create_variable("cube", _DIMENSIONS, new.dtype, fillvalue=fill)
-            cube.attrs.update(_attributes(new.metadata, skeleton))
-            yield CubeWriter(cube, BANDS_FIRST)
-
-
-@contextlib.contextmanager
-def create_zarr(new: NewCube) -> Iterator[CubeWriter]:
-    """Writes a Zarr store of version 2, packed by chunk, which GDAL reads too."""
-    zarr, zlib = geo("zarr"), geo("numcodecs").Zlib(level=4)
-    shape, skeleton = in_order(new.shape, BANDS_FIRST), _skeleton(new)
-    attributes = {"_ARRAY_DIMENSIONS": list(_DIMENSIONS), **_attributes(new.metadata, skeleton)}
-    with replacing(new.path) as partial:
-        skeleton.to_zarr(partial, mode="w", zarr_format=2, consolidated=False)
-        cube = zarr.open_group(partial, mode="a", zarr_format=2).create_array(
-            "cube",
-            shape=shape,
-            chunks=tuple(min(c, n) for c, n in zip(_CHUNK, shape, strict=True)),
-            dtype=new.dtype,
-            fill_value=storable(new.metadata.nodata, new.dtype),
-            compressors=zlib,
-            attributes=attributes,
-        )
-        yield CubeWriter(cube, BANDS_FIRST)
-        zarr.consolidate_metadata(partial, zarr_format=2)
