@@ -15,15 +15,14 @@ From a file to an enlarged file:
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dualsr_jax.dualsr import DualSR
-from dualsr_jax.fine_stage import back_project
-from dualsr_jax.io.metadata import Metadata
-from dualsr_jax.models.coarsr.coarse import CoarSR
-from dualsr_jax.models.network import Network
-from dualsr_jax.ops.resize import imresize
-
 if TYPE_CHECKING:
+    from dualsr_jax.dualsr import DualSR
+    from dualsr_jax.fine_stage import back_project
     from dualsr_jax.io.cubes import create_cube, open_cube, read_cube
+    from dualsr_jax.io.metadata import Metadata
+    from dualsr_jax.models.coarsr.coarse import CoarSR
+    from dualsr_jax.models.network import Network
+    from dualsr_jax.ops.resize import imresize
     from dualsr_jax.training.restore import restore_dualsr
 
 __all__ = [
@@ -39,15 +38,24 @@ __all__ = [
     "restore_dualsr",
 ]
 
+_PLACES = {
+    "CoarSR": "models.coarsr.coarse",
+    "DualSR": "dualsr",
+    "Metadata": "io.metadata",
+    "Network": "models.network",
+    "back_project": "fine_stage",
+    "create_cube": "io.cubes",
+    "imresize": "ops.resize",
+    "open_cube": "io.cubes",
+    "read_cube": "io.cubes",
+    "restore_dualsr": "training.restore",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Imports at first use what needs h5py, SciPy or Orbax, and looks up `__version__`."""
+    """Imports a name at its first use, so that the package itself does not import JAX."""
     if name == "__version__":
-        from dualsr_jax.dualsr import version
-
-        return version()
-    if name in ("create_cube", "open_cube", "read_cube"):
-        return getattr(importlib.import_module("dualsr_jax.io.cubes"), name)
-    if name == "restore_dualsr":
-        return importlib.import_module("dualsr_jax.training.restore").restore_dualsr
+        return importlib.import_module("dualsr_jax.version").version()
+    if name in _PLACES:
+        return getattr(importlib.import_module(f"dualsr_jax.{_PLACES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,6 @@ per shape.
 
 import dataclasses
 import functools
-import importlib.metadata
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -19,11 +18,11 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Float
 
+from dualsr_jax.choices import MEMORY_GB, STORAGES
 from dualsr_jax.fine_stage import back_project
 from dualsr_jax.io.axes import as_cube
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.large_scene.in_memory import upscale_array, upscale_labelled
-from dualsr_jax.large_scene.tiling import MEMORY_GB
 from dualsr_jax.models.network import (
     CoarseStage,
     Network,
@@ -31,6 +30,7 @@ from dualsr_jax.models.network import (
     make_model,
     settings_of,
 )
+from dualsr_jax.version import version
 from dualsr_jax.weights.safetensors_file import (
     SUFFIX,
     find_weights,
@@ -40,7 +40,6 @@ from dualsr_jax.weights.safetensors_file import (
 )
 
 Cube = Float[np.ndarray, "H W L"]
-STORAGES = ("float32", "bfloat16")  # of weights in a file
 _NETWORKS = {"model", "half_model"}  # their names in files
 _FAR = 1.0  # outside [0, 1], beyond bicubic overshoot and noise: values that were not normalised
 
@@ -284,14 +283,6 @@ class DualSR:
         }
         arrays = {name: array.astype(jnp.dtype(storage)) for name, array in self.arrays().items()}
         write_weights(path, arrays, {**(about or {}), **settings})
-
-
-def version() -> str:
-    """Returns the version of this package."""
-    try:
-        return importlib.metadata.version("dualsr-jax")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown, not installed"
 
 
 def tags(dualsr: DualSR) -> dict[str, str]:

@@ -13,13 +13,11 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
+from dualsr_jax.choices import DEFAULT_PLATFORMS, PLATFORMS
 from dualsr_jax.commands import check_output
 from dualsr_jax.disk import replacing
 from dualsr_jax.dualsr import DualSR
 from dualsr_jax.fine_stage import back_project
-
-PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
-DEFAULT_PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def export_dualsr(dualsr: DualSR, platforms: Sequence[str] = DEFAULT_PLATFORMS) -> export.Exported:

@@ -13,10 +13,10 @@ import functools
 import itertools
 import math
 
+from dualsr_jax.choices import MEMORY_GB
 from dualsr_jax.models.network import CoarseStage
 from dualsr_jax.ops import resize
 
-MEMORY_GB = 2.5  # default memory budget per device
 _MAX_BAND_CHUNK = 16
 
 

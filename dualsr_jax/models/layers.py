@@ -22,7 +22,6 @@ from dualsr_jax.ops.conv import conv2d
 
 Features = Float[jax.Array, "N H W C"]
 UPSAMPLING_STEPS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
-PRECISIONS = ("float32", "bfloat16")
 
 
 def subpixel_reach(scale: int) -> int:

@@ -22,6 +22,7 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Float
 
+from dualsr_jax.choices import PRECISIONS
 from dualsr_jax.ensemble import ensemble, views
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.models.compared.base import Compared
@@ -32,7 +33,6 @@ from dualsr_jax.models.compared.fcnn3d import FCNN3D
 from dualsr_jax.models.compared.mcnet import MCNet
 from dualsr_jax.models.compared.sfcsr import SFCSR
 from dualsr_jax.models.compared.sspsr import SSPSR
-from dualsr_jax.models.layers import PRECISIONS
 
 __all__ = [
     "METHODS",

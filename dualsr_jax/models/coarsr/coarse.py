@@ -19,10 +19,11 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Bool, Float
 
+from dualsr_jax.choices import PRECISIONS
 from dualsr_jax.models.coarsr import nbp
 from dualsr_jax.models.coarsr.asfm import ASFM
 from dualsr_jax.models.coarsr.fcf import FCF, State
-from dualsr_jax.models.layers import PRECISIONS, UPSAMPLING_STEPS, Conv, Tail, subpixel_reach
+from dualsr_jax.models.layers import UPSAMPLING_STEPS, Conv, Tail, subpixel_reach
 from dualsr_jax.ops.resize import REACH, imresize
 
 

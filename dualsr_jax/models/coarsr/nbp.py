@@ -13,9 +13,10 @@ import numpy as np
 from jax import export
 from jaxtyping import Float, Int
 
+from dualsr_jax.choices import NEIGHBOURS
+
 MIN_BANDS = 5
 GROUP_SIZES = (1, 3, 3)
-MODES = ("paper", "released")
 
 
 def _arange(length: int | Any) -> Any:
@@ -37,7 +38,7 @@ def neighbour_table(
             f"a cube of {num_bands} bands is too small: each band is guided by 4 others, "
             f"so at least {MIN_BANDS} bands are needed"
         )
-    if mode not in MODES:
+    if mode not in NEIGHBOURS:
         raise ValueError(f"unknown neighbours {mode!r}: expected 'paper' or 'released'")
     i = _arange(num_bands)[:, None]
     if mode == "released":

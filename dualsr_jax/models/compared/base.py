@@ -16,7 +16,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Float
 
-from dualsr_jax.models.layers import PRECISIONS
+from dualsr_jax.choices import PRECISIONS
 from dualsr_jax.ops.resize import REACH, imresize
 
 GLOBAL = "global"  # reach of a network whose every pixel depends on the whole image
