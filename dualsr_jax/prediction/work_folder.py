@@ -66,7 +66,7 @@ def work_folder(output: Path) -> Iterator[Path]:
 def begin(folder: Path, run: dict[str, Any], tiling: Tiling, *, overwrite: bool = False) -> Tiling:
     """Begins a run with a tiling, or resumes it: returns the tiling that it was begun with.
 
-    `run` comes from `describe`. If the folder belongs to another run, its tiles are deleted with
+    `run` comes from `describe`. If the folder holds tiles of another run, they are deleted with
     `overwrite`; else ValueError is raised.
     """
     run, old = json.loads(json.dumps(run)), {}
@@ -76,7 +76,7 @@ def begin(folder: Path, run: dict[str, Any], tiling: Tiling, *, overwrite: bool 
         begun, old = Tiling((rows, columns), int(stored["band_chunk"])), dict(stored["run"])
     if old == run:
         return begun
-    if old and not overwrite:
+    if old and not overwrite and any(folder.glob("tile_*")):
         names = [name for name in {**old, **run} if old.get(name) != run.get(name)]
         raise ValueError(
             f"{str(folder)!r} holds the tiles of an interrupted run of another kind (other "

@@ -5,29 +5,21 @@ Contract: `StopSignals` is used in the main thread, the only one in which Python
 
 import os
 import signal
-from types import FrameType
 
-_STOP = (signal.SIGTERM, signal.SIGINT)
+from dualsr_jax.interrupts import Watch, leave
 
 
-class StopSignals:
+class StopSignals(Watch):
     """Notes the first signal; the second ends the process at once. A context manager."""
 
     def __init__(self) -> None:
+        super().__init__((signal.SIGTERM, signal.SIGINT), self._note, always=True)
         self.received = 0  # number of the signal, once it came
 
-    def __enter__(self) -> "StopSignals":
-        self._before = {number: signal.signal(number, self._note) for number in _STOP}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _: FrameType | None) -> None:
-        self.received = number
+    def _note(self, number: int) -> None:
         name = signal.Signals(number).name
+        if self.received:
+            leave(number, f"\n{name}: stops without saving; the same command resumes")
+        self.received = number
         text = f"\n{name}: saves after the steps under way and stops; again: stops without saving\n"
-        os.write(2, text.encode())  # print must not be used in a signal handler
-        for other in _STOP:
-            signal.signal(other, signal.SIG_DFL)
+        os.write(2, text.encode())  # the main thread may be printing
