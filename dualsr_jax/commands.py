@@ -1,31 +1,123 @@
-"""What the commands share: parsing of flags and one clear line for every expected error."""
+"""What the commands share: parsing of flags, help, and one clear line for every expected error.
 
-import functools
+Contract: a module of a command imports little, so that its help and errors in its flags are shown
+at once and Ctrl-C works from the start; `main` imports what it needs.
+"""
+
+import dataclasses
+import difflib
 import os
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import app, flags, logging
 
+from dualsr_jax import messages
+from dualsr_jax.flag_table import Flag, Groups, define, shown, switch, text
+from dualsr_jax.interrupts import end_at_interrupt
 
-def run(main: Callable[..., None], *, arguments: bool = False) -> None:
+_HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
+_WIDTH = 96
+_INDENT = 22
+_COMMON: Groups = {
+    "Every command": {"quiet": switch("Show neither decisions nor progress; errors are shown.")}
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command of the package.
+
+    `about` and `example` are for its help; `arguments` describes those that are not flags, such as
+    "SCENE ...", and is empty if there are none. `main` gets the values of the flags, and them.
+    """
+
+    name: str
+    about: str
+    example: str
+    flags: Groups
+    main: Callable[[flags.FlagValues, list[str]], None]
+    arguments: str = ""
+
+    @property
+    def groups(self) -> dict[str, dict[str, Flag]]:
+        """All flags that the help shows."""
+        return shown({**self.flags, **_COMMON})
+
+    def help(self, program: str) -> str:
+        """The text of --help; `program` is what the user types before the arguments."""
+        usage = " ".join(filter(None, (program, self.arguments, "[--flag value ...]")))
+        parts = [self.about, f"Usage: {usage}", f"Example:\n  {program} {self.example}"]
+        for title, members in self.groups.items():
+            parts.append("\n".join([title, *(_line(*member) for member in members.items())]))
+        return "\n\n".join(parts)
+
+
+def _line(name: str, flag: Flag) -> str:
+    """A flag in a help text."""
+    value = "" if flag.kind == "switch" else " " + "|".join(flag.choices or [flag.kind.upper()])
+    head, said = f"  --{name}{value}", flag.help
+    if flag.required:
+        said += " Required."
+    elif flag.kind == "switch" and flag.default:
+        said += f" On by default: --no{name} turns it off."
+    elif flag.default not in (None, False, []):
+        default = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
+        said += f" Default: {default}."
+    space = " " * _INDENT
+    lines = textwrap.wrap(said, _WIDTH, initial_indent=space, subsequent_indent=space)
+    if len(head) < _INDENT - 1:
+        return "\n".join([head.ljust(_INDENT) + lines[0].lstrip(), *lines[1:]])
+    return "\n".join([head, *lines])
+
+
+def start(command: Command, argv: Sequence[str] | None = None, program: str = "") -> None:
+    """Runs a command with arguments, by default those of the process, or prints its help."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    program = program or f"python -m dualsr_jax.{command.name}"
+    if _HELP & set(given[: given.index("--")] if "--" in given else given):
+        print(command.help(program))
+        return
+    define(command.flags)
+
+    def main(rest: list[str]) -> None:
+        if rest and not command.arguments:
+            raise ValueError(f"unknown arguments: {' '.join(rest)}: {program} takes flags only")
+        command.main(flags.FLAGS, rest)
+
+    run(main, arguments=True, argv=[program, *given])
+
+
+def run(
+    main: Callable[..., None], *, arguments: bool = False, argv: list[str] | None = None
+) -> None:
     """Runs a command, and ends it with one line at a ValueError, OSError or the like.
 
     Ctrl-C also ends it with one line, and with the exit status 130 that shells use for it. If
-    `arguments`, the command takes a list of the arguments that are not flags.
+    `arguments`, the command takes a list of the arguments that are not flags. `argv` are the name
+    and the arguments of the process.
     """
+    end_at_interrupt()
+    define(_COMMON)
 
     def parse(argv: list[str]) -> list[str]:
         _check_config(argv)
         try:
             rest = flags.FLAGS(argv)
+        except flags.UnrecognizedFlagError as error:
+            sys.exit(
+                f"error: unknown flag --{error.flagname}{nearest(error.flagname, flags.FLAGS)}"
+            )
         except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
             # The last line of absl's report is a config's own error; ml_collections quotes it.
             reason = str(error).strip().splitlines()[-1].strip().replace("\\n", " ")
             sys.exit(f"error: {reason}")
         if len(rest) > 1 and not arguments:
             sys.exit(f"error: unknown arguments: {' '.join(rest[1:])}")
+        if flags.FLAGS.quiet:
+            messages.be_quiet()
         return rest
 
     def guarded(rest: list[str]) -> None:
@@ -47,18 +139,33 @@ def run(main: Callable[..., None], *, arguments: bool = False) -> None:
             print("interrupted: run the same command again to resume", file=sys.stderr)
             sys.exit(130)
 
-    app.run(guarded, flags_parser=parse)
+    app.run(guarded, argv, flags_parser=parse)
 
 
-def define_flags(kinds: str, suffix: str, values: flags.FlagValues) -> None:
-    """Defines the flags that choose `kinds` of trained networks, and the file to write."""
-    string = functools.partial(flags.DEFINE_string, flag_values=values)
-    string("weights", None, f"Trained network: {kinds}.", required=True)
-    string("half_weights", None, f"Network of half the scale, for x4 and x8: {kinds}.")
-    string("output", None, f"File to write, *{suffix}.", required=True)
-    which, of = ["latest", "best"], "Which checkpoint of a folder of training."
-    flags.DEFINE_enum("checkpoint", which[0], which, of, flag_values=values)
-    flags.DEFINE_bool("overwrite", False, "Replace the output if it exists.", flag_values=values)
+def nearest(name: str, names: Sequence[str] | flags.FlagValues) -> str:
+    """The end of an error about an unknown name: the nearest known one, if one is near."""
+    near = difflib.get_close_matches(name, list(names), n=1)
+    mark = "--" if isinstance(names, flags.FlagValues) else ""
+    return f": did you mean {mark}{near[0]}?" if near else ": --help lists what there is"
+
+
+def weights_and_output(kinds: str, suffix: str) -> dict[str, Flag]:
+    """The flags that choose `kinds` of trained networks, and the file to write."""
+    return {
+        "weights": text(f"Trained network: {kinds}.", required=True),
+        "half_weights": text(f"Network of half the scale, for x4 and x8: {kinds}."),
+        "checkpoint": CHECKPOINT,
+        "output": text(f"File to write, *{suffix}.", required=True),
+        "overwrite": switch("Replace the output if it exists."),
+    }
+
+
+CHECKPOINT = Flag(
+    help="Which checkpoint of a folder; the best needs scenes held out in training, "
+    "data.validation.",
+    default="latest",
+    choices=("latest", "best"),
+)
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:

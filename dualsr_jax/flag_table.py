@@ -6,21 +6,25 @@ order of groups and flags is that of the help.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from absl import flags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Flag:
-    """A flag: what it does with its unit, its default, and what it may be."""
+    """A flag: what it does with its unit, its default, and what it may be.
+
+    A flag that is now another is hidden, and refused with the name of that other, `now`.
+    """
 
     help: str
     default: Any = None
-    kind: type = str
+    kind: Literal["text", "texts", "list", "number", "integer", "switch", "config"] = "text"
     choices: Sequence[str] = ()
     least: int | None = None
     required: bool = False
+    now: str = ""
 
 
 Groups = Mapping[str, Mapping[str, Flag]]  # name of the group -> name of the flag -> flag
@@ -36,30 +40,64 @@ def choice(meaning: str, choices: Sequence[str], default: str) -> Flag:
     return Flag(help=meaning, default=default, choices=choices)
 
 
-def number(
-    meaning: str, default: float | None = None, kind: type = float, *, least: int | None = None
-) -> Flag:
-    """A flag that takes a number of a kind, `float` or `int`, not below `least`."""
-    return Flag(help=meaning, default=default, kind=kind, least=least)
+def number(meaning: str, default: float | None = None, *, least: int | None = None) -> Flag:
+    """A flag that takes a number, not below `least`."""
+    return Flag(help=meaning, default=default, kind="number", least=least)
+
+
+def integer(meaning: str, default: int | None = None, *, least: int | None = None) -> Flag:
+    """A flag that takes an integer, not below `least`."""
+    return Flag(help=meaning, default=default, kind="integer", least=least)
 
 
 def switch(meaning: str, *, default: bool = False) -> Flag:
     """A flag without a value, which is off by default; `--noNAME` turns it off."""
-    return Flag(help=meaning, default=default, kind=bool)
+    return Flag(help=meaning, default=default, kind="switch")
+
+
+def several(meaning: str, default: list[str] | None = None) -> Flag:
+    """A flag that takes a list of texts, separated by commas."""
+    return Flag(help=meaning, default=default, kind="list")
+
+
+def shown(groups: Groups) -> dict[str, dict[str, Flag]]:
+    """The groups without hidden flags."""
+    return {
+        title: {name: flag for name, flag in members.items() if not flag.now}
+        for title, members in groups.items()
+    }
 
 
 def define(groups: Groups, values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the flags of a command, so that `values.name` is the value of `--name`."""
     for members in groups.values():
         for name, flag in members.items():
-            about: dict[str, Any] = {"flag_values": values, "required": flag.required}
-            if flag.choices:
-                flags.DEFINE_enum(name, flag.default, flag.choices, flag.help, **about)
-            elif flag.kind is bool:
-                flags.DEFINE_bool(name, flag.default, flag.help, **about)
-            elif flag.kind is int:
-                flags.DEFINE_integer(name, flag.default, flag.help, lower_bound=flag.least, **about)
-            elif flag.kind is float:
-                flags.DEFINE_float(name, flag.default, flag.help, lower_bound=flag.least, **about)
-            else:
-                flags.DEFINE_string(name, flag.default, flag.help, **about)
+            _define(name, flag, values)
+            if flag.required:
+                flags.mark_flag_as_required(name, values)
+
+
+def _define(name: str, flag: Flag, values: flags.FlagValues) -> None:
+    common = flag.default, flag.help
+    match flag.kind:
+        case "config":
+            from ml_collections import config_flags
+
+            config_flags.DEFINE_config_file(name, help_string=flag.help, flag_values=values)
+        case "switch":
+            flags.DEFINE_bool(name, *common, flag_values=values)
+        case "integer":
+            flags.DEFINE_integer(name, *common, lower_bound=flag.least, flag_values=values)
+        case "number":
+            flags.DEFINE_float(name, *common, lower_bound=flag.least, flag_values=values)
+        case "list":
+            flags.DEFINE_list(name, *common, flag_values=values)
+        case "texts":
+            flags.DEFINE_multi_string(name, *common, flag_values=values)
+        case _ if flag.choices:
+            flags.DEFINE_enum(name, flag.default, flag.choices, flag.help, flag_values=values)
+        case _:
+            flags.DEFINE_string(name, *common, flag_values=values)
+    if flag.now:
+        refusal = f"write --{flag.now} instead"
+        flags.register_validator(name, lambda value: value is None, refusal, flag_values=values)

@@ -1,6 +1,6 @@
 """Prepares a published data set: verifies it and writes it as a TFDS data set.
 
-    python -m dualsr_jax.prepare --dataset cave --source FOLDER
+    dualsr prepare --dataset cave --source FOLDER
 
 FOLDER holds the data as distributed (docs/data.md). The command verifies the number of scenes,
 their shapes, data types and, if known, checksums; one error names everything that is missing or
@@ -15,18 +15,22 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from dualsr_jax.commands import run
+from dualsr_jax.commands import Command, start
 from dualsr_jax.disk import locked, make_writable
+from dualsr_jax.flag_table import Groups, text
+from dualsr_jax.messages import say
 
 if TYPE_CHECKING:
     from dualsr_jax.data.tfds_builder import CubeSetBuilder
 
 _BUILDERS = Path(__file__).parents[1] / "datasets"
-_DATASET = flags.DEFINE_string("dataset", None, "Name of a folder in datasets/.", required=True)
-_SOURCE = flags.DEFINE_string(
-    "source", None, "Folder of the data as distributed; default: packaged or downloaded."
-)
-_DATA_DIR = flags.DEFINE_string("data_dir", "data/tfds", "Folder of prepared data sets.")
+FLAGS: Groups = {
+    "Data": {
+        "dataset": text("Name of a folder in datasets/.", required=True),
+        "source": text("Folder of the data as distributed. Default: packaged or downloaded."),
+        "data_dir": text("Folder of prepared data sets.", "data/tfds"),
+    }
+}
 
 
 @functools.cache  # TFDS registers a builder once
@@ -72,7 +76,7 @@ def prepare(name: str, source: Path | None, data_dir: Path) -> Path:
     builder = builder_class(source=source, data_dir=data_dir, file_format="array_record")
     prepared = Path(builder.data_dir)
     if builder.is_prepared():
-        print(f"{cube_set.title} is prepared already")
+        say(f"{cube_set.title} is prepared already")
         return prepared
     make_writable(prepared.parent, "data_dir")
     with locked(prepared.parent, "data_dir"):
@@ -87,19 +91,27 @@ def prepare(name: str, source: Path | None, data_dir: Path) -> Path:
                 f"{str(error).splitlines()[0]}"
             ) from error
     height, width, bands = cube_set.shape
-    print(
+    say(
         f"{cube_set.title}: {len(cube_set.scenes)} scene(s) of {height}x{width}x{bands} verified, "
         f"{len(cube_set.checksums)} of them by checksum"
     )
     return prepared
 
 
-def main() -> None:
+def main(given: flags.FlagValues, _: list[str]) -> None:
     """Prepares the data set and prints the flags that use it."""
-    source = Path(_SOURCE.value).expanduser() if _SOURCE.value else None
-    prepared = prepare(_DATASET.value, source, Path(_DATA_DIR.value).expanduser())
-    print(f"use it with --config.data.source=tfds --config.data.path={prepared.parent}")
+    source = Path(given.source).expanduser() if given.source else None
+    prepared = prepare(given.dataset, source, Path(given.data_dir).expanduser())
+    say(f"use it with --config.data.source=tfds --config.data.path={prepared.parent}")
 
+
+COMMAND = Command(
+    name="prepare",
+    about="Verifies a published data set and writes it as a TFDS data set.",
+    example="--dataset cave --source FOLDER",
+    flags=FLAGS,
+    main=main,
+)
 
 if __name__ == "__main__":
-    run(main)
+    start(COMMAND)

@@ -1,23 +1,46 @@
 """Writes an interactive HTML page for each scene of an evaluation.
 
-    python -m dualsr_jax.report runs/cave_x4
+    dualsr report runs/cave_x4
 
 reads `runs/cave_x4/evaluation`, which `evaluate` wrote, and writes `report/<scene>.html` there: one
 file per scene that works without a server and without the network. The folder `evaluation` can also
 be given. Needs the extra `report`.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from dualsr_jax.commands import run
-from dualsr_jax.data.split import Selection
-from dualsr_jax.pages.page import MAX_MB, WHOLE, Crop, PageOptions, write_pages
+from dualsr_jax import flag_table
+from dualsr_jax.choices import MAX_MB
+from dualsr_jax.commands import Command, start
+from dualsr_jax.flag_table import Groups, number, several
+
+if TYPE_CHECKING:
+    from dualsr_jax.pages.page import Crop
+
+FLAGS: Groups = {
+    "Pages": {
+        "output": flag_table.text(
+            "Folder of the pages, or one *.html. Default: `report` in `evaluation`."
+        ),
+        "scenes": several("Scenes to show, separated by commas. Default: all."),
+        "part": flag_table.text("Rows and columns to show, such as 0:256,0:256. Default: all."),
+        "title": flag_table.text("Title of the pages. Default: the name of the scene, the scale."),
+        "wavelengths": flag_table.text(
+            "Wavelengths of the first and last band in nm, such as 400,700; the others at equal "
+            "distances."
+        ),
+        "max_mb": number("Largest page, in 1e6 bytes.", MAX_MB, least=0),
+    }
+}
 
 
-def _crop(text: str | None) -> Crop:
+def _crop(text: str | None) -> "Crop":
+    from dualsr_jax.data.split import Selection
+    from dualsr_jax.pages.page import WHOLE
+
     if text is None:
         return WHOLE
     try:
@@ -44,25 +67,12 @@ def _wavelengths(text: str | None) -> tuple[float, float] | None:
     return first, last
 
 
-def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the command's flags. Other commands define the same names, so import does not."""
-    texts = {
-        "output": "Folder of the pages, or one *.html; default: `report` in `evaluation`.",
-        "title": "Title of the pages; default: the name of the scene and the scale.",
-        "part": "Rows and columns to show, such as 0:256,0:256; default: all.",
-        "wavelengths": "Wavelengths of the first and last band in nm, such as 400,700; the others "
-        "at equal distances.",
-    }
-    for name, text in texts.items():
-        flags.DEFINE_string(name, None, text, flag_values=values)
-    flags.DEFINE_list("scenes", None, "Scenes to show; default: all.", flag_values=values)
-    flags.DEFINE_float("max_mb", MAX_MB, "Largest page, in 1e6 bytes.", 0.0, flag_values=values)
-
-
-def main(arguments: Sequence[str], given: flags.FlagValues = flags.FLAGS) -> None:
+def main(given: flags.FlagValues, arguments: list[str]) -> None:
     """Writes the pages that the flags ask for."""
+    from dualsr_jax.pages.page import PageOptions, write_pages
+
     if len(arguments) != 1:
-        raise ValueError("one folder is needed: python -m dualsr_jax.report runs/cave_x4")
+        raise ValueError("one folder is needed: dualsr report runs/cave_x4")
     options = PageOptions(
         title=given.title,
         crop=_crop(given.part),
@@ -77,6 +87,14 @@ def main(arguments: Sequence[str], given: flags.FlagValues = flags.FLAGS) -> Non
     )
 
 
+COMMAND = Command(
+    name="report",
+    about="Writes an interactive HTML page for each scene of an evaluation.",
+    arguments="FOLDER",
+    example="runs/cave_x4",
+    flags=FLAGS,
+    main=main,
+)
+
 if __name__ == "__main__":
-    define_flags()
-    run(main, arguments=True)
+    start(COMMAND)

@@ -11,11 +11,13 @@ from support.scenes import small_networks
 
 from dualsr_jax import export as module
 from dualsr_jax.dualsr import DualSR
+from dualsr_jax.flag_table import define
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.models.coarsr.nbp import neighbour_table, partition
 from dualsr_jax.models.network import Network
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.stablehlo import export_dualsr, write_export
+from dualsr_jax.training import restore
 
 TINY = {"features": 4, "num_asfm": 1, "num_blocks": 1}
 READ = """
@@ -78,12 +80,12 @@ def test_one_file_serves_all_sizes_without_flax(tmp_path, rng, monkeypatch):
     half = CoarSR(2, norm="batch", neighbours="released", **TINY)
     dualsr = DualSR(Network(model, made_up(model, rng)), Network(half, made_up(half, rng)))
     stored = {("x4", "x2"): dualsr}
-    monkeypatch.setattr(module, "restore_dualsr", lambda *place, **_: stored[place])
+    monkeypatch.setattr(restore, "restore_dualsr", lambda *place, **_: stored[place])
     file = tmp_path / "x4.stablehlo"
     values = flags.FlagValues()
-    module.define_flags(values)
+    define(module.FLAGS, values)
     values(["export", "--weights=x4", "--half_weights=x2", f"--output={file}"])
-    module.main(values)
+    module.main(values, [])
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
     cubes = {str(n): rng.random(n, dtype=np.float32) for n in ((6, 4, 5), (5, 7, 8))}

@@ -16,6 +16,7 @@ import optax
 import pytest
 from support.files import ROOT
 from support.scenes import SMALL, small_networks, smooth
+from tqdm import tqdm
 
 from dualsr_jax.dualsr import tags
 from dualsr_jax.io.base import CubeReader
@@ -325,6 +326,7 @@ def test_tiles_are_resumed_only_with_what_they_depend_on(stages, tmp_path, rng):
         return found is not None
 
     first = seen()
+    (tmp_path / "tile_000000.json").touch()  # without any tile, nothing is refused
     same = {field for field, values in METADATA.items() if resumed(**{field: values[0]})}
     assert same == {"crs", "transform", "wavelengths", "wavelength_unit", "fwhm", "band_names"} | {
         "scale",  # was 1
@@ -385,6 +387,7 @@ def test_a_damaged_plan_is_a_new_run(tmp_path, plan):
     tiling = Tiling((27, 27), 3)
     assert work_folder.begin(tmp_path, {"a": 1}, tiling) == tiling
     assert work_folder.begin(tmp_path, {"a": 1}, Tiling((9, 9), 2)) == tiling
+    (tmp_path / "tile_000000.json").touch()
     with pytest.raises(ValueError, match=r"another kind \(other a\)"):
         work_folder.begin(tmp_path, {"a": 2}, tiling)
 
@@ -518,7 +521,7 @@ def test_the_same_command_resumes_after_a_finished_scene(scene, weights, tmp_pat
 def test_one_two_and_dying_workers(scene, weights, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     predict(scene, tmp_path / "local.img", weights, PredictOptions(tile=TILE))
-    update, pids = command.tqdm.update, []
+    update, pids = tqdm.update, []
 
     def kill_one_and_update(bar, n=1):
         while len(pids) > 1:
@@ -532,7 +535,7 @@ def test_one_two_and_dying_workers(scene, weights, tmp_path, monkeypatch):
         predict(scene, tmp_path / "two.img", weights, remote)
         with distributed.Client(cluster) as client:
             pids += client.run(os.getpid).values()
-        monkeypatch.setattr(command.tqdm, "update", kill_one_and_update)
+        monkeypatch.setattr(tqdm, "update", kill_one_and_update)
         predict(scene, tmp_path / "killed.img", weights, remote)
         assert len(pids) == 1
         cluster.scale(1)

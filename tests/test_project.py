@@ -23,7 +23,8 @@ from dualsr_jax.training.step import Learning, make_train_step, state_shapes
 
 # Lowest first; a module may import from lower layers, and from its own package.
 LAYERS = [
-    ["disk", "extras", "commands", "flag_table", "recipe", "ensemble", "ops"],
+    ["choices", "version", "interrupts", "messages", "flag_table", "disk", "extras", "recipe"],
+    ["commands", "ensemble", "ops"],
     ["metrics", "losses", "fine_stage", "models", "io", "figures"],
     ["weights", "protocols", "large_scene"],
     ["dualsr", "data"],
@@ -38,8 +39,9 @@ LAYERS = [
     ["training.restore"],
     ["training.loop"],
     ["evaluation", "stablehlo"],
-    ["prediction", "pages"],
+    ["prediction", "pages", "completion"],
     ["train", "evaluate", "prepare", "predict", "export", "convert", "report"],
+    ["cli"],
 ]
 MODULES = sorted((ROOT / "dualsr_jax").rglob("*.py"))
 

@@ -17,6 +17,7 @@ from dualsr_jax import report
 from dualsr_jax.evaluation.cubes import file_name, read_cubes, write_cubes
 from dualsr_jax.evaluation.results import read_evaluation
 from dualsr_jax.figures import Look, Spectra, band_figure, report_figure, spectra_figure
+from dualsr_jax.flag_table import define
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.pages.embedding import ANGLE_LEVELS, LEVELS, embed
 from dualsr_jax.pages.page import PageOptions, write_pages
@@ -462,6 +463,6 @@ def test_bad_settings(evaluation, tmp_path, monkeypatch):
 )
 def test_the_command(arguments, message):
     given = flags.FlagValues()
-    report.define_flags(given)
+    define(report.FLAGS, given)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        report.main(given(["report", *arguments])[1:], given)
+        report.main(given, given(["report", *arguments])[1:])

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 import optax
 import pytest
-from support.trainings import records, restored, running, steps_saved, wait_until
+from support.processes import wait_until
+from support.trainings import records, restored, running, steps_saved
 
 from dualsr_jax.disk import locked
 from dualsr_jax.models.coarsr.coarse import CoarSR

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from dualsr_jax.data.parts import open_parts
 from dualsr_jax.data.sources import NamedCube
@@ -25,6 +24,7 @@ from dualsr_jax.evaluation.cubes import Cube, bytes_of_cubes, file_name, write_c
 from dualsr_jax.evaluation.results import BICUBIC, DUALSR, table, write_results
 from dualsr_jax.evaluation.self_check import compare
 from dualsr_jax.figures import band_figure, spectra_figure
+from dualsr_jax.messages import bar, say
 from dualsr_jax.models.network import Model, make_model, settings_of
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
@@ -38,7 +38,7 @@ def figure_bands(bands: Sequence[int], num_bands: int) -> Sequence[int]:
     if all(1 <= band <= num_bands for band in bands):
         return bands
     others = round((num_bands + 1) / 3), round(2 * (num_bands + 1) / 3)
-    print(
+    say(
         f"config.evaluate.bands is {tuple(bands)}, but the scenes have bands 1 to {num_bands}: "
         f"figures show {others}"
     )
@@ -60,7 +60,7 @@ def _check_network(model: Model, config: ConfigDict, weights: str) -> None:
         if has.get(name) != expected.get(name)
     )
     if differing:
-        print(f"{weights!r} holds another network than the config describes: it has {differing}")
+        say(f"{weights!r} holds another network than the config describes: it has {differing}")
 
 
 def methods_of(dualsr: DualSR) -> tuple[str, str, str]:
@@ -99,7 +99,7 @@ def _evaluate_scenes(
         check_disk_space(output, needed, what)
     degradation = Degradation(**config.degradation)
     records: dict[str, Any] = {}
-    for scene in tqdm(scenes, unit="image", desc=f"x{scale}"):
+    for scene in bar(scenes, unit="image", desc=f"x{scale}"):
         name = scene.name
         hr, lr = reference_and_lr(
             scene.cube, scale, degradation=degradation, name=name, seed=config.seed
@@ -171,5 +171,5 @@ def evaluate(
     verdict = compare(config, {name: r["scores"][BICUBIC] for name, r in records.items()})
     if verdict.agrees is not None:
         print(verdict.text)
-    print(f"results, tables, figures{' and cubes' if save_cubes else ''}: {output}")
+    say(f"results, tables, figures{' and cubes' if save_cubes else ''}: {output}")
     return results

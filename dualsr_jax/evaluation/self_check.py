@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from dualsr_jax.data.parts import open_parts
 from dualsr_jax.data.test_images import reference_and_lr
 from dualsr_jax.evaluation.results import Scores, mean_scores
+from dualsr_jax.messages import bar
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.protocols import get_protocol
@@ -112,7 +112,7 @@ def check_protocol(config: ConfigDict) -> Verdict:
     scale, degradation = config.model.scale, Degradation(**config.degradation)
     protocol = get_protocol(config.protocol)
     scores = {}
-    for scene in tqdm(open_parts(config)["test"], unit="image", desc=f"bicubic x{scale}"):
+    for scene in bar(open_parts(config)["test"], unit="image", desc=f"bicubic x{scale}"):
         hr, lr = reference_and_lr(
             scene.cube, scale, degradation=degradation, name=scene.name, seed=config.seed
         )

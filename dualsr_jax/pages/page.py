@@ -13,14 +13,15 @@ from urllib.parse import quote
 
 import numpy as np
 
+from dualsr_jax.choices import MAX_MB
 from dualsr_jax.disk import make_writable, replacing
 from dualsr_jax.evaluation.cubes import REFERENCE, Cube, file_name, read_cubes
 from dualsr_jax.evaluation.results import BICUBIC, Evaluation, Scores, read_evaluation
 from dualsr_jax.extras import optional
+from dualsr_jax.messages import say
 from dualsr_jax.pages.bokeh_views import Facts, build, colours
 from dualsr_jax.pages.embedding import ANGLE_LEVELS, LEVELS, angles_deg, embed
 
-MAX_MB = 30.0
 _METRICS = {  # title, digits, whether more is better
     "psnr_db": ("PSNR (dB)", 3, True),
     "mpsnr_db": ("MPSNR (dB)", 3, True),
@@ -220,5 +221,5 @@ def write_pages(
         page = _make_page(evaluation, scene, options, links).encode()
         with replacing(target) as new:
             new.write_bytes(page)
-        print(f"{target}: {len(page) / 1e6:.1f} MB", flush=True)
+        say(f"{target}: {len(page) / 1e6:.1f} MB")
     return list(targets.values())

@@ -12,6 +12,7 @@ from dualsr_jax.dualsr import DualSR, tags
 from dualsr_jax.io.cubes import FORMATS, check_output, create_cube, open_cube
 from dualsr_jax.large_scene.normalisation import plan, scan
 from dualsr_jax.large_scene.second_pass import check_dtype
+from dualsr_jax.messages import say
 from dualsr_jax.prediction.options import PredictOptions
 from dualsr_jax.prediction.run import result_of
 
@@ -105,11 +106,11 @@ def checked(
     missing = []
     for path, output in pairs:
         if skip_existing and finished(path, output, dualsr, options):
-            print(f"{path} is skipped: its result {output} exists")
+            say(f"{path} is skipped: its result {output} exists")
         else:
             missing.append((path, output))
     if len(missing) > 1:
-        print(f"checking {len(missing)} scenes before the first is computed")
+        say(f"checking {len(missing)} scenes before the first is computed")
         for path, output in missing:
             check_before_run(path, output, dualsr, options)
     return missing

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from dualsr_jax.disk import check_disk_space, make_writable
 from dualsr_jax.dualsr import DualSR, tags
@@ -26,6 +25,7 @@ from dualsr_jax.large_scene.second_pass import SecondPass, check_dtype
 from dualsr_jax.large_scene.tile_store import FileTileStore
 from dualsr_jax.large_scene.tiling import choose_tiling
 from dualsr_jax.large_scene.windows import device_count
+from dualsr_jax.messages import bar, say
 from dualsr_jax.models.network import settings_of
 from dualsr_jax.prediction import cluster
 from dualsr_jax.prediction.cluster import Job, Weights
@@ -44,11 +44,11 @@ def _first_pass(
     finished, total = store.finished(), len(scene.layout.tiles)
     missing = [index for index in range(total) if index not in finished]
     if finished and missing:
-        print(f"resuming an interrupted run: {len(finished)} of {total} tiles are finished")
-    with tqdm(total=total, initial=len(finished), unit="tile", desc="tiles") as bar:
+        say(f"resuming an interrupted run: {len(finished)} of {total} tiles are finished")
+    with bar(total=total, initial=len(finished), unit="tile", desc="tiles") as shown:
 
         def done(_: int) -> None:
-            bar.update()
+            shown.update()
 
         if options.scheduler is None:
             scene.compute(missing, store, done)
@@ -81,8 +81,8 @@ def _second_pass(
 ) -> SecondPass:
     """Writes the result and, if there is a second writer, the spread."""
     second = SecondPass(scene, store)
-    with tqdm(total=scene.source.shape[0], unit="row", desc="write") as bar:
-        second.write_fine(writers[0].write, dtype, bar.update)
+    with bar(total=scene.source.shape[0], unit="row", desc="write") as shown:
+        second.write_fine(writers[0].write, dtype, shown.update)
     for writer in writers[1:]:
         second.write_spread(writer.write)
     return second
@@ -105,7 +105,7 @@ def _report(
             bad_bands=np.isin(np.arange(source.shape[2]), normalisation.bands, invert=True),
             title=f"{output.name}, x{scene.stage.scale}",
         )
-    print(*describe_consistency(report["lr_consistency"]), f"report: {folder}", sep="\n")
+    say(*describe_consistency(report["lr_consistency"]), f"report: {folder}")
 
 
 def result_of(
@@ -130,7 +130,7 @@ def _planned(
     (height, width, bands), spread = source.shape, options.uncertainty is not None
     statistics = scan(source)
     normalisation = plan(statistics, source.dtype, source.metadata, peak=options.peak)
-    print(f"{source.path}: {height}x{width}x{bands} {source.dtype}; {normalisation.describe()}")
+    say(f"{source.path}: {height}x{width}x{bands} {source.dtype}; {normalisation.describe()}")
     check_dtype(normalisation, source.metadata.nodata, dtypes[0])
     tiling = choose_tiling(
         (height, width, len(normalisation.bands)),
@@ -157,7 +157,7 @@ def _planned(
     # Compressed formats are made from a plain file at the end: both exist for a while.
     needed = store.bytes_missing() + 2 * values * sum(dtype.itemsize for dtype in dtypes)
     check_disk_space(folder, needed, f"x{scene.stage.scale} of {source.path}")
-    print(
+    say(
         f"{_counted(len(scene.layout.tiles), 'tile')} of {'x'.join(map(str, scene.tiling.window))} "
         f"pixels, {_counted(scene.tiling.band_chunk, 'band')} at a time, on "
         f"{_counted(device_count(), 'device')}; memory budget {options.memory_gb:g} GB per device, "
@@ -208,7 +208,7 @@ def predict(path: Path, output: Path, weights: Weights, options: PredictOptions)
         _first_pass(scene, store, path, weights, options)
         second = _second_pass(scene, store, writers, dtype)
         writing.close()
-        print(
+        say(
             f"{output}: {'x'.join(map(str, shape))} {dtype}; the fine stage corrected by "
             f"{second.gain:.4f} of the difference (0: nothing to correct, 1: all of it)"
         )

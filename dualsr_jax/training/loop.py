@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from dualsr_jax.data.images import Images
 from dualsr_jax.data.parts import open_parts, peak_of
@@ -27,6 +26,7 @@ from dualsr_jax.data.sources import NamedCube, Scenes
 from dualsr_jax.data.test_images import reference_and_lr
 from dualsr_jax.disk import locked, make_writable, replacing
 from dualsr_jax.fine_stage import back_project
+from dualsr_jax.messages import bar, say
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.network import CoarseStage, Model, Network, make_model
 from dualsr_jax.ops.degrade import Degradation
@@ -177,7 +177,7 @@ def _training_images(config: ConfigDict, scenes: Scenes, patch_size: int) -> Ima
 
     def read() -> Iterator[NamedCube]:
         nonlocal brightest
-        for scene in tqdm(scenes, unit="scene", desc="reading"):
+        for scene in bar(scenes, unit="scene", desc="reading"):
             brightest = max(brightest, float(scene.cube.max()))
             yield scene
 
@@ -198,19 +198,19 @@ def _training_images(config: ConfigDict, scenes: Scenes, patch_size: int) -> Ima
 def run(plan: Plan, workdir: Path) -> int:
     """Trains as planned, from the workdir's newest checkpoint on; returns what `train` returns."""
     first = processes.is_first()
-    with StopSignals() as signals, Checkpoints(workdir) as checkpoints:
+    with contextlib.ExitStack() as stack, Checkpoints(workdir) as checkpoints:
         state = _first_state(plan, checkpoints)
         first_step = int(state.step)
         if first:
             with replacing(workdir / "config.json") as partial:
                 partial.write_text(plan.config.to_json_best_effort(indent=2) + "\n")
-            print(_summary(plan, state), flush=True)
+            say(_summary(plan, state))
         with TrainingLog(
             workdir, first_step=first_step, last_step=plan.last_step, silent=not first
         ) as log:
-            step, stopped_by = _make_steps(plan, state, checkpoints, log, signals)
+            step, stopped_by = _make_steps(plan, state, checkpoints, log, stack)
     if stopped_by and first:
-        print(
+        say(
             f"stopped by {signal.Signals(stopped_by).name} after step {step:,} of "
             f"{plan.last_step:,}, which is saved: the same command resumes"
         )
@@ -228,9 +228,16 @@ def _first_state(plan: Plan, checkpoints: Checkpoints) -> TrainState:
 
 
 def _make_steps(
-    plan: Plan, state: TrainState, checkpoints: Checkpoints, log: TrainingLog, signals: StopSignals
+    plan: Plan,
+    state: TrainState,
+    checkpoints: Checkpoints,
+    log: TrainingLog,
+    stack: contextlib.ExitStack,
 ) -> tuple[int, int]:
-    """Makes the steps; returns the last one, and the signal that stopped them or 0."""
+    """Makes the steps; returns the last one, and the signal that stopped them or 0.
+
+    From the first steps on, until the stack is closed, signals are noted for the run to be saved.
+    """
     settings, fixed_settings = plan.config.train, plan.fixed_settings()
     at_once, log_every = settings.steps_per_dispatch, settings.log_every_steps
     step_fn = parallel.data_parallel(
@@ -238,13 +245,17 @@ def _make_steps(
             plan.learning, plan.schedule, degradation=plan.degradation, seed=plan.config.seed
         )
     )
-    step, stopped_by, asked = int(state.step), 0, parallel.maximum(0)
+    first_step = step = int(state.step)
+    stopped_by, asked, signals = 0, parallel.maximum(0), StopSignals()
     batches = plan.sampler.batches(step, **parallel.share_of_batches())
     since_log = StepMetrics(settings.batch_size, plan.sampler.scene_name)
     while step < plan.last_step and not stopped_by:
         before, step = step, min(step + at_once - step % at_once, plan.last_step)
         drawn = [next(batches) for _ in range(before, step)]
         state, metrics = step_fn(state, drawn)
+        if before == first_step:  # until then there is nothing to save, and much to wait for
+            jax.block_until_ready(metrics)
+            stack.enter_context(signals)
         # Processes stop together, a dispatch after the signal, so as never to wait for it.
         stopped_by, asked = int(asked), parallel.maximum(signals.received)
         since_log.add(before, metrics, [batch["sample"] for batch in drawn])

@@ -4,10 +4,9 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
-import time
 
 from support.files import ROOT
+from support.processes import CATCHING
 
 from dualsr_jax.training.checkpoint import Checkpoints
 
@@ -28,7 +27,7 @@ def running(config, workdir, *flags, devices=2):
     }
     command = ["-m", "dualsr_jax.train", "--config", str(file), "--workdir", str(workdir)]
     process = subprocess.Popen(
-        [sys.executable, *command, *flags],
+        [*CATCHING, *command, *flags],
         cwd=ROOT,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
@@ -40,15 +39,6 @@ def running(config, workdir, *flags, devices=2):
             yield process
         finally:
             process.kill()
-
-
-def wait_until(condition, process, seconds=240):
-    """Waits until a condition holds while a process runs."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def steps_saved(workdir):
