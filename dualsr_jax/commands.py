@@ -31,7 +31,7 @@ class Command:
     """A command of the package.
 
     `about` and `example` are for its help; `arguments` describes those that are not flags, such as
-    "SCENE ...", and is empty if there are none. `main` gets the values of the flags, and them.
+    "SCENE ..."; without it, there must not be any. `main` gets the values of the flags, and them.
     """
 
     name: str

@@ -283,7 +283,17 @@ def test_the_public_interface():
 
 
 def test_importing_the_package_is_quick():
-    late = ("orbax", "h5py", "scipy.io", "grain", "tensorflow_datasets", "matplotlib", "optax")
+    late = (
+        "jax",
+        "numpy",
+        "orbax",
+        "h5py",
+        "scipy.io",
+        "grain",
+        "tensorflow_datasets",
+        "matplotlib",
+        "optax",
+    )
     code = f"import dualsr_jax, sys; print([name for name in {late} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
