@@ -2,7 +2,8 @@
 
 The check that scipy lacks: `scipy.io` takes the type codes of a file as places in a table without
 looking whether they lie in it, so that a damaged file ends the process. Here code, length and place
-of every element are checked. This module can go once scipy does, as pull request 25349 proposed.
+of every element are checked. This module can go once scipy checks the codes, as its pull requests
+25349 (closed) and 25829 (open) propose.
 """
 
 import struct

@@ -2,7 +2,8 @@
 
 Zarr itself decodes with whatever codec the metadata names. One codec of numcodecs unpickles, so
 that opening a store could run a program. Links in a store are refused too: they may lead to other
-files, or to metadata that this module does not see.
+files, or to metadata that this module does not see. The check of codecs can go once numcodecs has
+dropped its pickle codec (issue 706 of zarr-developers/numcodecs).
 """
 
 import json
