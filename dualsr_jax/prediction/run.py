@@ -26,7 +26,7 @@ from dualsr_jax.large_scene.tile_store import FileTileStore
 from dualsr_jax.large_scene.tiling import choose_tiling
 from dualsr_jax.large_scene.windows import device_count
 from dualsr_jax.messages import bar, say
-from dualsr_jax.models.network import settings_of
+from dualsr_jax.models.network import method_of, settings_of
 from dualsr_jax.prediction import cluster
 from dualsr_jax.prediction.cluster import Job, Weights
 from dualsr_jax.prediction.options import PredictOptions
@@ -96,7 +96,7 @@ def _report(
     with open_cube(output) as fine:
         report = write_consistency(
             source,
-            {"CoarSR": second, "DualSR": fine},
+            {method_of(scene.stage.coarse.model): second, "DualSR": fine},
             scene.stage.scale,
             folder,
             wavelengths=source.metadata.wavelengths,
