@@ -1,6 +1,6 @@
 """Evaluation protocols: normalisation, crop, clipping and metrics under one name.
 
-Two protocols exist in the literature and their tables do not mix:
+Two protocols exist in the literature, whose figures cannot be compared with each other:
 
 - `dualsr` (DualSR and the works it compares with): integers are divided by the largest value of
   their type; the top-left 512x512 pixels of an image are scored; results of networks are clipped to

@@ -6,8 +6,8 @@ a batch has does not depend on their number.
 
 An epoch shows, for every scene at every resize scale, `patches_per_image` patches in each of their
 5 variants (`ops.augment`), in random order. Positions are drawn anew for every variant and epoch,
-or with `fixed_patches` only once, as in the published code. The training step makes all else of the
-HR patches. Source: paper, training details.
+or with `fixed_patches` only once, as in the published code. The training step makes everything
+else from the HR patches. Source: paper, training details.
 """
 
 import os

@@ -7,7 +7,7 @@ MATLAB bicubic puts them: at the centres of blocks of s x s HR pixels.
 - "bicubic": MATLAB bicubic by 1/s, as published.
 - "isotropic", "anisotropic": a Gaussian blur, then decimation. The standard deviation is drawn
   uniformly from a range; an anisotropic kernel draws one for each of its axes, and their direction.
-  A share of the images, drawn at random, is made so, and the others by MATLAB bicubic.
+  A share of the images, drawn at random, is degraded in this way, the others by MATLAB bicubic.
 - Then white Gaussian noise, whose standard deviation is drawn uniformly from a range.
 """
 

@@ -2,7 +2,7 @@
 
 Contract: `make_train_step(...)` returns `step(state, batch) -> (state, metrics)`, without devices
 or jit. A batch is `{"hr": [B, S, S, L], "variant": [B], "sample": [B]}`; integers are divided by
-the largest value of their type. The step makes all else: variants, LR and bicubic images, and blur
+the largest value of their type. The step makes the rest: variants, LR and bicubic images, and blur
 and noise, which the number of the sample decides. Metrics are scalars: loss, psnr_db (of results
 clipped to [0, 1], each band before its own update), learning_rate, and half_psnr_db for a joint
 network.

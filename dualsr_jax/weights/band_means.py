@@ -1,7 +1,7 @@
 """The band means that the published code of MCNet and ERCSR has as constants.
 
 Contract: one number for each of 31 bands, in [0, 1], the means of the training scenes. In the list
-for CAVE, band 15 counted from 0 is wrong: it is that of Harvard, where the scenes have 0.0911.
+for CAVE, band 15, counted from 0, is wrong: it is that of Harvard; the scenes have 0.0911.
 Weights of the authors need the list as it is.
 """
 

@@ -2,8 +2,8 @@
 
 Contract: our parameters have the published names, except that an underscore stands for the dot
 before a number, and `v`, `g` and `kernel` for `weight_v`, `weight_g` and `weight`. Kernels are
-`[..., in, out]` where PyTorch has `[out, in, ...]`. Each importer handles what else
-differs. Nothing here reads files.
+`[..., in, out]` where PyTorch has `[out, in, ...]`. Each importer handles what else differs.
+Nothing here reads files.
 """
 
 import re

@@ -1,6 +1,6 @@
 """HDF5: a dataset `[H, W, L]`, its metadata in datasets of known names anywhere in the file.
 
-Contract: the cube's own attributes count more, in the names of CF and of NEON's files.
+Contract: attributes of the cube itself, in the names of CF and of NEON's files, take precedence.
 """
 
 import contextlib

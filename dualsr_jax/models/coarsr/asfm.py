@@ -66,7 +66,7 @@ class MixedUnit(nn.Module):
 
 
 class ASFM(nn.Module):
-    """Fuses the features of three groups: bodies per group, fusion, bodies again, mixed unit."""
+    """Mixes the features of three groups: bodies per group, fusion, bodies again, mixed unit."""
 
     num_blocks: int = 2
     norm: str | None = None
