@@ -30,6 +30,7 @@ from dualsr_jax.models.network import (
     make_model,
     settings_of,
 )
+from dualsr_jax.radiometry import Radiometry
 from dualsr_jax.version import version
 from dualsr_jax.weights.safetensors_file import (
     SUFFIX,
@@ -146,6 +147,8 @@ class DualSR:
         dtype: np.dtype | type | None = None,
         memory_gb: float = MEMORY_GB,
         axes: str | Sequence[str] | None = None,
+        clip: str | None = None,
+        consistent: int = 0,
     ) -> Any:
         """Super-resolves a cube of any size and range, tile by tile.
 
@@ -166,10 +169,14 @@ class DualSR:
             axes: names of the axes of a NumPy array in their order, such as `band,y,x`, which
                 those of the result keep; None: y, x, band. Pixels in one axis need the lengths of
                 rows and columns, `band,y=95,x=80`; the result then has three axes.
+            clip: "input" limits each value to the range of its band's 3x3 neighbourhood in the
+                cube, "unit" to [0, 1] of full intensity; None does not clip.
+            consistent: number of back-projections towards the cube, after which the result,
+                reduced to its size, is the cube. One suffices if nothing is clipped.
 
         Raises:
             ValueError: if the cube is not of this kind or is a masked array, fewer than 5 bands
-                are usable, the axes do not fit, or `iterations` is not 1.
+                are usable, axes or `dtype` do not fit, or `iterations` is not 1.
         """
         _check_unmasked(cube)
         if self.iterations != 1:
@@ -177,8 +184,9 @@ class DualSR:
                 f"upscale makes one correction by the fine stage, not {self.iterations}: set "
                 "iterations=1, or call the object itself"
             )
-        kind = None if dtype is None else np.dtype(dtype)
-        settings: Any = {"peak": peak, "dtype": kind, "memory_gb": memory_gb}
+        settings: Any = {"peak": peak, "dtype": None if dtype is None else np.dtype(dtype)}
+        radiometry = Radiometry(clip=clip, consistent=consistent)
+        settings |= {"memory_gb": memory_gb, "radiometry": radiometry}
         if isinstance(cube, np.ndarray):
             cube, order = as_cube(cube, axes)
             found = upscale_array(self.coarse_stage, cube, Metadata(nodata=nodata), **settings)

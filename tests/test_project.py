@@ -25,7 +25,7 @@ from dualsr_jax.training.step import Learning, make_train_step, state_shapes
 LAYERS = [
     ["choices", "version", "interrupts", "messages", "flag_table", "disk", "extras", "recipe"],
     ["commands", "ensemble", "ops"],
-    ["metrics", "losses", "fine_stage", "models", "io", "figures"],
+    ["metrics", "losses", "fine_stage", "radiometry", "models", "io", "figures"],
     ["weights", "protocols", "large_scene"],
     ["dualsr", "data"],
     [

@@ -4,6 +4,7 @@ Contract: the same passes, normalisation and no-data rules as for files. A resul
 its input. xarray itself is not imported: a DataArray is made by the type of the one that was given.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from dualsr_jax.io.variables import (
     rows_columns_bands,
     variable_name,
 )
+from dualsr_jax.large_scene.correction import check_clip
 from dualsr_jax.large_scene.first_pass import FirstPass
 from dualsr_jax.large_scene.normalisation import plan, scan
 from dualsr_jax.large_scene.second_pass import SecondPass, check_dtype
@@ -25,9 +27,11 @@ from dualsr_jax.large_scene.tile_store import MemoryTileStore
 from dualsr_jax.large_scene.tiling import MEMORY_GB, choose_tiling
 from dualsr_jax.large_scene.windows import device_count
 from dualsr_jax.models.network import CoarseStage
+from dualsr_jax.radiometry import Radiometry
 
 Cube = Shaped[np.ndarray, "_ _ L"]
 
+_LOG = logging.getLogger(__name__)
 _KEPT_ENCODING = ("_FillValue", "missing_value", "scale_factor", "add_offset", "grid_mapping")
 
 
@@ -55,31 +59,37 @@ def upscale_array(
     peak: float | None = None,
     dtype: np.dtype | None = None,
     memory_gb: float = MEMORY_GB,
+    radiometry: Radiometry = Radiometry(),  # noqa: B008
 ) -> Cube:
     """Super-resolves an array `[H, W, L]` of stored values, which the metadata describe.
 
     `peak`, `dtype` and `memory_gb` are those of `DualSR.upscale`. The result is `[s H, s W, L]`.
+    What `radiometry` did to it is logged.
     Raises ValueError if `cube` does not have three axes or is empty, fewer than 5 bands are usable,
     `peak` cannot be found, or `dtype` has no value for pixels without data.
     """
     if cube.ndim != 3 or 0 in cube.shape:
         raise ValueError(f"a cube [H, W, L] is expected, got an array of shape {cube.shape}")
     source = ArraySource(cube.astype(cube.dtype.newbyteorder("="), copy=False), metadata)
-    normalisation = plan(scan(source), source.dtype, metadata, peak=peak)
+    statistics = scan(source)
+    normalisation = plan(statistics, source.dtype, metadata, peak=peak)
     shape = (*source.shape[:2], len(normalisation.bands))
     tiling = choose_tiling(shape, cube.itemsize, stage, memory_gb=memory_gb, devices=device_count())
     scene = FirstPass(source=source, normalisation=normalisation, stage=stage, tiling=tiling)
     dtype = source.dtype if dtype is None else np.dtype(dtype)
     check_dtype(normalisation, metadata.nodata, dtype)
+    check_clip(radiometry, statistics, normalisation, dtype)
     store = MemoryTileStore(scene.layout)
     scene.compute(range(len(scene.layout.tiles)), store)
-    second = SecondPass(scene, store)
+    second = SecondPass(scene, store, radiometry)
     result = np.empty(second.shape, dtype)
 
     def write(block: np.ndarray, row: int, column: int) -> None:
         result[row : row + block.shape[0], column : column + block.shape[1]] = block
 
     second.write_fine(write, dtype)
+    for line in second.effect.describe(radiometry):
+        _LOG.info(line)
     return result
 
 

@@ -275,17 +275,14 @@ def _read_with_margin(
     return stored, invalid_pixels(stored, normalisation.nodata), here
 
 
-def read_normalised(
+def read_filled(
     source: SceneReader, rows: slice, columns: slice, normalisation: Normalisation
-) -> tuple[Float[np.ndarray, "K h w"], Bool[np.ndarray, "h w"]]:
-    """Reads the usable bands of a window, filled, and which pixels are valid in all of them."""
+) -> tuple[Float[np.ndarray, "K h w"], Bool[np.ndarray, "K h w"] | None]:
+    """Reads the usable bands of a window, filled, and which pixels are invalid; None: no pixel."""
     bands = normalisation.bands
     stored, invalid, here = _read_with_margin(source, rows, columns, normalisation, bands)
     shape = rows.stop - rows.start, columns.stop - columns.start
     cube = np.empty((len(bands), *shape), np.float32)
-    valid = np.ones(shape, bool)
-    if invalid is not None:
-        valid &= ~invalid[here].any(-1)
     for index, band in enumerate(bands):
         gain, bias = normalisation.gain[index], normalisation.bias[index]
         if invalid is None or not invalid[..., index].any():
@@ -295,6 +292,17 @@ def read_normalised(
                 values = (stored[..., index] * gain + bias).astype(np.float32)
             otherwise = float(normalisation.mean[band] * gain + bias)
             cube[index] = fill(values, invalid[..., index], otherwise)[here]
+    return cube, None if invalid is None else np.moveaxis(invalid[here], -1, 0)
+
+
+def read_normalised(
+    source: SceneReader, rows: slice, columns: slice, normalisation: Normalisation
+) -> tuple[Float[np.ndarray, "K h w"], Bool[np.ndarray, "h w"]]:
+    """Reads the usable bands of a window, filled, and which pixels are valid in all of them."""
+    cube, invalid = read_filled(source, rows, columns, normalisation)
+    valid = np.ones(cube.shape[1:], bool)
+    if invalid is not None:
+        valid &= ~invalid.any(0)
     return cube, valid
 
 

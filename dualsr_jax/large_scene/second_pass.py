@@ -1,8 +1,8 @@
 """The second pass over a scene: from finished tiles to stored values.
 
 Contract: `SecondPass` reads the results of `first_pass` by whole rows and writes the super-resolved
-scene block by block, in the wanted data type: U + gain up(R) for the bands that the network saw,
-bicubic enlargement for the others, nodata where the scene has it.
+scene block by block, in the wanted data type: U + gain up(R), corrected as a `Radiometry` says, for
+the bands that the network saw, bicubic enlargement for the others, nodata where the scene has it.
 """
 
 import functools
@@ -12,23 +12,25 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
+from dualsr_jax.large_scene.correction import (
+    Chunk,
+    Correction,
+    Scratch,
+    chunks_of_bands,
+    grown,
+    in_memory,
+)
 from dualsr_jax.large_scene.first_pass import COARSE, RESIDUAL, SPREAD, FirstPass
 from dualsr_jax.large_scene.nodata import invalid_pixels, nodata_of, to_stored
 from dualsr_jax.large_scene.normalisation import Normalisation, blocks_of_rows, read_band
 from dualsr_jax.large_scene.prefetch import background_calls, prefetched
 from dualsr_jax.large_scene.tile_store import TileStore
 from dualsr_jax.ops import resize
+from dualsr_jax.radiometry import Effect, Radiometry
 
 _BLOCK_BYTES = 48 * 2**20  # of the result
-_BAND_CHUNK = 8
 
-_Chunk = tuple[slice, slice]  # rows of the scene, and some of the usable bands
 Write = Callable[[Shaped[np.ndarray, "h w l"], int, int], object]
-
-
-def _grown(rows: slice, height: int) -> slice:
-    """Rows and those around them on which their bicubic enlargement depends."""
-    return slice(max(rows.start - resize.REACH, 0), min(rows.stop + resize.REACH, height))
 
 
 def check_dtype(normalisation: Normalisation, nodata: float | None, dtype: np.dtype) -> None:
@@ -49,8 +51,17 @@ class SecondPass:
     `gain` is the gain of the fine stage, in [0, 1], 0 if no pixel counts; `shape` is (s H, s W, L).
     """
 
-    def __init__(self, scene: FirstPass, store: TileStore) -> None:
-        """Computes the gain from all tiles of a store."""
+    def __init__(
+        self,
+        scene: FirstPass,
+        store: TileStore,
+        radiometry: Radiometry = Radiometry(),  # noqa: B008
+        scratch: Scratch = in_memory,
+    ) -> None:
+        """Computes the gain from all tiles of a store.
+
+        `scratch` makes the arrays of the scene's size that the radiometry needs.
+        """
         self._scene, self._store = scene, store
         angles = [found for _, found in sorted(store.finished().items())]
         count = sum(found.count for found in angles)
@@ -58,15 +69,26 @@ class SecondPass:
         self.gain = min(mean_deg, 1.0)
         height, width, bands = scene.source.shape
         self.shape = height * scene.stage.scale, width * scene.stage.scale, bands
+        self._correction = Correction(scene, radiometry, self._fine, scratch)
 
-    def _layer(self, layer: str, chunk: _Chunk) -> Float[np.ndarray, "k _ _"]:
+    @property
+    def effect(self) -> Effect:
+        """What the radiometry did to the result that was written last."""
+        return self._correction.effect
+
+    @property
+    def passes(self) -> int:
+        """How often `write_fine` goes over the scene."""
+        return 1 + self._correction.passes
+
+    def _layer(self, layer: str, chunk: Chunk) -> Float[np.ndarray, "k _ _"]:
         (rows, bands), grid = chunk, self._scene.layout.layers[layer]
         wide = slice(0, self._scene.source.shape[1] * grid)
         return self._store.read(layer, slice(rows.start * grid, rows.stop * grid), wide, bands)
 
-    def _fine(self, chunk: _Chunk) -> Float[np.ndarray, "k _ _"]:
+    def _fine(self, chunk: Chunk) -> Float[np.ndarray, "k _ _"]:
         rows, bands = chunk
-        seen = _grown(rows, self._scene.source.shape[0])
+        seen = grown(rows, resize.REACH, self._scene.source.shape[0])
         residual = self._layer(RESIDUAL, (seen, bands))
         correction = resize.enlarge(residual, self._scene.stage.ratio)
         correction *= np.float32(self.gain)
@@ -87,7 +109,7 @@ class SecondPass:
         """A band that the network does not use, enlarged."""
         scene = self._scene
         height, width, _ = scene.source.shape
-        seen = _grown(rows, height)
+        seen = grown(rows, resize.REACH, height)
         stored = read_band(scene.source, seen, slice(0, width), scene.normalisation, band)
         first, last = ((row - seen.start) * scene.stage.scale for row in (rows.start, rows.stop))
         return resize.enlarge(stored, scene.stage.scale)[first:last]
@@ -104,7 +126,7 @@ class SecondPass:
 
     def _write(
         self,
-        make: Callable[[_Chunk], np.ndarray],
+        make: Callable[[Chunk], np.ndarray],
         write: Write,
         dtype: np.dtype,
         nodata: float | None,
@@ -118,9 +140,9 @@ class SecondPass:
         row_bytes = width * num_bands * scale**2 * dtype.itemsize
         usable = len(normalisation.bands)
         chunks = [
-            (rows, slice(start, min(start + _BAND_CHUNK, usable)))
+            (rows, bands)
             for rows in blocks_of_rows(height, row_bytes, _BLOCK_BYTES)
-            for start in range(0, usable, _BAND_CHUNK)
+            for bands in chunks_of_bands(usable)
         ]
         exact = np.result_type(dtype, np.float32)  # represents large integers exactly
 
@@ -152,10 +174,18 @@ class SecondPass:
         """Writes the result of both stages in a data type that passes `check_dtype`.
 
         `write` gets blocks of whole rows, in order, with their first row and column; `done` is
-        called per block with its number of LR rows.
+        called with numbers of LR rows, `passes` times for each row.
         """
-        nodata = self._scene.source.metadata.nodata
-        self._write(self._fine, write, dtype, nodata, done=done)
+        nodata, normalisation = self._scene.source.metadata.nodata, self._scene.normalisation
+        exact = np.result_type(dtype, np.float32)
+
+        def rounded(values: np.ndarray, bands: slice) -> np.ndarray:
+            stored = to_stored(self._denormalised(values, bands, exact), None, dtype, nodata)
+            gain, bias = (a[bands, None, None] for a in (normalisation.gain, normalisation.bias))
+            return (stored * gain + bias).astype(np.float32)
+
+        self._correction.prepare(rounded, done)
+        self._write(self._correction, write, dtype, nodata, done=done)
 
     def write_spread(self, write: Write) -> None:
         """Writes the standard deviation of the ensemble, float32, in stored units.

@@ -136,6 +136,31 @@ def reduce(images: Float[Array, "*n H W"], factor: int) -> Float[Array, "*n h w"
     return result
 
 
+def _spread_rows(images: np.ndarray, factor: int) -> np.ndarray:
+    weights, length = _reducing_weights(factor), images.shape[-1]
+    blocks = np.zeros((*images.shape[:-1], length + 2 * REACH, factor), images.dtype)
+    for k, taps in enumerate(weights):
+        for t, w in enumerate(taps):
+            if w:
+                blocks[..., k : k + length, t] += images.dtype.type(w) * images
+    padded, margin = blocks.reshape(*images.shape[:-1], -1), REACH * factor
+    spread = padded[..., margin:-margin]
+    places = np.arange(-margin, length * factor + margin)
+    for place in (*places[:margin], *places[-margin:]):  # the reduction reads their reflections
+        spread[..., _reflected(place, length * factor)] += padded[..., place + margin]
+    return spread
+
+
+def reduce_adjoint(images: Float[np.ndarray, "*n h w"], factor: int) -> Float[np.ndarray, "*n H W"]:
+    """Applies the transpose of `reduce`: spreads each pixel over those that it was made of.
+
+    With `reduce(X) = A X B^T`, images `[..., h, w]` become `A^T Y B`, `[..., h * factor, w *
+    factor]`. A pixel of the result depends on two pixels of the image on either side.
+    """
+    columns_first = _spread_rows(images, factor).swapaxes(-1, -2)
+    return _spread_rows(columns_first, factor).swapaxes(-1, -2)
+
+
 def imresize(cube: Float[Array, "..."], scale: float) -> Float[Array, "..."]:
     """Resizes cubes in space as MATLAB's bicubic `imresize` does.
 
