@@ -20,9 +20,7 @@ from jaxtyping import Float
 
 from dualsr_jax.choices import MEMORY_GB, STORAGES
 from dualsr_jax.fine_stage import back_project
-from dualsr_jax.io.axes import as_cube
-from dualsr_jax.io.metadata import Metadata
-from dualsr_jax.large_scene.in_memory import upscale_array, upscale_labelled
+from dualsr_jax.large_scene.kinds import check_unmasked, upscale
 from dualsr_jax.models.network import (
     CoarseStage,
     Network,
@@ -43,14 +41,6 @@ from dualsr_jax.weights.safetensors_file import (
 Cube = Float[np.ndarray, "H W L"]
 _NETWORKS = {"model", "half_model"}  # their names in files
 _FAR = 1.0  # outside [0, 1], beyond bicubic overshoot and noise: values that were not normalised
-
-
-def _check_unmasked(cube: Any) -> None:
-    if isinstance(cube, np.ma.MaskedArray):
-        raise ValueError(
-            "a plain NumPy array is expected, got a masked one: call "
-            "upscale(cube.filled(x), nodata=x), with a value x that no valid pixel has"
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +113,7 @@ class DualSR:
             ValueError: if the array is masked, a pixel is NaN, infinite or far outside [0, 1], or
                 there are fewer than 5 bands.
         """
-        _check_unmasked(lr)
+        check_unmasked(lr)
         lr = np.asarray(lr, np.float32)
         broken = int(lr.size - np.isfinite(lr).sum())
         if broken:
@@ -152,13 +142,14 @@ class DualSR:
     ) -> Any:
         """Super-resolves a cube of any size and range, tile by tile.
 
-        The result is a NumPy array or an `xarray.DataArray`, like the cube. Bands that are empty,
+        The result is an array of the kind of the cube. Bands that are empty,
         constant or flagged are enlarged by bicubic interpolation and do not guide others; pixels
         without data stay pixels without data.
 
         Args:
-            cube: NumPy array `[H, W, L]` of integers or floats, or an `xarray.DataArray` with
-                dimensions y, x and bands in any order.
+            cube: array `[H, W, L]` of integers or floats, of NumPy, JAX or Dask, or an
+                `xarray.DataArray` with dimensions y, x and bands in any order. What Dask has not
+                computed stays so: the result is computed later, as one block.
             peak: stored value of full intensity; None applies the rule of
                 `large_scene.normalisation`.
             nodata: stored value of pixels without data, besides NaN; None takes it from a
@@ -178,28 +169,21 @@ class DualSR:
             ValueError: if the cube is not of this kind or is a masked array, fewer than 5 bands
                 are usable, axes or `dtype` do not fit, or `iterations` is not 1.
         """
-        _check_unmasked(cube)
         if self.iterations != 1:
             raise ValueError(
                 f"upscale makes one correction by the fine stage, not {self.iterations}: set "
                 "iterations=1, or call the object itself"
             )
-        settings: Any = {"peak": peak, "dtype": None if dtype is None else np.dtype(dtype)}
-        radiometry = Radiometry(clip=clip, consistent=consistent)
-        settings |= {"memory_gb": memory_gb, "radiometry": radiometry}
-        if isinstance(cube, np.ndarray):
-            cube, order = as_cube(cube, axes)
-            found = upscale_array(self.coarse_stage, cube, Metadata(nodata=nodata), **settings)
-            return found.transpose(np.argsort(order))
-        if axes is not None:
-            raise ValueError(
-                f"axes are for NumPy arrays: leave out {axes!r}, those of a DataArray have names"
-            )
-        if not hasattr(cube, "dims"):
-            raise ValueError(
-                f"a NumPy array or an xarray.DataArray is expected, got {type(cube).__name__}"
-            )
-        return upscale_labelled(self.coarse_stage, cube, nodata=nodata, **settings)
+        return upscale(
+            self.coarse_stage,
+            cube,
+            nodata=nodata,
+            axes=axes,
+            peak=peak,
+            dtype=None if dtype is None else np.dtype(dtype),
+            memory_gb=memory_gb,
+            radiometry=Radiometry(clip=clip, consistent=consistent),
+        )
 
     @classmethod
     def from_pretrained(

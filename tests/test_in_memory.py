@@ -111,6 +111,60 @@ def test_rioxarray_agrees(rng, networks):
     assert found.rio.nodata == -7.0
 
 
+def test_jax_arrays_come_back_as_such(rng, networks):
+    cube = smooth(rng, 21, 18, 6)
+    for device in jax.devices():
+        found = networks.upscale(jax.device_put(cube, device))
+        assert isinstance(found, jax.Array)
+        assert found.devices() == {device}
+        np.testing.assert_array_equal(found, networks.upscale(cube))
+    with pytest.raises(ValueError, match=r"call it outside of jax\.jit"):
+        jax.jit(networks.upscale)(cube)
+
+
+def test_what_dask_has_not_computed_stays_so(rng, networks):
+    dask = pytest.importorskip("dask")
+    read = []
+
+    def block(block_info=None):
+        read.append(1)
+        rows, bands, columns = (slice(*ends) for ends in block_info[None]["array-location"])
+        return stored[rows, bands, columns]
+
+    cube = smooth(rng, 21, 18, 6, np.int16, 5000.0)
+    cube[2:5, 7] = -1
+    stored = cube.transpose(0, 2, 1)
+    chunks = (10, 11), (4, 2), (18,)
+    waiting = dask.array.map_blocks(block, chunks=chunks, dtype=np.int16, meta=np.empty((0, 0, 0)))
+    labelled = xarray.DataArray(
+        waiting, dims=("y", "band", "x"), attrs={"_FillValue": -1, "units": "1"}, name="scene"
+    )
+    expected = networks.upscale(cube, nodata=-1, consistent=1)
+    found = networks.upscale(labelled, consistent=1)
+    bare = networks.upscale(waiting, axes="y,band,x", nodata=-1, dtype=np.float32)
+    assert not read
+    assert (found.shape, found.dtype, found.name) == ((42, 6, 36), np.int16, "scene")
+    assert found.chunks == ((42,), (6,), (36,))
+    assert found.attrs == labelled.attrs
+    np.testing.assert_array_equal(found.compute().transpose("y", "x", "band"), expected)
+    assert len(read) == 4
+    assert (bare.shape, bare.dtype) == ((42, 6, 36), np.float32)
+    np.testing.assert_array_equal(
+        np.asarray(bare), networks.upscale(stored, axes="y,band,x", nodata=-1, dtype=np.float32)
+    )
+    with pytest.raises(ValueError, match="got an array of shape"):
+        networks.upscale(waiting[0])
+
+
+def test_a_dataset_is_refused(rng, networks):
+    cubes = {name: (("y", "x", "band"), smooth(rng, 12, 11, 6)) for name in ("low", "high")}
+    dataset = xarray.Dataset({**cubes, "mask": (("y", "x"), np.zeros((12, 11)))})
+    with pytest.raises(ValueError, match=r"dataset\[name\], with name 'low' or 'high'$"):
+        networks.upscale(dataset)
+    with pytest.raises(ValueError, match="name of a variable with three dimensions"):
+        networks.upscale(dataset[["mask"]])
+
+
 def test_bad_input(rng, networks):
     cube = smooth(rng, 12, 11, 6)
     for wrong, message in (

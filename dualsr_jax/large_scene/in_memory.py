@@ -1,9 +1,9 @@
-"""Super-resolution of cubes in memory: NumPy arrays and xarray.DataArrays.
+"""Super-resolution of cubes in memory: arrays of NumPy, and those that Dask has not computed yet.
 
-Contract: the same passes, normalisation and no-data rules as for files. A result is of the type of
-its input. xarray itself is not imported: a DataArray is made by the type of the one that was given.
+Contract: the same passes, normalisation and no-data rules as for files.
 """
 
+import functools
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -12,13 +12,6 @@ import numpy as np
 from jaxtyping import Shaped
 
 from dualsr_jax.io.metadata import Metadata
-from dualsr_jax.io.swath import finer
-from dualsr_jax.io.variables import (
-    from_attributes,
-    from_variables,
-    rows_columns_bands,
-    variable_name,
-)
 from dualsr_jax.large_scene.correction import check_clip
 from dualsr_jax.large_scene.first_pass import FirstPass
 from dualsr_jax.large_scene.normalisation import plan, scan
@@ -32,7 +25,6 @@ from dualsr_jax.radiometry import Radiometry
 Cube = Shaped[np.ndarray, "_ _ L"]
 
 _LOG = logging.getLogger(__name__)
-_KEPT_ENCODING = ("_FillValue", "missing_value", "scale_factor", "add_offset", "grid_mapping")
 
 
 class ArraySource:
@@ -49,6 +41,11 @@ class ArraySource:
         """Reads a window; `bands` None: all."""
         window = self._cube[rows, columns]
         return window if bands is None else window[..., bands]
+
+
+def _check_shape(shape: tuple[int, ...]) -> None:
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(f"a cube [H, W, L] is expected, got an array of shape {shape}")
 
 
 def upscale_array(
@@ -68,8 +65,7 @@ def upscale_array(
     Raises ValueError if `cube` does not have three axes or is empty, fewer than 5 bands are usable,
     `peak` cannot be found, or `dtype` has no value for pixels without data.
     """
-    if cube.ndim != 3 or 0 in cube.shape:
-        raise ValueError(f"a cube [H, W, L] is expected, got an array of shape {cube.shape}")
+    _check_shape(cube.shape)
     source = ArraySource(cube.astype(cube.dtype.newbyteorder("="), copy=False), metadata)
     statistics = scan(source)
     normalisation = plan(statistics, source.dtype, metadata, peak=peak)
@@ -93,78 +89,20 @@ def upscale_array(
     return result
 
 
-def _enlarged_attributes(attributes: Any, factor: int) -> dict[str, Any]:
-    """Attributes in which the geotransform, if there is one, is that of smaller pixels."""
-    found = dict(attributes)
-    if "GeoTransform" in found:  # GDAL's order is c, a, b, f, d, e
-        c, a, b, f, d, e = (float(x) for x in str(found["GeoTransform"]).split())
-        smaller = (c, a / factor, b / factor, f, d / factor, e / factor)
-        found["GeoTransform"] = " ".join(repr(x) for x in smaller)
-    if np.shape(found.get("transform", ())) == (6,):
-        found["transform"] = (
-            Metadata(transform=tuple(found["transform"])).enlarged(factor).transform
-        )
-    if "res" in found:
-        found["res"] = tuple(np.asarray(found["res"], float) / factor)
-    return found
+def upscale_later(stage: CoarseStage, cube: Any, metadata: Metadata, **settings: Any) -> Any:
+    """The result of `upscale_array` for an array `[H, W, L]` of Dask, an array of Dask.
 
-
-def _metadata(cube: Any, bands: str, nodata: float | None) -> Metadata:
-    """The metadata of a DataArray, under the names that files use."""
-    # Floats may be decoded integers, which their scale, offset and encoding describe.
-    stored = cube.dtype.kind != "f"
-    said = from_attributes({**cube.encoding, **cube.attrs} if stored else cube.attrs)
-    names = ("bbl", "scale", "offset") if stored else ("bbl",)
-    sidecar = {
-        name: coordinate.values
-        for name, coordinate in cube.coords.items()
-        if coordinate.dims == (bands,) and variable_name(str(name)) in names
-    }
-    found = from_variables({**sidecar, **said}, cube.sizes[bands])
-    return Metadata(
-        nodata=found.nodata if nodata is None else nodata,
-        bad_bands=found.bad_bands,
-        scale=found.scale,
-        offset=found.offset,
-        reflectance_scale=found.reflectance_scale if stored else None,
-    )
-
-
-def upscale_labelled(
-    stage: CoarseStage, cube: Any, *, nodata: float | None = None, **settings: Any
-) -> Any:
-    """Super-resolves an `xarray.DataArray` with dimensions y, x and bands in any order.
-
-    `scale_factor`, `add_offset` and, unless `nodata` is given, `_FillValue` are taken from its
-    attributes, bad bands from a coordinate `bbl` or `good_wavelengths`. The settings are those of
-    `upscale_array`. The result has the same dimensions, name and attributes; its coordinates along
-    y and x, and its geotransform, are those of the smaller pixels. Raises ValueError if `cube` does
-    not have these dimensions, or as `upscale_array`.
+    Only its size and its data type are known at first: the rest, with what may be wrong, waits
+    until the result is computed. It is one block, because the gain of the fine stage depends on
+    all of the scene. Raises ValueError if `cube` does not have three axes or is empty.
     """
-    axes = rows_columns_bands(cube.dims)
-    if axes is None:
-        raise ValueError(
-            f"dimensions {tuple(cube.dims)} are not those of a cube: expected three, one of them "
-            "named 'y' and one 'x', in any order"
-        )
-    metadata = _metadata(cube, cube.dims[axes[2]], nodata)
-    factor = stage.scale
-    stored = np.asarray(cube.data).transpose(axes)
-    result = upscale_array(stage, stored, metadata, **settings)
-    coordinates = {}
-    for name, coordinate in cube.coords.items():
-        values = np.asarray(coordinate.values)
-        for axis in axes[:2]:
-            if cube.dims[axis] in coordinate.dims:
-                values = finer(values, coordinate.dims.index(cube.dims[axis]), factor)
-        attributes = _enlarged_attributes(coordinate.attrs, factor)
-        coordinates[name] = (coordinate.dims, values, attributes)
-    made = type(cube)(
-        result.transpose(np.argsort(axes)),
-        dims=cube.dims,
-        coords=coordinates,
-        attrs=_enlarged_attributes(cube.attrs, factor),
-        name=cube.name,
+    _check_shape(cube.shape)
+    dtype = settings.get("dtype") or cube.dtype.newbyteorder("=")
+    height, width, bands = cube.shape
+    compute = functools.partial(upscale_array, stage, metadata=metadata, **settings)
+    return cube.rechunk(-1).map_blocks(
+        compute,
+        chunks=((height * stage.scale,), (width * stage.scale,), (bands,)),
+        dtype=dtype,
+        meta=np.empty((0, 0, 0), dtype),
     )
-    made.encoding = {k: v for k, v in cube.encoding.items() if k in _KEPT_ENCODING}
-    return made
