@@ -16,7 +16,7 @@ from dualsr_jax.version import version
 
 COMMANDS = {
     "Use": ["predict"],
-    "Train and test": ["prepare", "train", "evaluate", "report"],
+    "Train and test": ["prepare", "train", "evaluate", "compare", "report"],
     "Share": ["convert", "export"],
 }
 _NAMES = [name for names in COMMANDS.values() for name in names]

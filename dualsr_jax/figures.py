@@ -1,4 +1,4 @@
-"""Figures of bands with their error maps and of spectra, as in the paper, and of the report.
+"""Figures of bands with their error maps, of spectra, of a report, and of quality against cost.
 
 Contract: titles and labels are drawn as they are; a `$` in a scene's name does not begin a formula.
 """
@@ -15,6 +15,7 @@ from jaxtyping import Float
 from dualsr_jax.disk import replacing
 
 Cube = Float[np.ndarray, "H W L"]
+_WIDEST = 26  # inches of a figure with many methods
 _verbatim = matplotlib.rc_context({"text.parse_math": False})
 
 
@@ -28,25 +29,34 @@ def _save(figure: matplotlib.figure.Figure, path: Path) -> None:
 def band_figure(
     path: Path, hr: Cube, results: Mapping[str, Cube], bands: Sequence[int], title: str
 ) -> None:
-    """Draws bands, counted from 1, of the reference and of each method, above absolute errors."""
+    """Draws bands of the reference and of each method, above their absolute errors.
+
+    Args:
+        path: file to write; its suffix is the format.
+        hr: the bands of the reference, `[H, W, N]`.
+        results: the same bands of the results, by method.
+        bands: the numbers of the N bands, counted from 1.
+        title: of the figure.
+    """
     columns = 1 + len(results)
-    panel = 2.8 * hr.shape[0] / hr.shape[1] + 0.3
+    side = min(2.8, _WIDEST / columns)
+    panel = side * hr.shape[0] / hr.shape[1] + 0.3
     figure = matplotlib.figure.Figure(
-        figsize=(2.8 * columns, 2 * len(bands) * panel + 0.4), layout="constrained"
+        figsize=(side * columns, 2 * len(bands) * panel + 0.4), layout="constrained"
     )
     axes = figure.subplots(2 * len(bands), columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
     for pair, band in enumerate(bands):
-        reference = hr[..., band - 1]
-        errors = {name: np.abs(cube[..., band - 1] - reference) for name, cube in results.items()}
+        reference = hr[..., pair]
+        errors = {name: np.abs(cube[..., pair] - reference) for name, cube in results.items()}
         worst = max(float(np.percentile(error, 99.5)) for error in errors.values())
         low, high = np.percentile(reference, (0.2, 99.8))
         upper, lower = axes[2 * pair], axes[2 * pair + 1]
         upper[0].imshow(reference, cmap="gray", vmin=low, vmax=high)
         upper[0].set_title(f"Reference, band {band}", fontsize=9)
         for column, (name, error) in enumerate(errors.items(), start=1):
-            upper[column].imshow(results[name][..., band - 1], cmap="gray", vmin=low, vmax=high)
+            upper[column].imshow(results[name][..., pair], cmap="gray", vmin=low, vmax=high)
             upper[column].set_title(name, fontsize=9)
             image = lower[column].imshow(error, cmap="viridis", vmin=0, vmax=worst)
             lower[column].set_title(f"absolute error, mean {error.mean():.4f}", fontsize=8)
@@ -132,4 +142,52 @@ def report_figure(
         axes[0].set_ylabel("intensity", fontsize=8)
         axes[0].legend(fontsize=7)
     figure.suptitle(title, fontsize=9)
+    _save(figure, path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dot:
+    """A method in the figure of quality against cost."""
+
+    label: str
+    gmac: float  # 10^9 multiply-adds per scene
+    psnr_db: float
+    parameters: int
+
+
+@_verbatim
+def cost_figure(path: Path, dots: Sequence[Dot], bicubic_db: float, title: str) -> None:
+    """Draws PSNR against multiply-adds; the area of a dot grows with the number of parameters.
+
+    Args:
+        path: file to write; its suffix is the format.
+        dots: the methods.
+        bicubic_db: PSNR of bicubic interpolation, drawn as a line.
+        title: of the figure.
+    """
+    figure = matplotlib.figure.Figure(figsize=(7.5, 5), layout="constrained")
+    axis = figure.subplots()
+    most = max(dot.parameters for dot in dots)
+    for dot in dots:
+        area = 30 + 570 * dot.parameters / most
+        axis.scatter(dot.gmac, dot.psnr_db, s=area, alpha=0.6, linewidth=0)
+        axis.annotate(
+            f"{dot.label} ({dot.parameters:,})",
+            (dot.gmac, dot.psnr_db),
+            xytext=(4, 4),
+            textcoords="offset points",
+            fontsize=7,
+        )
+    axis.axhline(bicubic_db, color="gray", linewidth=1, linestyle="--", label="Bicubic")
+    axis.set(
+        xscale="log",
+        xlabel="10^9 multiply-adds per scene",
+        ylabel="PSNR (dB)",
+        title=title,
+    )
+    axis.xaxis.set_major_formatter("{x:g}")  # others are formulas, which are not drawn as such
+    axis.xaxis.set_minor_formatter("{x:g}")
+    axis.tick_params(which="minor", labelsize=6)
+    axis.margins(0.15)
+    axis.legend(fontsize=8)
     _save(figure, path)

@@ -39,8 +39,8 @@ LAYERS = [
     ["training.restore"],
     ["training.loop"],
     ["evaluation", "stablehlo"],
-    ["prediction", "pages", "completion"],
-    ["train", "evaluate", "prepare", "predict", "export", "convert", "report"],
+    ["prediction", "pages", "comparison", "completion"],
+    ["train", "evaluate", "compare", "prepare", "predict", "export", "convert", "report"],
     ["cli"],
 ]
 MODULES = sorted((ROOT / "dualsr_jax").rglob("*.py"))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from dualsr_jax.data.parts import open_parts
@@ -43,6 +44,11 @@ def figure_bands(bands: Sequence[int], num_bands: int) -> Sequence[int]:
         f"figures show {others}"
     )
     return others
+
+
+def select_bands(cube: Cube, bands: Sequence[int]) -> Float[np.ndarray, "H W _"]:
+    """Returns bands of a cube, counted from 1."""
+    return cube[..., np.array(bands) - 1]
 
 
 def _check_network(model: Model, config: ConfigDict, weights: str) -> None:
@@ -108,7 +114,9 @@ def _evaluate_scenes(
         sides = np.array(hr.shape[:2]) - 1
         pixels = [(round(y * sides[0]), round(x * sides[1])) for y, x in settings.pixels]
         stem, title = file_name(name), f"{name}, x{scale}"
-        band_figure(output / f"{stem}_bands.{figures}", hr, cubes, bands, title)
+        shown = {method: select_bands(cube, bands) for method, cube in cubes.items()}
+        file = output / f"{stem}_bands.{figures}"
+        band_figure(file, select_bands(hr, bands), shown, bands, title)
         spectra_figure(output / f"{stem}_spectra.{figures}", hr, cubes, pixels, title)
         if save_cubes:
             write_cubes(output, name, reference=hr, lr=lr, results=cubes)

@@ -1,0 +1,1 @@
+"""Comparison of several trained networks on one data set."""

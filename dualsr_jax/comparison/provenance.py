@@ -1,0 +1,139 @@
+"""What is known of how a network was trained.
+
+Contract: a folder of training holds its config as `config.json`; a file of weights holds what
+`convert` took from such a folder, as the text `training`. Weights of other origin hold at most
+prose. What is not known is None, never a guess; nothing that is read is used as a path.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from dualsr_jax.ops.degrade import Degradation
+from dualsr_jax.weights.safetensors_file import find_weights, read_weights
+
+KEY = "training"  # of the text in a file of weights
+_CONFIG = "config.json"  # in a folder of training
+_LONGEST = 300  # characters of prose that are repeated
+_PROSE = ("data", "recipe")  # texts in a file of weights, for people
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How a network was trained."""
+
+    weights: str  # as the user named them
+    data_set: str | None = None
+    split: str | None = None
+    protocol: str | None = None
+    degradation: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # `config.train`
+    prose: str = ""  # what the file says in words
+
+    def unknown(self) -> list[str]:
+        """Names of what is not known."""
+        named = {"data set": self.data_set, "split": self.split, "protocol": self.protocol}
+        return [name for name, value in named.items() if value is None]
+
+    def differences(self, config: ConfigDict) -> list[str]:
+        """What is known to differ from a config, and makes scores incomparable; one line each."""
+        wanted = {
+            "data set": (self.data_set, config.data.name),
+            "split": (self.split, config.data.split),
+            "protocol": (self.protocol, config.protocol),
+        }
+        return [
+            f"{self.weights!r} was trained with {name} {has!r}, the config has {wants!r}"
+            for name, (has, wants) in wanted.items()
+            if has is not None and has != wants
+        ]
+
+    def trained_on_same_degradation(self, config: ConfigDict) -> bool | None:
+        """Whether the LR images of training were made as those of a config; None if not known."""
+        if self.degradation is None:
+            return None
+        try:
+            return _degradation(self.degradation) == Degradation(**config.degradation)
+        except (TypeError, ValueError):  # settings of another version
+            return None
+
+
+def _degradation(settings: Mapping[str, Any]) -> Degradation:
+    values: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()
+    }
+    return Degradation(**values)
+
+
+def _parse(weights: str, config: Any, prose: str = "") -> Training:
+    """Reads a config, or the part of it that `training_text` keeps."""
+    parts = {"": config}
+    for name in ("data", "degradation", "train"):
+        parts[name] = config.get(name) if isinstance(config, dict) else None
+
+    def text(part: str, name: str) -> str | None:
+        value = parts[part].get(name) if isinstance(parts[part], dict) else None
+        return value if isinstance(value, str) else None
+
+    def mapping(part: str) -> dict[str, Any] | None:
+        return parts[part] if isinstance(parts[part], dict) else None
+
+    return Training(
+        weights,
+        data_set=text("data", "name"),
+        split=text("data", "split"),
+        protocol=text("", "protocol"),
+        degradation=mapping("degradation"),
+        settings=mapping("train") or {},
+        prose=prose,
+    )
+
+
+def training_of(weights: str | os.PathLike[str]) -> Training:
+    """Says what is known of how weights were trained.
+
+    Args:
+        weights: folder of training, `*.safetensors` file, or shipped name.
+
+    Raises:
+        FileNotFoundError: if there is no such file or name.
+        ValueError: if the file, or the config in the folder, is damaged.
+    """
+    name, path = os.fspath(weights), find_weights(weights)
+    if path is None:
+        file = Path(weights).expanduser() / _CONFIG
+        if not file.is_file():
+            return Training(name)
+        return _parse(name, _read_json(file.read_text(errors="replace"), str(file)))
+    about = read_weights(path)[1]
+    prose = "; ".join(" ".join(about[key].split()) for key in _PROSE if key in about)
+    prose = "".join(character for character in prose if character.isprintable())[:_LONGEST]
+    if KEY not in about:
+        return Training(name, prose=prose)
+    return _parse(name, _read_json(about[KEY], f"{path}, {KEY}"), prose)
+
+
+def _read_json(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{place} is damaged: it is not JSON ({error})") from error
+
+
+def training_text(weights: str | os.PathLike[str]) -> dict[str, str]:
+    """The text to store in a file of weights, by its name; empty if nothing is known."""
+    known = training_of(weights)
+    if len(known.unknown()) == 3:
+        return {}
+    config = {
+        "protocol": known.protocol,
+        "data": {"name": known.data_set, "split": known.split},
+        "degradation": known.degradation,
+        "train": dict(known.settings),
+    }
+    return {KEY: json.dumps(config)}
