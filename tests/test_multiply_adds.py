@@ -77,7 +77,7 @@ def test_what_the_settings_change():
     ours = make_model(unshared)
     alone = make_model({**unshared, "share_branch": False})
     assert multiply_adds(ours, 5) == multiply_adds(alone, 5)
-    with pytest.raises(ValueError, match="a cube of 7 bands does not fit to SSPSR for 5 bands"):
+    with pytest.raises(ValueError, match="a cube of 7 bands does not fit SSPSR for 5 bands"):
         multiply_adds(ours, 7)
-    with pytest.raises(ValueError, match="a cube of 4 bands does not fit to CoarSR for 5 or more"):
+    with pytest.raises(ValueError, match="a cube of 4 bands does not fit CoarSR for 5 or more"):
         multiply_adds(coarse, 4)

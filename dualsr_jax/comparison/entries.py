@@ -198,7 +198,7 @@ def _check_alike(runs: Sequence[Run]) -> None:
         ):
             raise ValueError(
                 f"{other.weights!r} and {run.weights!r} have the label {run.label!r}, which is for "
-                "several trainings of one network, but are different networks: label them apart"
+                "several trainings of one network, but are not one network: give them two labels"
             )
 
 
@@ -209,5 +209,5 @@ def _check_training(runs: Sequence[Run], config: ConfigDict) -> None:
     differing = [line for training in known for line in training.differences(config)]
     if differing:
         raise ValueError(
-            f"these networks do not belong into one table: {'; '.join(dict.fromkeys(differing))}"
+            f"these networks cannot be compared in one table: {'; '.join(dict.fromkeys(differing))}"
         )

@@ -153,7 +153,7 @@ def multiply_adds(model: Model, bands: int, *, height: float = 512, width: float
     """
     if model.num_bands not in (None, bands) or bands < model.min_bands:
         raise ValueError(
-            f"a cube of {bands} bands does not fit to {method_of(model)} for "
+            f"a cube of {bands} bands does not fit {method_of(model)} for "
             f"{model.num_bands or f'{model.min_bands} or more'} bands"
         )
     example = np.zeros((1, 8, 8, bands), np.float32)
