@@ -29,6 +29,7 @@ import numpy as np
 import optax
 import pytest
 from support.files import ROOT
+from support.methods import SMALL_METHODS
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -108,10 +109,14 @@ def make_config(folder):
     """Makes configs of tiny runs; `changes` name fields as `train__batch_size`."""
     from dualsr_jax import recipe  # not before the hook above
 
-    def make(scale="2", epochs=0.4, **changes):
-        c = recipe.defaults()
+    def make(scale="2", epochs=0.4, method="CoarSR", **changes):
+        c = recipe.defaults(method)
         c.model.scale = int(scale)
-        c.model.features, c.model.num_asfm, c.model.num_blocks = 4, 1, 1
+        if method == "CoarSR":
+            c.model.features, c.model.num_asfm, c.model.num_blocks = 4, 1, 1
+        else:
+            c.model.update(SMALL_METHODS[method])
+            c.train.update_every = "band" if method == "SFCSR" else "image"
         c.data.name = "cave"
         c.data.path, c.data.split = str(folder), str(folder / "split.txt")
         c.train.epochs, c.train.batch_size, c.train.lr_patch = epochs, 2, 4

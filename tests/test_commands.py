@@ -92,7 +92,7 @@ def test_a_warm_start_takes_what_fits(make_config, tmp_path):
         )
     assert "up_1" in ours["tail"]
     other = make_config("4", model__features=8, train__warm_start=str(tmp_path / "x2"))
-    with pytest.raises(ValueError, match=r"holds another network \(features=4, .* do not fit"):
+    with pytest.raises(ValueError, match=r"holds another network \(scale=2, .* do not fit"):
         train(other, tmp_path / "other")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from jax import lax
 from support.files import with_prefix
+from support.methods import SMALL_METHODS, small
 from support.scenes import random_variables
 
 from dualsr_jax import losses
@@ -258,21 +259,6 @@ def test_dropout_drops_other_channels_at_each_use(rng):
     assert np.abs(first - second).max() > 0.01
 
 
-SMALL = {
-    "EDSR": {"features": 4, "num_blocks": 1},
-    "SSPSR": {"features": 16, "num_blocks": 1},
-    "MCNet": {"features": 4},
-    "SFCSR": {"features": 4, "num_modules": 1},
-    "ERCSR": {"features": 4, "num_modules": 1, "num_units": 1},
-    "ESSAformer": {"features": 8},
-    "3D-FCNN": {"features": 4, "hidden": (3, 2)},
-}
-
-
-def small(method, **settings):
-    return make_model({"method": method, "scale": 2, "num_bands": 5, **SMALL[method], **settings})
-
-
 @pytest.mark.parametrize("method", ["EDSR", "3D-FCNN"])  # others take long to compile
 def test_training_with_a_bicubic_skip_begins_at_the_bicubic_image(method, rng):
     lr = imresize(rng.random((1, 3, 4, 5)).astype(np.float32), 2)
@@ -325,10 +311,10 @@ def test_parameter_counts(method):
 
 
 def test_every_method_is_registered():
-    assert set(METHODS) == {"CoarSR", *PARAMETERS} == {"CoarSR", *SMALL}
+    assert set(METHODS) == {"CoarSR", *PARAMETERS} == {"CoarSR", *SMALL_METHODS}
 
 
-@pytest.mark.parametrize("method", SMALL)
+@pytest.mark.parametrize("method", SMALL_METHODS)
 def test_settings_survive_a_file(method):
     model = small(method, band_chunk=2)
     settings = json.loads(json.dumps(settings_of(model)))

@@ -14,8 +14,7 @@ from support.files import ROOT, load
 
 import dualsr_jax
 from dualsr_jax import recipe
-from dualsr_jax.models.coarsr.coarse import CoarSR
-from dualsr_jax.models.network import METHODS
+from dualsr_jax.models.network import METHODS, fitted, make_model, settings_of
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.protocols import PROTOCOLS
 from dualsr_jax.training.optimizer import adam, learning_rate_schedule
@@ -170,6 +169,7 @@ CONFIGS = {
     ("remote_sensing", "chikusei-4"): 128,
     ("indian_pines", None): 200,
     ("smoke", None): 200,
+    ("compared", "mcnet-4-small"): 31,
 }
 
 
@@ -190,6 +190,12 @@ def open_config(name, argument):
         *(("cave_plus", s) for s in ("2", "2-small", "3", "4", "8", "8-small")),
         *(("harvard", s) for s in "24"),
         ("remote_sensing", "pavia_centre-8"),
+        *(("compared", f"{method}-4") for method in ("coarsr", "3dfcnn", "edsr", "sspsr")),
+        *(("compared", f"{method}-4-small") for method in ("coarsr", "3dfcnn", "edsr", "sspsr")),
+        *(("compared", f"{method}-2-small-bicubic") for method in ("sfcsr", "ercsr")),
+        *(("compared", f"essaformer-3{size}") for size in ("", "-small")),
+        ("compared", "mcnet-8-bicubic"),
+        ("compared", "sfcsr-8"),
     ],
 )
 def test_configs(name, argument):
@@ -199,8 +205,8 @@ def test_configs(name, argument):
     with pytest.raises(AttributeError):
         config.train.lerning_rate = 1.0
     if argument is not None:
-        assert config.model.scale == int(re.search(r"\d+", argument)[0])
-    CoarSR(**config.model)
+        assert config.model.scale == int(re.findall(r"(?<!\d)\d(?!\w)", argument)[0])
+    fitted(make_model(dict(config.model)), 31)
     Degradation(**config.degradation)
     assert config.protocol in PROTOCOLS
 
@@ -208,7 +214,9 @@ def test_configs(name, argument):
 @pytest.mark.parametrize(("name", "argument"), CONFIGS)
 def test_configs_dry_run(name, argument):
     config = open_config(name, argument)
-    settings, model = config.train, CoarSR(**config.model)
+    settings, model = config.train, make_model(dict(config.model))
+    bands = settings.window_bands or CONFIGS[name, argument]
+    model = fitted(model, bands)
     schedule = learning_rate_schedule(settings.learning_rate, settings.halve_every_epochs, 100)
     optimizer = adam(schedule)
     step = make_train_step(
@@ -217,11 +225,11 @@ def test_configs_dry_run(name, argument):
             optimizer=optimizer,
             update=settings.update_every,
             through_time=settings.through_time,
+            loss=settings.loss,
         ),
         schedule,
         degradation=Degradation(**config.degradation),
     )
-    bands = settings.window_bands or CONFIGS[name, argument]
     side = settings.lr_patch * model.scale
     batch = {
         "hr": jax.ShapeDtypeStruct((settings.batch_size, side, side, bands), np.uint16),
@@ -233,6 +241,20 @@ def test_configs_dry_run(name, argument):
     same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), after, state)
     assert jax.tree.all(same)
     assert metrics["loss"].shape == ()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_recipe_of_a_method_has_the_defaults_of_its_network(method):
+    settings = dict(recipe.defaults(method).model)
+    assert make_model(settings) == METHODS[method](4)
+    free = {"joint", "band_chunk", "precision"} if method == "CoarSR" else set()
+    assert settings_of(METHODS[method](4)).keys() <= settings.keys() | free
+
+
+@pytest.mark.parametrize("argument", ["mcnet", "mcnet-5", "net-4", "mcnet-4-bicubic-small"])
+def test_the_config_of_compared_methods_refuses_others(argument):
+    with pytest.raises(ValueError, match=f"unknown '{argument}': expected configs/compared.py"):
+        load(ROOT / "configs" / "compared.py").get_config(argument)
 
 
 @pytest.mark.parametrize("argument", ["chikusei", "pavia-4", "chikusei-3"])
@@ -259,7 +281,7 @@ def fields(config, prefix=""):
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
 def test_configs_set_the_fields_of_the_recipe_and_no_others(path):
     config = load(path).get_config()
-    assert list(fields(config)) == list(fields(recipe.defaults()))
+    assert list(fields(config)) == list(fields(recipe.defaults(config.model.method)))
     assert ast.get_docstring(ast.parse(path.read_text())).count(f"configs/{path.name}") >= 1
 
 
@@ -270,7 +292,12 @@ def test_every_field_of_the_recipe_has_a_comment():
         for before, line in itertools.pairwise(lines)
         if re.match(r"    c\.\w+ = (?!_)", line)
     ]
-    assert len(settings) == len(list(fields(recipe.defaults())))
+    of_methods = [list(fields(recipe.defaults(method).model)) for method in METHODS]
+    common = ("method", "scale", "num_bands", "skip", "band_chunk", "precision")
+    known = list(fields(recipe.defaults())) + [
+        name for names in of_methods[1:] for name in names if name not in common
+    ]
+    assert len(settings) == len(known) + len(common)
     assert not [line for before, line in settings if "  # " not in line and "    # " not in before]
 
 

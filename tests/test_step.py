@@ -220,8 +220,19 @@ def test_cosine_and_warm_up():
     assert schedule(200) == pytest.approx(1e-3)
     assert schedule(600) == pytest.approx(5e-4)
     assert schedule(1000) == pytest.approx(0, abs=1e-9)
+    ends = learning_rate_schedule(1e-3, 30, 100, **settings, last_rate=0.1)
+    assert ends(1000) == pytest.approx(1e-4)
     halving = learning_rate_schedule(1e-3, 3, 100, epochs=10, warmup_epochs=2)
     assert [float(halving(n)) for n in (200, 499, 500)] == pytest.approx([1e-3, 1e-3, 5e-4])
+
+
+def test_the_learning_rates_of_other_methods():
+    tenth = learning_rate_schedule(1e-4, 30, 10, kind="tenth")
+    for epoch, expected in ((1, 1e-4), (29, 1e-4), (30, 1e-5), (40, 1e-5)):  # counted from 1
+        assert tenth(10 * (epoch - 1)) == pytest.approx(expected)
+    assert learning_rate_schedule(5e-5, 30, 10, kind="constant")(9999) == pytest.approx(5e-5)
+    with pytest.raises(ValueError, match=r"train\.last_rate=2 must be at least 0 and at most 1"):
+        learning_rate_schedule(1e-4, 30, 10, last_rate=2)
 
 
 def test_the_moving_average_equals_a_loop():

@@ -35,14 +35,18 @@ from dualsr_jax.models.compared.sfcsr import SFCSR
 from dualsr_jax.models.compared.sspsr import SSPSR
 
 __all__ = [
+    "BAND_MEAN",
     "METHODS",
     "PRECISIONS",
     "CoarseStage",
     "Model",
     "Network",
+    "check_size_kept",
     "check_variables",
+    "fitted",
     "make_model",
     "method_of",
+    "num_parameters",
     "settings_of",
 ]
 
@@ -61,6 +65,7 @@ METHODS: dict[str, type[Model]] = {
     "ERCSR": ERCSR,
     "ESSAformer": ESSAformer,
 }
+BAND_MEAN = "band_mean"  # the parameter that holds the means of the bands, and is not trained
 # Attributes that weights do not depend on.
 _FREE_SETTINGS = ("band_chunk", "precision", "parent", "name")
 # Settings of networks of older versions, with the value at which they had no effect.
@@ -114,6 +119,42 @@ def settings_of(model: Model) -> dict[str, Any]:
         if field.name not in _FREE_SETTINGS:
             settings[field.name] = getattr(model, field.name)
     return settings
+
+
+def fitted(model: Model, num_bands: int) -> Model:
+    """Returns a model for cubes of a number of bands, which may be part of its settings.
+
+    Raises:
+        ValueError: if the model is for cubes of another number of bands.
+    """
+    if isinstance(model, Compared) and model.needs_num_bands and model.num_bands is None:
+        model = model.clone(num_bands=num_bands)
+    if model.num_bands not in (None, num_bands):
+        raise ValueError(
+            f"{method_of(model)} is made for {model.num_bands} bands, but the cubes have "
+            f"{num_bands}: take cubes of {model.num_bands} bands, or train a network for these"
+        )
+    if num_bands < model.min_bands:
+        raise ValueError(
+            f"{method_of(model)} needs {model.min_bands} bands or more, but the cubes have "
+            f"{num_bands}"
+        )
+    return model
+
+
+def check_size_kept(model: Model) -> None:
+    """Raises ValueError if the result of a model is smaller than the enlarged image."""
+    if not model.keeps_size:
+        raise ValueError(
+            f"{method_of(model)} with pad='valid' gives smaller images and can only be applied: "
+            "use pad='symmetric', which has the same weights"
+        )
+
+
+def num_parameters(params: Mapping[str, Any]) -> int:
+    """The number of trained parameters in a tree; means of bands are constants."""
+    trained = [leaf for name, leaf in params.items() if name != BAND_MEAN]
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(trained))
 
 
 def check_variables(model: Model, variables: Mapping[str, np.ndarray]) -> None:

@@ -28,7 +28,16 @@ from dualsr_jax.disk import locked, make_writable, replacing
 from dualsr_jax.fine_stage import back_project
 from dualsr_jax.messages import bar, say
 from dualsr_jax.metrics import psnr_db
-from dualsr_jax.models.network import CoarseStage, Model, Network, make_model
+from dualsr_jax.models.network import (
+    BAND_MEAN,
+    CoarseStage,
+    Model,
+    Network,
+    fitted,
+    make_model,
+    method_of,
+    num_parameters,
+)
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.training import optimizer as optimizers
@@ -45,6 +54,7 @@ from dualsr_jax.training.step import (
     state_shapes,
     updates_per_batch,
 )
+from dualsr_jax.weights.band_means import band_mean_of
 
 _COUNTS = ("batch_size", "lr_patch", "patches_per_image", "steps_per_dispatch", "log_every_steps")
 _AMOUNTS = ("learning_rate", "epochs", "save_every_epochs")
@@ -60,6 +70,7 @@ class Plan:
     schedule: optax.Schedule  # learning rate by the number of updates
     degradation: Degradation
     sampler: PatchSampler
+    band_mean: np.ndarray  # of the training scenes, or released; for networks that subtract it
     validation: tuple[NamedCube, ...]  # scenes held out of training
     last_step: int
     save_every: int  # steps between checkpoints, a multiple of those of a dispatch
@@ -73,12 +84,15 @@ class Plan:
         """What must not change when the run is resumed; its length and learning rate may."""
         config = self.config
         names = ("update_every", "through_time", "clip_norm", "ema_decay")
+        # Absent where they are what they were in older versions.
+        later = {"loss": "l1", "band_mean": "scenes"}
         return {
+            **{k: config.train[k] for k, former in later.items() if config.train[k] != former},
             **self.sampler.settings(),
             "peak": peak_of(config),
             **{name: config.train[name] for name in names},
             "precision": config.model.precision,
-            **({"half_weight": config.train.half_weight} if config.model.joint else {}),
+            **({"half_weight": config.train.half_weight} if self.model.joint else {}),
             **{f"degradation.{name}": value for name, value in config.degradation.items()},
         }
 
@@ -109,13 +123,15 @@ def plan(config: ConfigDict) -> Plan:
     parts = open_parts(config)
     validation = tuple(parts["validation"])
     patch_size = settings.lr_patch * model.scale
+    images, band_mean = _training_images(config, parts["train"], patch_size)
     names = ("batch_size", "patches_per_image", "fixed_patches", "window_bands")
     sampler = PatchSampler(
-        _training_images(config, parts["train"], patch_size),
+        images,
         patch_size=patch_size,
         seed=config.seed,
         **{name: settings[name] for name in names},
     )
+    model = fitted(model, sampler.num_bands)
     # The one place where durations become steps.
     steps_per_epoch, at_once = sampler.steps_per_epoch, settings.steps_per_dispatch
     updates = updates_per_batch(settings.update_every, sampler.num_bands)
@@ -128,6 +144,7 @@ def plan(config: ConfigDict) -> Plan:
         schedule=schedule,
         degradation=degradation,
         sampler=sampler,
+        band_mean=_chosen_mean(settings.band_mean, band_mean),
         validation=validation,
         last_step=max(1, round(settings.epochs * steps_per_epoch)),
         save_every=max(1, dispatches_per_save) * at_once,
@@ -143,7 +160,14 @@ def _check_settings(settings: ConfigDict, model: Model) -> None:
     for name in _AMOUNTS:
         if not 0 < settings[name] < math.inf:
             raise ValueError(f"train.{name}={settings[name]} must be more than 0")
-    state_shapes(model, optax.identity())
+    if getattr(model, "needs_num_bands", False) and settings.window_bands is not None:
+        raise ValueError(
+            f"train.window_bands={settings.window_bands}: the weights of {method_of(model)} belong "
+            "to the bands of whole cubes, so leave it at None"
+        )
+    if settings.band_mean != "scenes":
+        band_mean_of(settings.band_mean)
+    state_shapes(fitted(model, model.num_bands or model.min_bands), optax.identity())
     _learning(settings, model, updates_per_epoch=1)
 
 
@@ -157,6 +181,7 @@ def _learning(
         kind=settings.schedule,
         epochs=settings.epochs,
         warmup_epochs=settings.warmup_epochs,
+        last_rate=settings.last_rate,
     )
     learning = Learning(
         model=model,
@@ -164,6 +189,7 @@ def _learning(
             schedule, clip_norm=settings.clip_norm, ema_decay=settings.ema_decay
         ),
         update=settings.update_every,
+        loss=settings.loss,
         through_time=settings.through_time,
         half_weight=settings.half_weight,
         axis_name=parallel.AXIS,
@@ -171,14 +197,23 @@ def _learning(
     return learning, schedule
 
 
-def _training_images(config: ConfigDict, scenes: Scenes, patch_size: int) -> Images:
-    """Reads the scenes; warns if the config's peak can hardly be that of the data."""
+def _training_images(
+    config: ConfigDict, scenes: Scenes, patch_size: int
+) -> tuple[Images, np.ndarray]:
+    """Reads the scenes, and takes the mean of each band over all of them if all have the same.
+
+    Warns if the config's peak can hardly be that of the data.
+    """
     brightest = 0.0
+    sums: list[np.ndarray] = []
+    pixels: list[int] = []
 
     def read() -> Iterator[NamedCube]:
         nonlocal brightest
         for scene in bar(scenes, unit="scene", desc="reading"):
             brightest = max(brightest, float(scene.cube.max()))
+            sums.append(scene.cube.sum((0, 1), dtype=np.float64))
+            pixels.append(math.prod(scene.cube.shape[:2]))
             yield scene
 
     images = Images(
@@ -192,7 +227,20 @@ def _training_images(config: ConfigDict, scenes: Scenes, patch_size: int) -> Ima
             f"warning: the brightest value of all training scenes is {brightest:.3g} of full "
             "intensity: set config.data.peak to the stored value of full intensity"
         )
-    return images
+    same = len({len(of_scene) for of_scene in sums}) == 1
+    mean = np.sum(sums, 0) / sum(pixels) if same else np.zeros(0)
+    return images, mean.astype(np.float32)
+
+
+def _chosen_mean(name: str, of_scenes: np.ndarray) -> np.ndarray:
+    """The means of the bands by the name of `train.band_mean`."""
+    mean = of_scenes if name == "scenes" else band_mean_of(name)
+    if len(mean) != len(of_scenes):
+        raise ValueError(
+            f"train.band_mean={name!r} has {len(mean)} bands, but the training scenes have "
+            f'{len(of_scenes)}: take "scenes"'
+        )
+    return mean
 
 
 def run(plan: Plan, workdir: Path) -> int:
@@ -221,8 +269,12 @@ def _first_state(plan: Plan, checkpoints: Checkpoints) -> TrainState:
     """The state that the run begins with, on the devices."""
     optimizer, start = plan.learning.optimizer, plan.config.train.warm_start
     state = create_state(plan.model, optimizer, jax.random.key(plan.config.seed))
+    params = state.params
+    if BAND_MEAN in params:
+        params = {**params, BAND_MEAN: jnp.asarray(plan.band_mean)}
     if start and checkpoints.latest_step() is None:
-        params = warm_start(state.params, start)
+        params = warm_start(params, plan.model, start)
+    if params is not state.params:
         state = dataclasses.replace(state, params=params, opt_state=optimizer.init(params))
     return parallel.replicate(checkpoints.restore(state, plan.model, plan.fixed_settings()))
 
@@ -297,11 +349,11 @@ def _validation_scores(plan: Plan, state: TrainState) -> dict[str, float]:
 
 
 def _summary(plan: Plan, state: TrainState) -> str:
-    count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    bands, samples = plan.sampler.num_bands, plan.sampler.samples_per_epoch
+    count, bands = num_parameters(state.params), plan.sampler.num_bands
+    samples = plan.sampler.samples_per_epoch
     updates = updates_per_batch(plan.learning.update, bands)
     return (
-        f"{type(plan.model).__name__} x{plan.model.scale}: {count:,} parameters; {bands} bands, "
+        f"{method_of(plan.model)} x{plan.model.scale}: {count:,} parameters; {bands} bands, "
         f"{samples:,} samples per epoch, {updates} updates per batch; "
         f"steps {int(state.step):,} to {plan.last_step:,} on {parallel.describe_devices()}"
     )

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-SCHEDULES = ("halve", "cosine")
+SCHEDULES = ("halve", "tenth", "cosine", "constant")
 
 
 def learning_rate_schedule(
@@ -21,13 +21,15 @@ def learning_rate_schedule(
     kind: str = "halve",
     epochs: float = 200.0,
     warmup_epochs: float = 0.0,
+    last_rate: float = 0.0,
 ) -> optax.Schedule:
     """The learning rate as a function of the number of optimiser updates made.
 
-    It rises linearly from 0 to `learning_rate` in `warmup_epochs`. Then it falls: "halve" is a
-    staircase, as published; "cosine" is half a cosine down to 0 at the end of the run of `epochs`.
-    Raises ValueError if the kind is unknown, an argument is not positive, or the warm-up is as long
-    as the run.
+    It rises linearly from 0 to `learning_rate` in `warmup_epochs`. Then it stays ("constant") or
+    falls: "halve" is a staircase, as published; "tenth" is SSPSR's, ten times lower from epoch
+    `halve_every_epochs` on, counted from 1, and so forth; "cosine" is half a cosine down to
+    `last_rate`, a fraction of `learning_rate`, at the end of the run of `epochs`. Raises ValueError
+    if the kind is unknown, an argument is out of range, or the warm-up is as long as the run.
     """
     if min(learning_rate, halve_every_epochs, updates_per_epoch) <= 0:
         raise ValueError(
@@ -39,14 +41,21 @@ def learning_rate_schedule(
             f"train.warmup_epochs={warmup_epochs} must be 0 or more, and less than the "
             f"{epochs} epochs of the run"
         )
+    if not 0 <= last_rate <= 1:
+        raise ValueError(f"train.last_rate={last_rate} must be at least 0 and at most 1")
     warmup = round(warmup_epochs * updates_per_epoch)
+    period = max(1, round(halve_every_epochs * updates_per_epoch))
+    after: optax.Schedule
     if kind == "halve":
-        halving = max(1, round(halve_every_epochs * updates_per_epoch))
-        after = optax.exponential_decay(learning_rate, halving, 0.5, staircase=True)
+        after = optax.exponential_decay(learning_rate, period, 0.5, staircase=True)
+    elif kind == "tenth":
+        lower = optax.exponential_decay(learning_rate, period, 0.1, staircase=True)
+        after = lambda count: lower(count + updates_per_epoch)  # noqa: E731
+    elif kind == "constant":
+        after = optax.constant_schedule(learning_rate)
     elif kind == "cosine":
-        after = optax.cosine_decay_schedule(
-            learning_rate, max(1, round(epochs * updates_per_epoch) - warmup)
-        )
+        length = max(1, round(epochs * updates_per_epoch) - warmup)
+        after = optax.cosine_decay_schedule(learning_rate, length, last_rate)
     else:
         raise ValueError(f"unknown train.schedule {kind!r}: expected one of {SCHEDULES}")
     if not warmup:

@@ -12,8 +12,13 @@ from typing import Any
 from flax import traverse_util
 
 from dualsr_jax.dualsr import DualSR
+from dualsr_jax.models.network import Model, method_of, settings_of
 from dualsr_jax.training.checkpoint import Checkpoints
 from dualsr_jax.weights.safetensors_file import find_weights
+
+# Modules of the methods whose parameters depend on the scale.
+_UPSAMPLING = {"tail", "half_tail", "tail_0", "TwoTail", "upsample"}
+_UPSAMPLING |= {"convupsample", "convdownsample"}
 
 
 def restore_dualsr(
@@ -57,21 +62,25 @@ def restore_dualsr(
     return dataclasses.replace(dualsr, iterations=iterations, ensemble=ensemble)
 
 
-def warm_start(params: Any, weights: str) -> Any:
+def warm_start(params: Any, model: Model, weights: str) -> Any:
     """Replaces parameters of a new network by those of the same name and shape in `weights`.
 
     Networks of different scales differ in their upsampling only, which stays new. Raises what
-    `restore_dualsr` raises, and ValueError if more than the upsampling differs.
+    `restore_dualsr` raises, and ValueError if `weights` are of another method, or more than the
+    upsampling differs.
     """
     network = restore_dualsr(weights).coarse
-    other, stored = network.model, traverse_util.flatten_dict(network.variables["params"])
+    has, wanted = method_of(network.model), method_of(model)
+    if has != wanted:
+        raise ValueError(f"train.warm_start={weights!r} holds {has}, but {wanted} is trained")
+    stored = traverse_util.flatten_dict(network.variables["params"])
     ours = traverse_util.flatten_dict(params)
     common = {k for k, v in ours.items() if k in stored and stored[k].shape == v.shape}
-    missing = sorted({path[0] for path in ours.keys() - common} - {"tail", "half_tail"})
-    if missing:
+    differing = [path for path in ours.keys() - common if not _UPSAMPLING & set(path)]
+    if differing:
+        described = ", ".join(f"{k}={v!r}" for k, v in settings_of(network.model).items())
         raise ValueError(
-            f"train.warm_start={weights!r} holds another network (features={other.features}, "
-            f"num_asfm={other.num_asfm}, num_blocks={other.num_blocks}, norm={other.norm!r}): "
-            f"{', '.join(missing)} do not fit"
+            f"train.warm_start={weights!r} holds another network ({described}): "
+            f"{', '.join(sorted({path[0] for path in differing}))} do not fit"
         )
     return traverse_util.unflatten_dict({k: stored[k] if k in common else ours[k] for k in ours})

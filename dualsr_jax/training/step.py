@@ -7,11 +7,12 @@ and noise, which the number of the sample decides. Metrics are scalars: loss, ps
 clipped to [0, 1], each band before its own update), learning_rate, and half_psnr_db for a joint
 network.
 
-The loss is L1; that of a joint network adds the L1 of the cube at half the scale, whose target is
-the HR patch reduced by 2 (MATLAB bicubic). There are two ways to update:
+The loss is one of `losses.LOSSES`; that of a joint network adds the loss of the cube at half the
+scale, whose target is the HR patch reduced by 2 (MATLAB bicubic). There are two ways to update:
 - "band", as published: for each band in order one forward pass, one backward pass and one optimiser
   update; the FCF state is carried to the next band without gradient. L updates per batch.
-- "image": one update per batch, with the loss averaged over the bands.
+- "image": one update per batch, with the loss averaged over the bands. Networks that do not restore
+  bands one after another have no other way.
 """
 
 import dataclasses
@@ -25,9 +26,10 @@ import optax
 from flax import struct
 from jaxtyping import Float
 
+from dualsr_jax.losses import LOSSES
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarsr import nbp
-from dualsr_jax.models.network import Model
+from dualsr_jax.models.network import Model, check_size_kept, method_of
 from dualsr_jax.ops.augment import augment
 from dualsr_jax.ops.degrade import Degradation, degrade, image_keys
 from dualsr_jax.ops.resize import imresize
@@ -116,15 +118,16 @@ def updates_per_batch(update: str, num_bands: int) -> int:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Learning:
-    """The learning part of a step: `learning(state, images) -> (state, loss [L], results)`.
+    """The learning part of a step: `learning(state, images) -> (state, loss, results)`.
 
-    Raises ValueError if `update` is unknown or does not go with `through_time`, or `half_weight` is
-    not positive.
+    The loss is `[L]`, per band, or `[1]` if it is that of whole cubes. Raises ValueError if a
+    setting is unknown or out of range, or does not go with another one or with the network.
     """
 
     model: Model
     optimizer: optax.GradientTransformation
     update: str = "band"  # or "image"
+    loss: str = "l1"  # a key of `LOSSES`; others than "l1" need update "image"
     through_time: bool = False  # gradients flow through the FCF state; needs update "image"
     half_weight: float = 1.0  # of the half-scale term in the loss of a joint network
     axis_name: str | None = None  # averages gradients, BatchNorm statistics and metrics over it
@@ -138,17 +141,24 @@ class Learning:
                 "through_time=True needs update='image': with an update per band, the features of "
                 "earlier bands come from parameters that no longer exist"
             )
+        check_size_kept(self.model)
+        if self.loss not in LOSSES:
+            raise ValueError(f"unknown train.loss {self.loss!r}: expected one of {list(LOSSES)}")
         if self.update == "band" and not hasattr(self.model, "bands"):
             raise ValueError(
                 f"update='band' needs a network that restores bands one after another, which "
-                f"{type(self.model).__name__} does not: use update='image'"
+                f"{method_of(self.model)} does not: use update='image'"
+            )
+        if self.update == "band" and self.loss != "l1":
+            raise ValueError(
+                f"train.loss={self.loss!r} needs update='image', because it is that of whole cubes"
             )
         if not self.half_weight > 0:
             raise ValueError(f"train.half_weight={self.half_weight} must be more than 0")
 
     def __call__(self, state: TrainState, images: Images) -> tuple[TrainState, jax.Array, Results]:
         """Learns from the images; returns the new state, the loss per band and the results."""
-        at_once = self.through_time or not hasattr(self.model, "bands")
+        at_once = self.through_time or self.loss != "l1" or not hasattr(self.model, "bands")
         if not at_once:
             self.check_bands(images.lr.shape[-1])
         return (self._at_once if at_once else self._in_chunks)(state, images)
@@ -180,6 +190,11 @@ class Learning:
         )
         return first + self.half_weight * half[0] if half else first
 
+    def _loss_of_cubes(self, results: Results, targets: Results) -> Float[jax.Array, "1"]:
+        """The loss of whole cubes, added up over the scales."""
+        first, *half = map(LOSSES[self.loss], results, targets)
+        return (first + self.half_weight * half[0] if half else first)[None]
+
     def _optimise(self, state: TrainState, gradient: Any, batch_stats: Any) -> TrainState:
         gradient, batch_stats = self.mean((gradient, batch_stats))
         updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.params)
@@ -209,7 +224,10 @@ class Learning:
         def loss_of(params: Any) -> tuple[jax.Array, tuple]:
             how = {"through_time": self.through_time, "method": "at_scales"}
             results, batch_stats = self._apply(params, state, images.lr, images.bicubics, **how)
-            loss = self._loss(results, images.targets, (0, 1, 2))
+            if self.loss == "l1":
+                loss = self._loss(results, images.targets, (0, 1, 2))
+            else:
+                loss = self._loss_of_cubes(results, images.targets)
             return loss.mean(), (loss, results, batch_stats)
 
         gradient, (loss, results, batch_stats) = jax.grad(loss_of, has_aux=True)(state.params)
@@ -284,7 +302,7 @@ def make_train_step(
         images = make_images(batch, scales, degradation=degradation, seed=seed)
         updates = state.step * updates_per_batch(learning.update, images.lr.shape[-1])
         state, loss, results = learning(state, images)
-        metrics = {"loss": loss.mean(), "learning_rate": schedule(updates)}
+        metrics = {"loss": loss.mean(), "learning_rate": jnp.asarray(schedule(updates))}
         names = ("psnr_db", "half_psnr_db")
         for name, result, target in zip(names, results, images.targets, strict=False):
             metrics[name] = learning.mean(psnr_db(result.clip(0, 1), target).mean())

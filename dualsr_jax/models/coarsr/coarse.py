@@ -59,6 +59,7 @@ class CoarSR(nn.Module):
     min_bands: ClassVar[int] = nbp.MIN_BANDS  # fewest bands of a cube
     num_bands: ClassVar[None] = None  # its weights suit any number
     adds_bicubic: ClassVar[bool] = True  # to the residuals of `bands`
+    keeps_size: ClassVar[bool] = True
 
     def setup(self) -> None:
         """Checks the attributes and names the layers."""

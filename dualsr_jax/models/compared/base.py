@@ -64,6 +64,11 @@ class Compared(nn.Module):
         return 1
 
     @property
+    def keeps_size(self) -> bool:
+        """Whether the result has the size of the enlarged image."""
+        return True
+
+    @property
     def needs_num_bands(self) -> bool:
         """Whether the weights depend on the number of bands."""
         return False

@@ -56,6 +56,11 @@ class FCNN3D(Compared):
     pad: str = "symmetric"
 
     @property
+    def keeps_size(self) -> bool:
+        """Whether the result has the size of the enlarged image."""
+        return self.pad == "symmetric"
+
+    @property
     def min_bands(self) -> int:
         """The fewest bands that a cube may have: as many as are mirrored, or are lost, and one."""
         return _MARGIN_BANDS if self.pad == "symmetric" else 2 * _MARGIN_BANDS + 1
