@@ -36,6 +36,7 @@ LAYERS = [
     ],
     ["training.parallel", "training.checkpoint"],
     ["training.restore"],
+    ["training.plan"],
     ["training.loop"],
     ["evaluation", "stablehlo"],
     ["prediction", "pages", "comparison", "completion"],
