@@ -161,8 +161,7 @@ def weights_and_output(kinds: str, suffix: str) -> dict[str, Flag]:
 
 
 CHECKPOINT = Flag(
-    help="Which checkpoint of a folder; the best needs scenes held out in training, "
-    "data.validation.",
+    help="Which checkpoint of a folder of training; best: by the scenes of config.data.validation.",
     default="latest",
     choices=("latest", "best"),
 )

@@ -38,7 +38,7 @@ FLAGS: Groups = {
     "Scene": {
         "key": text("Name of the variable if a file holds several cubes."),
         "axes": text("Order of the axes if the file does not say it, such as y,band,x."),
-        "peak": number("Stored value of full intensity. Default: by rule."),
+        "peak": number("Stored value of full intensity. Default: from metadata or values."),
     },
     "Results": {
         "output": text(

@@ -27,7 +27,7 @@ FLAGS: Groups = {
         ),
         "scenes": several("Scenes to show, separated by commas. Default: all."),
         "part": flag_table.text("Rows and columns to show, such as 0:256,0:256. Default: all."),
-        "title": flag_table.text("Title of the pages. Default: the name of the scene, the scale."),
+        "title": flag_table.text("Title of the pages. Default: scene and scale."),
         "wavelengths": flag_table.text(
             "Wavelengths of the first and last band in nm, such as 400,700; the others at equal "
             "distances."
