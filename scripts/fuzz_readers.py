@@ -10,6 +10,7 @@ caused it, which is kept. The exit status is 1 if there was any.
 """
 
 import argparse
+import importlib.util
 import json
 import random
 import re
@@ -35,6 +36,8 @@ SPARE_BYTES = 3 * 2**30  # of address space, beyond what the libraries take
 MOST_BYTES = 800 * 2**20  # of memory in use
 WHOLE_BYTES = 2**26  # cubes up to this size are read whole
 SUFFIXES = (".hdr", ".tif", ".nc", ".zarr", ".h5", ".mat", ".npy", ".npz", "")
+SENSORS = ("prisma", "enmap", "desis", "emit", "aviris_3", "aviris_ng")
+SENSOR_FILES = Path(__file__).parents[1] / "tests" / "support" / "sensor_files.py"
 
 
 def write_seeds(suffix: str, folder: Path) -> None:
@@ -93,6 +96,34 @@ def write_seeds(suffix: str, folder: Path) -> None:
             packed.attrs.update({"_FillValue": 7, "missing_value": "none", "scale_factor": k})
 
 
+def write_sensor_seed(sensor: str, folder: Path) -> None:
+    """Writes a valid product of a sensor, made to its published layout, into `<folder>/0`."""
+    specification = importlib.util.spec_from_file_location("sensor_files", SENSOR_FILES)
+    files = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(files)
+    (folder / "0").mkdir(parents=True)
+    cube = np.random.default_rng(0).integers(0, 9000, (7, 8, 6)).astype(np.uint16)
+    if sensor == "prisma":
+        files.write_prisma(folder / "0" / "cube.he5", cube, cube)
+    elif sensor in ("enmap", "desis"):
+        mission = {"enmap": "EnMAP", "desis": "DESIS"}[sensor]
+        files.write_dlr(folder / "0", cube.astype(np.int16), mission, expected={1, 2, 5})
+    elif sensor == "emit":
+        files.write_emit(folder / "0" / "cube.nc", (7, 5, 6), good=[1] * 6)
+    elif sensor == "aviris_3":
+        files.write_aviris_3(folder / "0" / "cube.nc", (7, 5, 6), orthorectified=True)
+    else:
+        files.write_aviris_ng(folder / "0", (7, 5, 6))
+
+
+def cube_in(folder: Path, reader: str) -> Path:
+    """The path by which the seed in a folder is opened; `reader` is a suffix or a sensor."""
+    if reader not in SENSORS:
+        return folder / f"cube{reader}"
+    opened_by = (".hdr", ".he5", ".nc", ".tif")
+    return next(file for file in sorted(folder.iterdir()) if file.suffix.lower() in opened_by)
+
+
 def damage(file: Path, rng: random.Random) -> None:
     """Damages a file in one to three ways, more often at its beginning."""
     content = bytearray(file.read_bytes())
@@ -143,7 +174,7 @@ def work(suffix: str, seeds: Path, current: Path, seed: int) -> None:
     warnings.simplefilter("ignore")
     originals = sorted(seeds.iterdir())
     for original in originals:
-        read(original / f"cube{suffix}")
+        read(cube_in(original, suffix))
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + SPARE_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -154,11 +185,12 @@ def work(suffix: str, seeds: Path, current: Path, seed: int) -> None:
         shutil.rmtree(current, ignore_errors=True)
         shutil.copytree(rng.choice(originals), current)
         files = sorted(file for file in current.rglob("*") if file.is_file())
+        path = cube_in(current, suffix)
         damage(rng.choice(files), rng)
         problem, begin = "", time.process_time()
         signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)  # its signal ends the process
         try:
-            read(current / f"cube{suffix}")
+            read(path)
             outcome = "read"
         except (ValueError, FileNotFoundError):
             outcome = "refused"
@@ -181,12 +213,15 @@ def work(suffix: str, seeds: Path, current: Path, seed: int) -> None:
 
 def fuzz(suffix: str, seconds: float, seed: int, findings: Path) -> int:
     """Fuzzes one reader and returns the number of outcomes that are not allowed."""
-    name = suffix[1:] or "band_images"
+    name = suffix.lstrip(".") or "band_images"
     counts = {"read": 0, "refused": 0, "reported": 0}
     problems: list[str] = []
     with tempfile.TemporaryDirectory() as temporary:
         seeds, current = Path(temporary) / "seeds", Path(temporary) / name
-        write_seeds(suffix, seeds)
+        if suffix in SENSORS:
+            write_sensor_seed(suffix, seeds)
+        else:
+            write_seeds(suffix, seeds)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             seed += 1
@@ -230,8 +265,8 @@ def main() -> None:
     parser.add_argument(
         "--readers",
         nargs="+",
-        default=list(SUFFIXES),
-        help="by suffix",
+        default=[*SUFFIXES, *SENSORS],
+        help="by suffix, or by sensor",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(

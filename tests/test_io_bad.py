@@ -16,6 +16,13 @@ import scipy.io
 import zarr
 from PIL import Image
 from support.cubes import TYPES, everything, random_cube, write
+from support.sensor_files import (
+    write_aviris_3,
+    write_aviris_ng,
+    write_dlr,
+    write_emit,
+    write_prisma,
+)
 
 from dualsr_jax import extras
 from dualsr_jax.disk import replacing
@@ -33,6 +40,7 @@ from dualsr_jax.io.formats import envi as envi_format
 from dualsr_jax.io.guards import hdf5_references, matlab5
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.raw import RawArray
+from dualsr_jax.io.sensors import dlr, prisma
 
 PLACE = {"transform": (1.0, 0.0, 5.0, 0.0, -1.0, 5.0)}
 CUBE = random_cube((6, 5, 7), "uint16")
@@ -415,6 +423,57 @@ def test_a_slip_of_our_own_code_is_not_reported_as_damage(
     monkeypatch.setattr(module, helper, slip)
     with pytest.raises(TypeError, match="of our own"):
         read(tmp_path / f"a{suffix}")
+
+
+# Sensors' products: how a small one is written, and a helper of our own that reads it.
+SENSORS = {
+    "prisma": (lambda folder: write_prisma(folder / "a.he5", *[CUBE[:5, :4, :].repeat(2, 1)] * 2),
+               prisma, "_metadata"),
+    "enmap": (lambda folder: write_dlr(folder, CUBE.astype("i2"), "EnMAP"), dlr, "_described"),
+    "desis": (lambda folder: write_dlr(folder, CUBE.astype("i2"), "DESIS"), dlr, "_channels"),
+    "emit": (lambda folder: write_emit(folder / "a.nc", CUBE.shape)[0], netcdf_zarr, "angle_name"),
+    "aviris_3": (lambda folder: write_aviris_3(folder / "a.nc", CUBE.shape, orthorectified=True)[0],
+                 netcdf_zarr, "_inheriting"),
+    "aviris_ng": (lambda folder: write_aviris_ng(folder, CUBE.shape)[0],
+                  envi_format, "to_metadata"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sensor", SENSORS)
+def test_damaged_products_of_sensors(tmp_path, sensor):
+    """They are read or refused, as by scripts/fuzz_readers.py, whatever bytes are changed."""
+    path = SENSORS[sensor][0](tmp_path)
+    read(path)
+    files = sorted(file for file in tmp_path.iterdir() if file.is_file())
+    whole = [file.read_bytes() for file in files]
+    rng = np.random.default_rng(0)
+    refused = 0
+    for case in range(40):
+        file, content = files[case % len(files)], bytearray(whole[case % len(files)])
+        place = int(rng.integers(min(len(content), 4096)))
+        if case % 5 == 0:
+            del content[place:]
+        else:
+            content[place : place + 4] = rng.bytes(4)
+        file.write_bytes(content)
+        try:
+            read(path)
+        except (ValueError, FileNotFoundError):
+            refused += 1
+        file.write_bytes(whole[case % len(files)])
+    assert refused >= 8  # at least those cut short
+
+
+@pytest.mark.parametrize("sensor", SENSORS)
+def test_a_slip_in_a_reader_of_a_sensor_is_not_reported_as_damage(tmp_path, monkeypatch, sensor):
+    def slip(*_):
+        raise TypeError("of our own")
+
+    write_one, module, helper = SENSORS[sensor]
+    path = write_one(tmp_path)
+    monkeypatch.setattr(module, helper, slip)
+    with pytest.raises(TypeError, match="of our own"):
+        read(path)
 
 
 def test_a_slip_in_the_check_of_matlab_5_is_not_reported_as_damage(tmp_path, monkeypatch):

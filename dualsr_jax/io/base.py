@@ -116,6 +116,10 @@ class CubeReader:
         index = in_order(place, self._axes)
         return np.ascontiguousarray(self._source[index].transpose(self._axes), self.dtype)
 
+    def on_close(self, close: Callable[[], object]) -> None:
+        """Says what frees the file."""
+        self._close = close
+
     def close(self) -> None:
         """Frees the file."""
         self._close()

@@ -30,6 +30,7 @@ from dualsr_jax.io.formats import (
 )
 from dualsr_jax.io.metadata import Metadata, check_shape
 from dualsr_jax.io.notes import note
+from dualsr_jax.io.sensors import dlr, prisma
 
 Cube = Shaped[np.ndarray, "H W L"]
 _OF_RESULTS = "dualsr_scale"  # a tag of what this package wrote, whose order is known
@@ -68,8 +69,8 @@ def _in_order(
 
 
 _ENVI = Format(_in_order(envi.open_envi), envi.create_envi, files=envi.envi_pair)
-_GEOTIFF = Format(_in_order(geotiff.open_geotiff), geotiff.create_geotiff)
-_HDF5 = Format(hdf5.open_hdf5, hdf5.create_hdf5, holds_angles=True)
+_GEOTIFF = Format(_in_order(dlr.open_geotiff), geotiff.create_geotiff)
+_HDF5 = Format(prisma.open_hdf5, hdf5.create_hdf5, holds_angles=True)
 _NETCDF = Format(netcdf_zarr.open_netcdf, netcdf_zarr_output.create_netcdf, holds_angles=True)
 _ZARR = Format(
     netcdf_zarr.open_zarr,
@@ -94,6 +95,7 @@ FORMATS: dict[str, Format] = {  # by suffix
     ".zarr": _ZARR,
     ".h5": _HDF5,
     ".hdf5": _HDF5,
+    ".he5": _HDF5,
     ".mat": Format(matlab.open_mat, matlab.create_mat),
     ".npy": _NPY,
     ".npz": Format(numpy_files.open_npz, numpy_files.create_npz),
@@ -125,6 +127,8 @@ def open_cube(
         raise FileNotFoundError(f"there is no file or folder {path}")
     # The name of a folder of band images may have a dot.
     found = FORMATS.get(path.suffix.lower(), FORMATS[""] if path.is_dir() else None)
+    if path.is_file() and found in (None, _FOLDER) and envi.has_header(path):
+        found = _ENVI  # such as AVIRIS-NG's, without a suffix
     if found is None:
         raise ValueError(
             f"{path} is not of a known format: expected a folder of band images or one of "

@@ -52,6 +52,11 @@ def open_envi(path: Path, key: str | None = None) -> CubeReader:
     return CubeReader(path, array, axes=axes, metadata=metadata, close=close, files=(header, raw))
 
 
+def has_header(raw: Path) -> bool:
+    """Whether a header is next to a raw file that has no suffix of its own."""
+    return raw.with_name(raw.name + ".hdr").is_file()
+
+
 def _header(raw: Path) -> Path:
     usual, other = raw.with_suffix(".hdr"), raw.with_name(raw.name + ".hdr")
     for candidate in (usual, raw.with_suffix(".HDR"), other):

@@ -56,7 +56,7 @@ def open_dataset(
             file = opened.enter_context(h5py.File(path, "r"))
         check_texts(path, file)
         with reported_as_damage(path):
-            found = _datasets(file)
+            found = datasets_of(file)
             step = -1 if columns_first else 1
             shapes = {name: tuple(dataset.shape)[::step] for name, dataset in found.items()}
         chosen = choose_cube(
@@ -106,7 +106,7 @@ def _sides(path: Path, found: Datasets) -> Sides | None:
     return sides_among({name: small(path, d) for name, d in named.items() if is_side(name)})
 
 
-def _datasets(file: h5py.File) -> Datasets:
+def datasets_of(file: h5py.File) -> Datasets:
     """All datasets with a shape, by name."""
     found: Datasets = {}
 
@@ -165,6 +165,8 @@ def _metadata(path: Path, found: Datasets, chosen: str, num_bands: int) -> Metad
 @contextlib.contextmanager
 def create_hdf5(new: NewCube) -> Iterator[CubeWriter]:
     """Writes the dataset `cube`, not packed, straight to its place, and the metadata next to it."""
+    if new.path.suffix.lower() == ".he5":
+        raise ValueError(f"{new.path}: .he5 is of HDF-EOS products, which are only read: write .h5")
     with replacing(new.path) as partial, h5py.File(partial, "w") as file:
         for name, value in to_variables(new.metadata).items():
             file[name] = value

@@ -1,0 +1,1 @@
+"""Products of sensors whose format does not say enough: thin readers on `io.formats`."""
