@@ -26,6 +26,7 @@ from support.cubes import (
 )
 
 from dualsr_jax.io.cubes import FORMATS, create_cube, open_cube
+from dualsr_jax.io.formats import matlab_output
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.raw import RawArray
 from dualsr_jax.io.variables import from_variables, to_variables
@@ -147,6 +148,60 @@ def test_gdal_and_xarray_read_what_is_written(tmp_path):
         expected = np.where(cube == 7, np.nan, cube * 1e-4).transpose(2, 0, 1)
         np.testing.assert_allclose(opened["cube"], expected, rtol=1e-6)  # CF: masked and scaled
         opened.close()
+
+
+@pytest.mark.parametrize("version", [5, 7])
+def test_scipy_and_h5py_read_what_is_written_for_matlab(tmp_path, version, monkeypatch):
+    if version == 7:
+        monkeypatch.setattr(matlab_output, "_MOST_BYTES_5", 0)
+    metadata = dataclasses.replace(everything(6), band_names=("é", "", *"cdef"))
+    for dtype in TYPES[".mat"]:
+        cube = random_cube((5, 3, 6), dtype)
+        write(tmp_path / f"{dtype}.mat", cube, metadata)
+        if version == 5:
+            found = scipy.io.loadmat(tmp_path / f"{dtype}.mat", simplify_cells=True)
+            assert found["cube"].dtype == dtype
+            np.testing.assert_array_equal(found["cube"], cube)
+            np.testing.assert_allclose(found["wavelength"], metadata.wavelengths / 1e3)
+            assert found["crs"] == UTM
+        else:
+            with h5py.File(tmp_path / f"{dtype}.mat") as file:
+                np.testing.assert_array_equal(file["cube"][()].T, cube)
+        with open_cube(tmp_path / f"{dtype}.mat") as reader:
+            np.testing.assert_array_equal(reader.read(slice(1, 4), slice(None), [5, 0]),
+                                          cube[1:4][..., [5, 0]])  # fmt: skip
+            assert_same(reader.metadata, metadata)
+
+
+@pytest.mark.parametrize(
+    ("unit", "entries", "expected"),
+    [
+        ("Micrometers", "", ([455.4, 462.25], None, "Micrometers")),
+        ("Nanometers", "wavelength units = Unknown\n", ([0.4554, 0.46225], None, "Nanometers")),
+        ("Micrometers", "wavelength units = nm\nfwhm = {5, 6}\n", ([455.4, 462.25], [5, 6], "nm")),
+        ("Micrometers", "wavelength = {1, 2}\n", ([1e3, 2e3], None, "Micrometers")),
+        ("Kelvin", "", (None, None, None)),
+        ("Unknown", "", (None, None, None)),
+    ],
+)
+def test_wavelengths_in_names_of_bands(tmp_path, unit, entries, expected):
+    (tmp_path / "a.img").write_bytes(bytes(4))
+    (tmp_path / "a.hdr").write_text(
+        "ENVI\nsamples = 2\nlines = 1\nbands = 2\ndata type = 1\ninterleave = bsq\n"
+        f"{entries}band names = {{band 1 (0.455400 {unit}), x (0.462250 {unit})}}\n"
+    )
+    with open_cube(tmp_path / "a.hdr") as reader:
+        m = reader.metadata
+    for found, values in ((m.wavelengths, expected[0]), (m.fwhm, expected[1])):
+        assert (found is None) == (values is None)
+        if values is not None:
+            np.testing.assert_allclose(found, values)
+    assert m.wavelength_unit == expected[2]
+    assert len(m.band_names) == 2
+    bare = Metadata(band_names=m.band_names, transform=(1.0, 0.0, 5.0, 0.0, -1.0, 5.0))
+    write(tmp_path / "a.tif", np.zeros((1, 2, 2), "u1"), bare)
+    with open_cube(tmp_path / "a.tif") as reader:
+        assert (reader.metadata.wavelengths is None) == (unit in ("Kelvin", "Unknown"))
 
 
 def test_files_of_others(tmp_path, rng):

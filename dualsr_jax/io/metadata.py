@@ -5,6 +5,7 @@ written back in the unit of the file; everything else is held as stored.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from dualsr_jax.io.swath import LATITUDE, LONGITUDE, finer_angles
 _PER_BAND = ("wavelengths", "fwhm", "bad_bands", "scale", "offset")
 # Tags about the pixel grid, no longer true of an enlarged one: names as ENVI and GDAL have them.
 _OF_THE_GRID = ("x start", "y start", "pixel size", "geo points", "rpc info", "geotransform")
+_UNSAID = ("", "unknown", "none")  # units
+_NAMED_WAVELENGTH = re.compile(r"\((\d{1,9}(?:\.\d{0,20})?) ?([A-Za-zµμ]{1,20})\)$")
 _MICROMETRES = ("um", "µm", "μm", "micron", "micrometer", "micrometre")  # micro sign, Greek letter
 _NANOMETRES = {
     **dict.fromkeys(("nm", "nanometer", "nanometre"), 1.0),
@@ -140,7 +143,7 @@ def _nanometres(unit: str | None, values: np.ndarray | None = None) -> float | N
     If the file does not say (None or "Unknown"), values below 100 are micrometres.
     """
     name = (unit or "").strip().lower()
-    if name in ("", "unknown", "none"):
+    if name in _UNSAID:
         return 1e3 if values is not None and values.size and np.nanmax(values) < 100 else 1.0
     return _NANOMETRES.get(name) or _NANOMETRES.get(name.removesuffix("s"))
 
@@ -148,6 +151,26 @@ def _nanometres(unit: str | None, values: np.ndarray | None = None) -> float | N
 def in_unit(values: np.ndarray, unit: str | None) -> np.ndarray:
     """Converts wavelengths from nm to the unit; None: they stay in nm."""
     return values / ((_nanometres(unit) or 1.0) if unit else 1.0)
+
+
+def from_band_names(names: Sequence[str], unit: str | None = None) -> tuple[Any, str] | None:
+    """Wavelengths in names such as `band 1 (0.455400 Micrometers)`, and their unit.
+
+    They are in the file's `unit` if it is a length, else in that of the names. None unless all
+    names have a number and the same unit, which is a length.
+    """
+    found = [match for match in map(_NAMED_WAVELENGTH.search, names) if match]
+    units = {match[2] for match in found}
+    if len(found) < len(names) or len(units) != 1:
+        return None
+    named = units.pop()
+    factor = _nanometres(named)
+    if factor is None or named.lower() in _UNSAID:
+        return None
+    said = unit or named
+    if said.strip().lower() in _UNSAID or _nanometres(said) is None:
+        said = named
+    return in_unit(np.array([float(match[1]) for match in found]) * factor, said), said
 
 
 def spectral(

@@ -17,7 +17,7 @@ import numpy as np
 
 from dualsr_jax.extras import geo
 from dualsr_jax.io.damage import reported_as_gdal_damage
-from dualsr_jax.io.metadata import Metadata, in_unit, parse_crs, spectral
+from dualsr_jax.io.metadata import Metadata, from_band_names, in_unit, parse_crs, spectral
 
 # How the pixels lie in the file: not metadata.
 _LAYOUT = ("samples", "lines", "bands", "header offset", "file compression", "file type",
@@ -88,8 +88,11 @@ def to_metadata(path: Path, entries: Mapping[str, str], num_bands: int) -> Metad
     unit = rest.get("wavelength units")
     names = _items(rest.get("band names"))
     bbl = per_band("bbl")
+    wavelengths = per_band("wavelength")
+    if "wavelength" not in rest and len(names) == num_bands:
+        wavelengths, unit = from_band_names(names, unit) or (None, unit)
     fields = {
-        **spectral(per_band("wavelength"), per_band("fwhm"), unit, num_bands),
+        **spectral(wavelengths, per_band("fwhm"), unit, num_bands),
         "crs": _crs(path, rest),
         "transform": _map_transform(_items(rest.get("map info"))),
         "band_names": tuple(names) if len(names) == num_bands else None,

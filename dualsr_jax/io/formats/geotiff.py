@@ -21,7 +21,7 @@ from dualsr_jax.extras import geo
 from dualsr_jax.io.axes import BANDS_FIRST
 from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
 from dualsr_jax.io.damage import BadFileError, check_size, reported_as_gdal_damage
-from dualsr_jax.io.metadata import Metadata, in_unit, parse_crs, spectral, storable
+from dualsr_jax.io.metadata import Metadata, from_band_names, in_unit, parse_crs, spectral, storable
 from dualsr_jax.io.raw import staged
 
 _TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
@@ -107,6 +107,8 @@ def _metadata(path: Path, dataset: Any) -> Metadata:
     if wavelengths is None:
         wavelengths, unit = per_band(imagery, "CENTRAL_WAVELENGTH_UM"), "Micrometers"
         fwhm = per_band(imagery, "FWHM_UM")
+    if wavelengths is None and (named := from_band_names([d or "" for d in descriptions])):
+        (wavelengths, unit), fwhm = named, None  # as GDAL writes them from ENVI headers
     bbl = per_band(bands, "bbl")
     tags.pop("AREA_OR_POINT", None)  # the transform is that of areas either way
     if wavelengths is not None:

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from dualsr_jax.disk import replacing
-from dualsr_jax.io.axes import ROWS_FIRST, Axes, AxisOrder, reversed_axes
+from dualsr_jax.io.axes import ROWS_FIRST, AxisOrder, reversed_axes
 from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
 from dualsr_jax.io.choice import Sides, choose_cube, is_side, sides_among
 from dualsr_jax.io.damage import BadFileError, LibraryArray, reported_as_damage
@@ -29,7 +29,6 @@ from dualsr_jax.io.variables import (
     variable_name,
 )
 
-COLUMNS_FIRST: Axes = (2, 1, 0)  # in MATLAB's files: there the first axis is the fastest
 Datasets = dict[str, h5py.Dataset]
 
 

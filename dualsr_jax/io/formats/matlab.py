@@ -1,12 +1,10 @@
-"""MATLAB files: version 5 (scipy, read whole) and 7.3 (HDF5, by window); 7.3 is written.
+"""Reads MATLAB files: version 5 (scipy, read whole) and 7.3 (HDF5, by window).
 
 Contract: besides our own names for the metadata, an ENVI header that was read into a struct, or
 into variables such as `map_info`, is recognised.
 """
 
-import contextlib
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +12,16 @@ import h5py
 import numpy as np
 import scipy.io
 
-from dualsr_jax.disk import replacing
 from dualsr_jax.io.axes import AxisOrder
-from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
+from dualsr_jax.io.base import CubeReader
 from dualsr_jax.io.choice import Sides, choose_cube, is_side, sides_among
 from dualsr_jax.io.damage import OWN_ERRORS, check_size, reported_as_damage
 from dualsr_jax.io.formats.envi_header import to_metadata
-from dualsr_jax.io.formats.hdf5 import COLUMNS_FIRST, Datasets, open_dataset, small
+from dualsr_jax.io.formats.hdf5 import Datasets, open_dataset, small
 from dualsr_jax.io.guards.hdf5_references import MOST_SMALL
 from dualsr_jax.io.guards.matlab5 import check_mat5
 from dualsr_jax.io.metadata import Metadata
-from dualsr_jax.io.variables import from_variables, numbers, to_variables, variable_name
+from dualsr_jax.io.variables import from_variables, numbers, variable_name
 
 _CLASSES = {"float64": "double", "float32": "single"} | {
     name: name
@@ -33,7 +30,6 @@ _CLASSES = {"float64": "double", "float32": "single"} | {
 _TYPES = {name: np.dtype(dtype) for dtype, name in _CLASSES.items()} | {"logical": np.dtype("u1")}
 _ENVI_VARIABLES = ("map_info", "projection_info", "coordinate_system_string")
 _ENVI_FIELDS = {"wavelength", "map_info"}  # a struct with one of them is a header
-_USER_BLOCK = 512  # bytes before the HDF5 content, as MATLAB has them
 
 _Content = dict[str, Any]
 
@@ -75,8 +71,11 @@ def _open_5(path: Path, key: str | None, order: AxisOrder | None) -> CubeReader:
             content = scipy.io.loadmat(
                 path, variable_names=[chosen.name, *others], simplify_cells=True
             )
-            # Simplified, a last axis of length 1 stays, but one pixel of one band is a number.
-            cube = np.asarray(content.pop(chosen.name)).reshape(shapes[chosen.name])
+            cube = content.pop(chosen.name)
+            if not isinstance(cube, np.ndarray):  # one pixel of one band, simplified to a number
+                kind = next(kind for name, _, kind in listed if name == chosen.name)
+                cube = np.asarray(cube, _TYPES[kind])
+            cube = cube.reshape(shapes[chosen.name])  # simplified, an axis of length 1 may be gone
     if chosen.flattened:
         cube = chosen.unfolded(cube, columns_first=True)
     metadata = _metadata(path, content, chosen.num_bands)
@@ -121,31 +120,3 @@ def _text(value: Any) -> str | None:
         return None
     items = [repr(number) for number in array.ravel().tolist()]
     return items[0] if len(items) == 1 else "{" + ", ".join(items) + "}"
-
-
-@contextlib.contextmanager
-def create_mat(new: NewCube) -> Iterator[CubeWriter]:
-    """Writes a file of version 7.3 with the variable `cube`, straight to its place."""
-    if new.dtype.name not in _CLASSES:
-        raise ValueError(f"MATLAB has no class for {new.dtype}, only for {', '.join(_CLASSES)}")
-    with replacing(new.path) as partial:
-        with h5py.File(partial, "w", userblock_size=_USER_BLOCK) as file:
-            for name, value in to_variables(new.metadata).items():
-                _write_variable(file, name, value)
-            cube = file.create_dataset("cube", new.shape[::-1], new.dtype)
-            cube.attrs["MATLAB_class"] = np.bytes_(_CLASSES[new.dtype.name])
-            yield CubeWriter(cube, COLUMNS_FIRST)
-        with partial.open("r+b") as raw:
-            text = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 ."
-            raw.write(text.ljust(116) + bytes(8) + b"\x00\x02IM")
-
-
-def _write_variable(file: h5py.File, name: str, value: np.ndarray | str) -> None:
-    if isinstance(value, str):
-        codes = np.frombuffer(value.encode("utf-16-le"), "<u2")
-        dataset = file.create_dataset(name, data=codes[:, None])
-        dataset.attrs["MATLAB_class"] = np.bytes_("char")
-        dataset.attrs["MATLAB_int_decode"] = np.int32(2)
-    else:
-        dataset = file.create_dataset(name, data=value[:, None])
-        dataset.attrs["MATLAB_class"] = np.bytes_(_CLASSES[value.dtype.name])
