@@ -102,6 +102,10 @@ def _band(path: Path) -> tuple[np.ndarray, Metadata]:
         colours = band[..., : min(3, band.shape[-1])]
         if not (colours[..., 1:] == colours[..., :1]).all():
             raise BadFileError(f"{path} is a colour image: one grey image per band is expected")
+        if band.shape[-1] == _MOST_CHANNELS and not band[..., 3].all():
+            raise BadFileError(
+                f"{path} has transparent pixels: save them with a value of their own, without alpha"
+            )
         band = colours[..., 0]
     return band, metadata
 

@@ -27,6 +27,7 @@ from dualsr_jax.io.raw import staged
 _TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
           "float32", "float64")  # fmt: skip
 _TILE = 256
+_MOST_CHANNELS = 4  # of pictures, whose alpha is not a band
 _CACHE_BYTES = 2**28  # of unpacked tiles; GDAL's own choice is a share of the machine's memory
 _REFLECTANCE_SCALE = "reflectance_scale_factor"
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -55,7 +56,7 @@ class _Bands:
 
 
 def open_geotiff(path: Path, key: str | None = None) -> CubeReader:
-    """Opens a GeoTIFF; palettes and several pages are refused."""
+    """Opens a GeoTIFF; palettes, several pages, and masks that hide pixels are refused."""
     rasterio = geo("rasterio")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
@@ -76,9 +77,42 @@ def open_geotiff(path: Path, key: str | None = None) -> CubeReader:
         source = _Bands(path, dataset)
         # Not the whole, which is read by window: a sparse file, or ZSTD, may be small for it.
         check_size(path, tile, source.dtype, path.stat().st_size)
+        _check_masks(path)
         metadata = _metadata(path, dataset)
         close = opened.pop_all().close
     return CubeReader(path, source, axes=BANDS_FIRST, metadata=metadata, close=close)
+
+
+def _check_masks(path: Path) -> None:
+    """Raises ValueError if a mask or an alpha band, and not nodata, says where there are no data.
+
+    The file is opened once more, without the files next to it: GDAL would open a mask among them
+    with any of its drivers, also with those that follow addresses.
+    """
+    rasterio = geo("rasterio")
+    alone = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_CACHEMAX=_CACHE_BYTES)
+    beside = path.with_name(f"{path.name}.msk")
+    found = f"the mask {beside.name} next to it" if beside.exists() else ""
+    with (
+        reported_as_gdal_damage(path),
+        alone,
+        rasterio.open(path, driver="GTiff", sharing=False) as dataset,
+    ):
+        (height, width), flags = dataset.shape, dataset.mask_flag_enums[0]
+        is_alpha = [c == rasterio.enums.ColorInterp.alpha for c in dataset.colorinterp]
+        masks = (
+            dataset.read_masks(1, window=((row, min(row + _TILE, height)), (0, width)))
+            for row in range(0, height, _TILE)
+        )
+        if len(is_alpha) > _MOST_CHANNELS and any(is_alpha):
+            found = f"band {is_alpha.index(True) + 1}, which is declared as alpha"
+        elif rasterio.enums.MaskFlags.per_dataset in flags and not any(is_alpha):
+            found = found if all(mask.all() for mask in masks) else "a mask inside the file"
+    if found:
+        raise BadFileError(
+            f"{path}: {found}, says which pixels hold no data: store a no-data value in those "
+            "pixels instead (such as gdalwarp -dstnodata) and leave out the mask"
+        )
 
 
 def _number(text: str | None) -> float:

@@ -21,6 +21,7 @@ from dualsr_jax.io.damage import BadFileError, LibraryArray, reported_as_damage
 from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, MOST_SMALL_BYTES, check_texts
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.swath import angle_name, valid_angles
+from dualsr_jax.io.valid_range import NAMES, bounded
 from dualsr_jax.io.variables import (
     ATTRIBUTES,
     from_attributes,
@@ -65,18 +66,21 @@ def open_dataset(
             dataset = found[chosen.name]
         cube = array_of(path, dataset)
         said = metadata(path, found, chosen.name, chosen.num_bands)
+        with reported_as_damage(path):
+            limits = {name: dataset.attrs[name] for name in NAMES if name in dataset.attrs}
+        source, said = bounded(cube, limits, said)
         if not columns_first:
             sides = (chosen.shape[chosen.axes[0]], chosen.shape[chosen.axes[1]])
             said = dataclasses.replace(said, **read_angles(path, found, sides))
         if chosen.flattened:
-            whole = cube[(slice(None), slice(None))]
+            whole = source[(slice(None), slice(None))]
             whole = chosen.unfolded(
                 whole.T if columns_first else whole, columns_first=columns_first
             )
             return CubeReader(path, whole, axes=chosen.axes, metadata=said)
         close = opened.pop_all().close
     axes = reversed_axes(chosen.axes) if columns_first else chosen.axes
-    return CubeReader(path, cube, axes=axes, metadata=said, close=close, assumed=chosen.assumed)
+    return CubeReader(path, source, axes=axes, metadata=said, close=close, assumed=chosen.assumed)
 
 
 def read_angles(path: Path, found: Datasets, sides: tuple[int, int]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from dualsr_jax.io.guards.zarr_codecs import check_zarr
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.notes import note
 from dualsr_jax.io.swath import angle_name, valid_angles
+from dualsr_jax.io.valid_range import bounded
 from dualsr_jax.io.variables import (
     from_attributes,
     from_variables,
@@ -102,10 +103,11 @@ def open_zarr(path: Path, key: str | None = None, order: AxisOrder | None = None
     chosen = choose_cube(path, {"the array": tuple(shape)}, None, order)
     array = LibraryArray(path, root, chunk, size)
     metadata = from_variables({**attributes, **from_attributes(attributes)}, chosen.num_bands)
+    source, metadata = bounded(array, attributes, metadata)
     if chosen.flattened:
-        cube = chosen.unfolded(array[(slice(None), slice(None))])
+        cube = chosen.unfolded(source[(slice(None), slice(None))])
         return CubeReader(path, cube, axes=chosen.axes, metadata=metadata)
-    return CubeReader(path, array, axes=chosen.axes, metadata=metadata, assumed=chosen.assumed)
+    return CubeReader(path, source, axes=chosen.axes, metadata=metadata, assumed=chosen.assumed)
 
 
 def is_zarr_store(folder: Path) -> bool:
@@ -147,15 +149,17 @@ def _open(
         angles = _angles(path, labelled, chosen.axes, variables, size)
         named = None if name == "cube" else str(name)
         metadata = dataclasses.replace(metadata, variable=named, **angles)
-        if array.dtype.kind == "i" and str(cube.attrs.get("_Unsigned")).lower() == "true":
+        unsigned = array.dtype.kind == "i" and str(cube.attrs.get("_Unsigned")).lower() == "true"
+        if unsigned:
             # NetCDF-3 has no unsigned types: this attribute stands for one.
             array.dtype = np.dtype(f"u{array.dtype.itemsize}")
             if metadata.nodata is not None:
-                unsigned = metadata.nodata % 2 ** (8 * array.dtype.itemsize)
-                metadata = dataclasses.replace(metadata, nodata=unsigned)
+                nodata = metadata.nodata % 2 ** (8 * array.dtype.itemsize)
+                metadata = dataclasses.replace(metadata, nodata=nodata)
+        source, metadata = bounded(array, cube.attrs, metadata, signed=unsigned)
         close = opened.pop_all().close
     return CubeReader(
-        path, array, axes=chosen.axes, metadata=metadata, close=close, assumed=chosen.assumed
+        path, source, axes=chosen.axes, metadata=metadata, close=close, assumed=chosen.assumed
     )
 
 
