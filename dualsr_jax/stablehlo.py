@@ -53,7 +53,7 @@ def export_dualsr(dualsr: DualSR, platforms: Sequence[str] = DEFAULT_PLATFORMS) 
 
 def write_export(
     dualsr: DualSR,
-    path: Path,
+    path: str | Path,
     platforms: Sequence[str] = DEFAULT_PLATFORMS,
     *,
     overwrite: bool = False,
@@ -62,6 +62,7 @@ def write_export(
 
     Raises what `export_dualsr` and `check_output` raise.
     """
+    path = Path(path)
     check_output(path, overwrite=overwrite)
     content = export_dualsr(dualsr, platforms).serialize()
     with replacing(path) as partial:

@@ -47,7 +47,7 @@ def test_a_finished_run_is_left_alone_and_the_seed_decides(make_config, tmp_path
 def test_the_latest_three_and_the_best_on_validation_scenes_are_kept(make_config, tmp_path):
     each = {"train__save_every_epochs": 1 / 10, "train__learning_rate": 0.03}  # up and down
     config = make_config(epochs=8 / 10, data__validation=("c",), evaluate__band_chunk=1, **each)
-    train(config, tmp_path)
+    train(config, str(tmp_path))  # paths may be text
     steps = {int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
     by_step = {r["step"]: r["validation_psnr_db"] for r in records(tmp_path)}
     best = max(by_step, key=by_step.get)
@@ -138,7 +138,7 @@ def test_the_network_of_the_weights_is_evaluated(make_config, tmp_path, capsys):
     model = CoarSR(4, **SMALL, joint=True)
     file = tmp_path / "joint.safetensors"
     DualSR(Network(model, random_variables(model, 0))).save_pretrained(file)
-    results = evaluate(make_config("4"), file, output=tmp_path / "out", save_cubes=False)
+    results = evaluate(make_config("4"), file, output=str(tmp_path / "out"), save_cubes=False)
     assert "holds another network than the config describes: it has joint=True, not False" in (
         capsys.readouterr().out
     )

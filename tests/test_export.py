@@ -129,7 +129,7 @@ def test_bad_input(tmp_path):
         export_dualsr(DualSR(Network(CoarSR(2), {}), ensemble=8))
     (tmp_path / "x2.stablehlo").touch()
     with pytest.raises(ValueError, match=r"x2\.stablehlo' exists: .* add --overwrite"):
-        write_export(dualsr, tmp_path / "x2.stablehlo")
+        write_export(dualsr, str(tmp_path / "x2.stablehlo"))
     with pytest.raises(FileNotFoundError, match=r"there is no folder '.*none' for --output"):
         write_export(dualsr, tmp_path / "none" / "x2.stablehlo")
     with pytest.raises(ValueError, match=r"is a folder: --output names a file"):

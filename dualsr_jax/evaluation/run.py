@@ -128,7 +128,7 @@ def evaluate(
     weights: str | os.PathLike[str],
     half_weights: str | os.PathLike[str] | None = None,
     *,
-    output: Path | None = None,
+    output: str | Path | None = None,
     which: str = "latest",
     save_cubes: bool = True,
     figures: str = "png",
@@ -160,6 +160,7 @@ def evaluate(
     if output is None:
         file = find_weights(weights)
         output = (Path("runs", file.stem) if file else Path(weights).expanduser()) / "evaluation"
+    output = Path(output)
     dualsr = restore_dualsr(
         weights,
         half_weights,

@@ -190,10 +190,10 @@ def _targets(scenes: Sequence[str], folder: Path, output: Path | None) -> dict[s
 
 
 def write_pages(
-    path: Path,
+    path: str | Path,
     *,
     scenes: Sequence[str] | None = None,
-    output: Path | None = None,
+    output: str | Path | None = None,
     options: PageOptions = PageOptions(),
 ) -> list[Path]:
     """Writes the pages of an evaluation and prints their sizes.
@@ -213,9 +213,9 @@ def write_pages(
             large, or if Bokeh is not installed.
         FileNotFoundError: if there is no evaluation, or it left no cubes.
     """
-    evaluation = read_evaluation(path)
+    evaluation = read_evaluation(Path(path))
     chosen = _chosen(list(evaluation.images), scenes)
-    targets = _targets(chosen, evaluation.folder, output)
+    targets = _targets(chosen, evaluation.folder, None if output is None else Path(output))
     for scene, target in targets.items():
         links = {other: quote(file.name) for other, file in targets.items() if other != scene}
         page = _make_page(evaluation, scene, options, links).encode()

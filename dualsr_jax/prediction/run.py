@@ -180,14 +180,16 @@ def _check_paths(source: CubeReader, output: Path, uncertainty: Path | None) -> 
         raise ValueError(f"the result and its uncertainty are both {output}: rename one")
 
 
-def predict(path: Path, output: Path, weights: Weights, options: PredictOptions) -> float:
+def predict(
+    path: str | Path, output: str | Path, weights: Weights, options: PredictOptions
+) -> float:
     """Super-resolves one scene into a file; returns the gain of the fine stage, in [0, 1].
 
     Raises ValueError for bad input or settings, an output that exists, tiles of another run, or too
     little disk space, before anything is computed, and for lost tiles; FileNotFoundError if the
     scene or the folder of the output does not exist.
     """
-    dualsr = weights.dualsr
+    path, output, dualsr = Path(path), Path(output), weights.dualsr
     with contextlib.ExitStack() as stack, contextlib.ExitStack() as writing:
         source = stack.enter_context(open_cube(path, options.key, axes=options.axes))
         _check_paths(source, output, options.uncertainty)

@@ -108,13 +108,13 @@ def _reason(error: Exception) -> str:
 class Checkpoints:
     """The checkpoints of one workdir."""
 
-    def __init__(self, workdir: Path, *, read_only: bool = False) -> None:
+    def __init__(self, workdir: str | Path, *, read_only: bool = False) -> None:
         """Opens the checkpoints; creates their folder unless `read_only`.
 
         Raises FileNotFoundError if `read_only` and there is no checkpoint, and ValueError if no
         checkpoint can be read or, with `read_only`, one is damaged.
         """
-        self._folder = workdir.absolute() / "checkpoints"
+        self._folder = Path(workdir).absolute() / "checkpoints"
         if read_only and not self._folder.is_dir():
             raise FileNotFoundError(
                 f"there are no checkpoints in {str(workdir)!r}: train first, with "

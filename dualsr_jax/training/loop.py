@@ -42,7 +42,7 @@ from dualsr_jax.training.step import (
 )
 
 
-def train(config: ConfigDict, workdir: Path) -> int:
+def train(config: ConfigDict, workdir: str | Path) -> int:
     """Trains the coarse network of a config, or resumes the run of the workdir's checkpoints.
 
     Returns the signal, SIGTERM or SIGINT, that stopped the run after saving; 0 if it was finished.
@@ -52,6 +52,7 @@ def train(config: ConfigDict, workdir: Path) -> int:
         OSError: if a checkpoint or record cannot be written; the last checkpoint stays.
         FloatingPointError: if the loss is no longer finite; the last checkpoint stays.
     """
+    workdir = Path(workdir)
     make_writable(workdir, "workdir")
     with locked(workdir, "workdir") if processes.is_first() else contextlib.nullcontext():
         return run(plan(config), workdir)
