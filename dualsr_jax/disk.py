@@ -74,6 +74,23 @@ def make_writable(folder: Path, flag: str) -> None:
         ) from error
 
 
+def check_folder(path: Path) -> None:
+    """Checks that a file can be made in its folder, before a hidden name is tried there.
+
+    Raises FileNotFoundError if the folder does not exist, PermissionError if it is read-only.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"there is no folder {str(folder)!r} for {path.name}: make it first"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(
+            f"the folder {str(folder)!r} is read-only, so that {path.name} cannot be written: "
+            "choose another"
+        )
+
+
 @contextlib.contextmanager
 def locked(folder: Path, flag: str) -> Iterator[None]:
     """Holds a lock on a folder; the system frees it when the process ends, however it ends.

@@ -19,6 +19,7 @@ from flax import traverse_util
 from jaxtyping import Float
 
 from dualsr_jax.choices import MEMORY_GB, STORAGES
+from dualsr_jax.disk import check_folder
 from dualsr_jax.fine_stage import back_project
 from dualsr_jax.large_scene.kinds import check_unmasked, upscale
 from dualsr_jax.models.network import (
@@ -223,7 +224,7 @@ class DualSR:
                 model = make_model(dict(json.loads(about[name])))
                 hash(model)  # as compiling does
                 check_variables(model, own)
-            except (ValueError, TypeError, OverflowError) as error:
+            except (ValueError, TypeError, OverflowError, RecursionError) as error:
                 reason = str(error).partition("\n")[0]
                 raise ValueError(f"{str(path)!r}: {reason}") from error
             model = model.clone(band_chunk=band_chunk, precision=precision)
@@ -259,16 +260,14 @@ class DualSR:
         Raises:
             ValueError: if the storage is unknown, or the file has another suffix.
             FileNotFoundError: if the folder of the file does not exist.
+            PermissionError: if the folder is read-only.
         """
         path = Path(weights).expanduser()
         if storage not in STORAGES:
             raise ValueError(f"unknown storage {storage!r}: expected one of {STORAGES}")
         if path.suffix != SUFFIX:
             raise ValueError(f"{str(path)!r}: the name of a weights file must end in {SUFFIX}")
-        if not path.parent.is_dir():
-            raise FileNotFoundError(
-                f"there is no folder {str(path.parent)!r} to write {path.name} into: make it first"
-            )
+        check_folder(path)
         settings = {
             name: json.dumps(settings_of(network.model))
             for name, network in self._by_name().items()

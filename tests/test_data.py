@@ -142,3 +142,14 @@ def test_indian_pines_is_packaged():
     (scene,) = Scenes(source, [Selection.parse("indian_pines")], peak=10000.0)
     assert scene.cube.shape == (145, 145, 200)
     assert 0.95 < scene.cube.max() <= 1
+
+
+def test_no_data_in_a_scene_is_reported(tmp_path, capsys):
+    cube = np.ones((4, 3, 6), np.uint16)
+    cube[0] = 7
+    with create_cube(tmp_path / "a.hdr", cube.shape, cube.dtype, Metadata(nodata=7.0)) as writer:
+        writer.write(cube, 0, 0)
+    np.testing.assert_array_equal(open_source("folder", str(tmp_path)).read("a"), cube)
+    said = capsys.readouterr().out
+    assert "note: 18 of 72 values of" in said
+    assert "a.hdr are its no-data value 7, and count as intensities here" in said

@@ -570,6 +570,18 @@ def test_outputs_that_exist_are_refused_and_failures_leave_nothing(tmp_path, suf
         assert reader.metadata == Metadata()
 
 
+def test_a_read_only_folder_is_refused_by_its_name(tmp_path, monkeypatch):
+    """An administrator may write everywhere, so that the folder only looks read-only here."""
+    there = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and there(path, mode))
+    with (
+        pytest.raises(PermissionError, match=r"folder '.*' is read-only, so that a\.npy cannot"),
+        create_cube(tmp_path / "a.npy", CUBE.shape, CUBE.dtype, Metadata()),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_header_of_an_envi_pair_is_refused_too(tmp_path):
     (tmp_path / "a.hdr").write_text("somebody's")
     with pytest.raises(ValueError, match=r"a\.hdr exists"):

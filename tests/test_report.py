@@ -353,7 +353,7 @@ def test_pages_stay_in_their_folder(tmp_path):
     folder = make_evaluation(
         tmp_path / "deep" / "evaluation", ("../../../escaped", "site 1", "site1")
     )
-    made = write_pages(folder)
+    made = write_pages(str(folder))
     assert len(set(made)) == 3
     assert {path.parent for path in made} == {folder / "report"}
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
@@ -386,6 +386,7 @@ def test_a_part_and_one_page(evaluation, tmp_path, capsys):
     [
         (lambda r: "{", "is not the result of an evaluation: Expecting property name"),
         (lambda r: "[]", "expected an object, got list"),
+        (lambda r: "[" * 100_000, "is not the result of an evaluation: maximum recursion"),
         (lambda r: '{"mean": 1}', "images, protocol, scale is missing"),
         (lambda r: json.dumps(r | {"scale": "2"}), "the scale is '2'"),
         (lambda r: json.dumps(r | {"protocol": "x"}), "unknown protocol 'x'"),

@@ -70,7 +70,7 @@ def test_bfloat16_takes_half_the_space(dualsr, tmp_path):
         dualsr.save_pretrained(tmp_path / "x.safetensors", storage="int8")
     with pytest.raises(ValueError, match=r"x4\.npz': the name of a weights file must end in"):
         dualsr.save_pretrained(tmp_path / "x4.npz")
-    with pytest.raises(FileNotFoundError, match=r"no folder '.*absent' to write x4\.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"no folder '.*absent' for x4\.safetensors"):
         dualsr.save_pretrained(tmp_path / "absent" / "x4.safetensors")
 
 
@@ -202,6 +202,7 @@ def test_weights_of_a_network_that_went_are_refused(tmp_path):
         ([], lambda a: None, "scale"),
         (3, lambda a: None, "int"),
         ({"x": 1}, lambda a: None, "a network with x=1"),
+        ("[" * 100_000, lambda a: None, "recursion"),
     ],
 )
 def test_made_up_weights_are_refused_in_one_line(tmp_path, settings, change, message):
@@ -210,7 +211,8 @@ def test_made_up_weights_are_refused_in_one_line(tmp_path, settings, change, mes
     change(arrays)
     if isinstance(settings, dict):
         settings = json.loads(about["model"]) | settings
-    write_weights(path, arrays, {"model": json.dumps(settings)})
+    text = settings if isinstance(settings, str) else json.dumps(settings)
+    write_weights(path, arrays, {"model": text})
     with pytest.raises(ValueError, match=message) as caught:
         DualSR.from_pretrained(path)
     assert str(caught.value).startswith(f"{str(path)!r}: ")

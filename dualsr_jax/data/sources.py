@@ -13,7 +13,9 @@ import numpy as np
 from jaxtyping import Float
 
 from dualsr_jax.data.split import Selection
-from dualsr_jax.io.cubes import Cube, list_cubes, read_cube
+from dualsr_jax.io.cubes import Cube, list_cubes, open_cube, read_whole
+from dualsr_jax.io.notes import note
+from dualsr_jax.large_scene.nodata import nodata_of
 from dualsr_jax.models.coarsr.nbp import MIN_BANDS
 
 
@@ -35,7 +37,18 @@ class CubeSource:
 
 def _folder(path: str, key: str | None) -> CubeSource:
     paths = list_cubes(Path(path).expanduser())
-    return CubeSource(tuple(paths), lambda name: read_cube(paths[name], key))
+
+    def read(name: str) -> Cube:
+        with open_cube(paths[name], key) as reader:
+            cube, nodata = read_whole(reader), nodata_of(reader.metadata.nodata, reader.dtype)
+        if nodata is not None and (count := int((cube == nodata).sum())):
+            note(
+                f"{count} of {cube.size} values of {paths[name]} are its no-data value "
+                f"{nodata:g}, and count as intensities here: leave them out by the split"
+            )
+        return cube
+
+    return CubeSource(tuple(paths), read)
 
 
 def _tfds(path: str, key: str | None) -> CubeSource:

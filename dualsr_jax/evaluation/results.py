@@ -144,6 +144,6 @@ def read_evaluation(path: Path) -> Evaluation:
         )
     try:
         return _parse(folder, json.loads(file.read_text()))
-    except ValueError as error:  # also of json, and of bytes that are not text
+    except (ValueError, RecursionError) as error:  # also of json, and of bytes that are not text
         reason = str(error).replace("\n", " ")
         raise ValueError(f"{file} is not the result of an evaluation: {reason}") from error

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Shaped
 from numpy.typing import DTypeLike
 
-from dualsr_jax.disk import visible
+from dualsr_jax.disk import check_folder, visible
 from dualsr_jax.io.axes import AxisOrder, parse_axes
 from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
 from dualsr_jax.io.choice import say_what_was_assumed
@@ -146,11 +146,16 @@ def read_cube(
     path: str | Path, key: str | None = None, *, axes: str | Sequence[str] | None = None
 ) -> Cube:
     """Reads a cube whole, `[H, W, L]`, in the stored data type; takes and raises as `open_cube`."""
-    with open_cube(path, key, axes=axes) as cube:
-        if cube.path.is_file():  # GeoTIFF may be larger than what it is packed to explains
-            stored = sum(file.stat().st_size for file in set(cube.files))
-            check_size(cube.path, cube.shape, cube.dtype, stored)
-        return cube.read(slice(None), slice(None))
+    with open_cube(path, key, axes=axes) as reader:
+        return read_whole(reader)
+
+
+def read_whole(reader: CubeReader) -> Cube:
+    """Reads an open cube whole; raises ValueError if it is larger than its file can explain."""
+    if reader.path.is_file():  # GeoTIFF may be larger than what it is packed to explains
+        stored = sum(file.stat().st_size for file in set(reader.files))
+        check_size(reader.path, reader.shape, reader.dtype, stored)
+    return reader.read(slice(None), slice(None))
 
 
 def list_cubes(folder: str | Path) -> dict[str, Path]:
@@ -215,6 +220,7 @@ def create_cube(
         ValueError: if the format is not known or its packages are missing; if it cannot hold the
             type or the metadata; if the path exists and must not be replaced, or cannot be.
         FileNotFoundError: if its folder does not exist.
+        PermissionError: if its folder is read-only.
     """
     path = Path(path)
     check_output(path, overwrite=overwrite)
@@ -248,8 +254,7 @@ def check_output(path: Path, *, overwrite: bool = False) -> None:
             f"{path} is not of a known format: expected one of {_KNOWN_SUFFIXES}, or no "
             "suffix for a folder of band images"
         )
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent}")
+    check_folder(path)
     for target in found.files(path):
         into = f", or write into it (--output={target}/)" if target.is_dir() else ""
         is_cube = found.is_cube if target == path else None

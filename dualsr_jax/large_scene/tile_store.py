@@ -163,7 +163,7 @@ class FileTileStore(TileStore):
                 if record["crc32"] != sums:
                     return None
                 self._verified.add(index)
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
         return angles
 

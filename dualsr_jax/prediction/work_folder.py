@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dualsr_jax.disk import locked, replacing
+from dualsr_jax.disk import check_folder, locked, replacing
 from dualsr_jax.io.cubes import written_files
 from dualsr_jax.large_scene.normalisation import Normalisation, SceneReader, Statistics
 from dualsr_jax.large_scene.tiling import Tiling
@@ -44,10 +44,9 @@ def describe(
 def work_folder(output: Path) -> Iterator[Path]:
     """Gives the folder of the run that writes an output, for this process alone.
 
-    Raises FileNotFoundError if the output's folder does not exist, ValueError if the run's is used.
+    Raises what `check_folder` raises for the output, and ValueError if another run uses the folder.
     """
-    if not output.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {output.parent}")
+    check_folder(output)
     first = written_files(output)[0]
     folder = output.parent / f".{first.stem}{first.suffix.lower()}.parts"
     folder.mkdir(exist_ok=True)
@@ -70,7 +69,7 @@ def begin(folder: Path, run: dict[str, Any], tiling: Tiling, *, overwrite: bool 
     `overwrite`; else ValueError is raised.
     """
     run, old = json.loads(json.dumps(run)), {}
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # new, or damaged
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):  # damaged
         stored = json.loads((folder / _PLAN).read_text())
         rows, columns = map(int, stored["window"])
         begun, old = Tiling((rows, columns), int(stored["band_chunk"])), dict(stored["run"])
