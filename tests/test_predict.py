@@ -18,7 +18,7 @@ from support.files import ROOT
 from support.scenes import SMALL, small_networks, smooth
 from tqdm import tqdm
 
-from dualsr_jax.dualsr import tags
+from dualsr_jax.dualsr import DualSR, tags
 from dualsr_jax.io.base import CubeReader
 from dualsr_jax.io.cubes import create_cube, open_cube
 from dualsr_jax.io.metadata import Metadata
@@ -349,11 +349,47 @@ def test_tiles_are_resumed_only_with_what_they_depend_on(stages, tmp_path, rng):
     assert not any(resumed(cube=other) for other in other_cubes)
 
 
+def test_every_field_of_the_weights_is_in_the_plan(stages, tmp_path, rng):
+    first, other = stages[0], stages[-1]
+    assert other.half is not None
+    paths = {name: tmp_path / f"{name}.safetensors" for name in ("x4", "x2", "more", "other")}
+    DualSR(first.coarse).save_pretrained(paths["x4"])
+    DualSR(first.half).save_pretrained(paths["x2"])
+    DualSR(other.half).save_pretrained(paths["other"])
+    doubled = jax.tree.map(lambda x: 2 * x, first.coarse.variables)
+    DualSR(Network(first.coarse.model, doubled)).save_pretrained(paths["more"])
+    begun = Weights(paths["x4"], paths["x2"])
+    changes = {
+        "weights": [paths["more"]],
+        "half_weights": [None, paths["other"]],
+        "ensemble": [8, 16],
+        "precision": ["bfloat16"],
+    }
+    fields = {field.name for field in dataclasses.fields(Weights)} - {"_"}
+    assert set(changes) == fields
+    cube = smooth(rng, 40, 36, 7, np.int16, 8000.0)
+    source = CubeReader(Path("scene"), cube, axes=(0, 1, 2), metadata=Metadata())
+
+    def begin(weights):
+        folder.mkdir(exist_ok=True)
+        options = PredictOptions(tile=(34, 34))
+        return command._planned(source, weights.dualsr, [source.dtype], options, folder)
+
+    folder = tmp_path / "parts"
+    begin(begun)
+    begin(dataclasses.replace(begun, weights=str(paths["x4"])))  # the same, named as text
+    for field, values in changes.items():
+        for value in values:
+            with pytest.raises(ValueError, match="interrupted run of another kind"):
+                begin(dataclasses.replace(begun, **{field: value}))
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
         ("json", lambda old: b""),
         ("json", lambda old: b"[]"),
+        ("json", lambda old: b"[" * 100_000),
         ("json", lambda old: b"\xff"),
         ("json", lambda old: old.replace(b'"count": 4', b'"count": 5')),
         ("json", lambda old: b'{"sum_deg": 1.5, "count": 4}'),
@@ -381,7 +417,9 @@ def test_a_damaged_tile_is_a_missing_tile(tmp_path, name, damage):
     assert FileTileStore(tmp_path, layout).bytes_missing() == 2 * 4 * 5 * (16 + 4)
 
 
-@pytest.mark.parametrize("plan", ["", "[]", "[1]", '{"a": 1}', '{"run": 1, "window": 2}'])
+@pytest.mark.parametrize(
+    "plan", ["", "[]", "[1]", "[" * 100_000, '{"a": 1}', '{"run": 1, "window": 2}']
+)
 def test_a_damaged_plan_is_a_new_run(tmp_path, plan):
     (tmp_path / "plan.json").write_text(plan)
     tiling = Tiling((27, 27), 3)
@@ -547,9 +585,8 @@ def test_one_two_and_dying_workers(scene, weights, tmp_path, monkeypatch):
 
 def test_threads_and_an_unreachable_scheduler(scene, weights, tmp_path, monkeypatch):
     predict(scene, tmp_path / "local.img", weights, PredictOptions(tile=TILE))
-    predict(
-        scene, tmp_path / "threads.img", weights, PredictOptions(tile=TILE, scheduler="threads")
-    )
+    threads = PredictOptions(tile=TILE, scheduler="threads")
+    predict(str(scene), str(tmp_path / "threads.img"), weights, threads)  # paths may be text
     assert (tmp_path / "threads.img").read_bytes() == (tmp_path / "local.img").read_bytes()
     monkeypatch.setattr(command.cluster, "_TIMEOUT_S", 0.3)
     with pytest.raises(ValueError, match=r"no scheduler answers at 'tcp://127.0.0.1:1'"):
