@@ -1,12 +1,15 @@
 """Fuzzes the readers of cube files: valid files, damaged at random, must be read or refused.
 
     python scripts/fuzz_readers.py --seconds 600
+    python scripts/fuzz_readers.py --seconds 600 --metadata
 
 For each reader, batches of damaged files are read in a process of their own, with a limit on its
 address space and on the processor time of a file. Damage: bytes flipped, cut, put in, overwritten;
 numbers of headers replaced by lies. Allowed outcomes: success, ValueError, FileNotFoundError.
 Anything else, another exception, a crash, a hang, much memory, is reported with the file that
-caused it, which is kept. The exit status is 1 if there was any.
+caused it, which is kept. The exit status is 1 if there was any. With `--metadata` the pixels stay
+as they are, and what the files say besides is changed (`fuzz_metadata.py`): there a result that
+differs from that of the clean file in anything else is reported too.
 """
 
 import argparse
@@ -169,10 +172,31 @@ def read(path: Path) -> None:
             reader.read(slice(None), slice(None))
 
 
-def work(suffix: str, seeds: Path, current: Path, seed: int) -> None:
+def damage_and_read(current: Path, suffix: str, rng: random.Random) -> tuple[str, str]:
+    """Damages one file of a cube, and reads it; returns the outcome, and what is wrong with it."""
+    files = sorted(file for file in current.rglob("*") if file.is_file())
+    path = cube_in(current, suffix)
+    damage(rng.choice(files), rng)
+    try:
+        read(path)
+    except (ValueError, FileNotFoundError):
+        return "refused", ""
+    return "read", ""
+
+
+def change_and_compare(current: Path, suffix: str, rng: random.Random) -> tuple[str, str]:
+    """Changes the metadata of a cube; returns the outcome, and what is wrong with it."""
+    import fuzz_metadata  # lies next to this file
+
+    return fuzz_metadata.case(current / f"cube{suffix}", rng)
+
+
+def work(suffix: str, seeds: Path, current: Path, seed: int, *, metadata: bool) -> None:
     """Runs one batch in this process; prints a line of JSON for each case."""
     warnings.simplefilter("ignore")
-    originals = sorted(seeds.iterdir())
+    run_case = change_and_compare if metadata else damage_and_read
+    # The others are files of kinds that are not written.
+    originals = [seeds / "0", seeds / "1"] if metadata else sorted(seeds.iterdir())
     for original in originals:
         read(cube_in(original, suffix))
     pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -184,16 +208,10 @@ def work(suffix: str, seeds: Path, current: Path, seed: int) -> None:
     for _ in range(CASES):
         shutil.rmtree(current, ignore_errors=True)
         shutil.copytree(rng.choice(originals), current)
-        files = sorted(file for file in current.rglob("*") if file.is_file())
-        path = cube_in(current, suffix)
-        damage(rng.choice(files), rng)
-        problem, begin = "", time.process_time()
+        begin = time.process_time()
         signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)  # its signal ends the process
         try:
-            read(path)
-            outcome = "read"
-        except (ValueError, FileNotFoundError):
-            outcome = "refused"
+            outcome, problem = run_case(current, suffix, rng)
         except BaseException:  # to be reported, whatever it is
             outcome, problem = "reported", traceback.format_exc(limit=-4)
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -211,10 +229,10 @@ def work(suffix: str, seeds: Path, current: Path, seed: int) -> None:
         print(json.dumps({"outcome": outcome, "problem": problem}), flush=True)
 
 
-def fuzz(suffix: str, seconds: float, seed: int, findings: Path) -> int:
+def fuzz(suffix: str, seconds: float, seed: int, findings: Path, *, metadata: bool) -> int:
     """Fuzzes one reader and returns the number of outcomes that are not allowed."""
     name = suffix.lstrip(".") or "band_images"
-    counts = {"read": 0, "refused": 0, "reported": 0}
+    counts = {"read": 0, "refused": 0, "not written": 0, "reported": 0}
     problems: list[str] = []
     with tempfile.TemporaryDirectory() as temporary:
         seeds, current = Path(temporary) / "seeds", Path(temporary) / name
@@ -226,6 +244,7 @@ def fuzz(suffix: str, seconds: float, seed: int, findings: Path) -> int:
         while time.monotonic() < end:
             seed += 1
             command = [sys.executable, __file__, "--worker", suffix, str(seeds), str(current)]
+            command += ["--metadata"] * metadata
             try:
                 batch = subprocess.run(
                     [*command, "--seed", str(seed)],
@@ -265,8 +284,7 @@ def main() -> None:
     parser.add_argument(
         "--readers",
         nargs="+",
-        default=[*SUFFIXES, *SENSORS],
-        help="by suffix, or by sensor",
+        help="by suffix, or by sensor; default: all, with --metadata all suffixes",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -275,13 +293,18 @@ def main() -> None:
         default=Path("runs/fuzz"),
         help="folder of bad files",
     )
+    parser.add_argument("--metadata", action="store_true", help="change what files say, not pixels")
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         suffix, seeds, current = options.worker
-        work(suffix, Path(seeds), Path(current), options.seed)
+        work(suffix, Path(seeds), Path(current), options.seed, metadata=options.metadata)
         return
-    found = [fuzz(s, options.seconds, options.seed, options.findings) for s in options.readers]
+    readers = options.readers or [*SUFFIXES, *(() if options.metadata else SENSORS)]
+    found = [
+        fuzz(s, options.seconds, options.seed, options.findings, metadata=options.metadata)
+        for s in readers
+    ]
     sys.exit(1 if any(found) else 0)
 
 
