@@ -14,7 +14,7 @@ os.environ["XLA_FLAGS"] = (
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 # Many tests, and the processes they start, train the same tiny network anew; it is compiled once.
-if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit what the first process sets
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # workers inherit what the first process sets
     _CACHE = tempfile.TemporaryDirectory()
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
     os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**30)  # with one, JAX locks the folder

@@ -1,0 +1,382 @@
+"""Plants faults into the package, one at a time, and runs the tests that should notice them.
+
+    python scripts/mutants.py --results runs/mutants.json
+    python scripts/mutants.py --results runs/mutants.json --again   # what survived, after new tests
+
+The faults are drawn with a fixed seed among all that the rules below make of the files in
+`TARGETS`: a comparison, an operation, a number, a truth value or a function of another kind, a
+condition inverted, a check that never raises. Each is planted into a copy of the tracked files, and
+the tests of its file run there; the fault is killed if a test fails, or if they take more than
+several times the processor time that they take without it. A second call resumes where the first
+one stopped; the outcome of a fault is forgotten when the code of its function changes. Survivors
+that change no result are listed in `EQUIVALENT` with the reason. Prints what survived; the status
+is 1 if anything did.
+"""
+
+import argparse
+import ast
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import importlib
+import itertools
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SPARE_S, TIMES = 60, 4  # of processor time, beyond and above that of the tests without a fault
+MOST_S = 1800  # on the clock, after which tests that wait for something are ended
+
+# Imported once; of the package itself nothing.
+LIBRARIES = ("beartype", "flax.linen", "h5py", "jax", "optax", "orbax.checkpoint", "rasterio",
+             "rioxarray", "scipy.io", "scipy.ndimage", "skimage.metrics", "xarray",
+             "zarr")  # fmt: skip
+
+# How many faults of each file, and the tests that decide.
+IO = ("tests/test_io_formats.py", "tests/test_io_bad.py")
+SCENE = ("tests/test_large_scene.py", "tests/test_in_memory.py")
+WORK = ("tests/test_predict.py::test_a_damaged_tile_is_a_missing_tile",)
+TARGETS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "metrics.py": (16, ("tests/test_metrics.py",)),
+    "fine_stage.py": (8, ("tests/test_fine_stage.py",)),
+    "ops/resize.py": (8, ("tests/test_resize.py", "tests/test_tiling.py")),
+    "ops/conv.py": (4, ("tests/test_conv.py",)),
+    "ops/degrade.py": (12, ("tests/test_degrade.py",)),
+    "ops/spectral_angle.py": (5, ("tests/test_metrics.py", "tests/test_fine_stage.py")),
+    "ops/augment.py": (2, ("tests/test_step.py::test_augment_equals_numpy",)),
+    "training/step.py": (14, ("tests/test_step.py", "tests/test_degrade.py")),
+    "large_scene/normalisation.py": (14, ("tests/test_normalisation.py", *SCENE)),
+    "large_scene/nodata.py": (8, ("tests/test_normalisation.py",)),
+    "large_scene/tiling.py": (10, ("tests/test_tiling.py", "tests/test_large_scene.py")),
+    "large_scene/tile_store.py": (8, ("tests/test_large_scene.py", *WORK)),
+    "large_scene/first_pass.py": (6, SCENE),
+    "large_scene/second_pass.py": (8, ("tests/test_normalisation.py", *SCENE)),
+    "large_scene/windows.py": (4, SCENE),
+    "large_scene/in_memory.py": (5, SCENE),
+    "io/base.py": (5, IO),
+    "io/cubes.py": (4, IO),
+    "io/damage.py": (2, IO),
+    "io/metadata.py": (6, IO),
+    "io/raw.py": (4, IO),
+    "io/variables.py": (6, IO),
+    "io/formats/band_images.py": (3, IO),
+    "io/formats/envi.py": (4, IO),
+    "io/formats/envi_header.py": (6, IO),
+    "io/formats/geotiff.py": (4, IO),
+    "io/formats/hdf5.py": (3, IO),
+    "io/formats/matlab.py": (3, IO),
+    "io/formats/netcdf_zarr.py": (5, IO),
+    "io/formats/numpy_files.py": (3, IO),
+    "io/guards/hdf5_references.py": (4, ("tests/test_hdf5_references.py",)),
+    "io/guards/matlab5.py": (3, IO),
+    "io/guards/zarr_codecs.py": (3, IO),
+}
+
+# By the name that is printed, with the reason.
+EQUIVALENT = {
+    "ops/spectral_angle.py:spectral_angle_rad: 1 -> 2 (number 4)": "a divisor of zero",
+    "ops/spectral_angle.py:_squarable: 80 -> 81 (number 2)": "another power of two, as exact",
+}
+
+COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+}
+OPERATIONS: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.FloorDiv,
+    ast.Pow: ast.Mult,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+}
+FUNCTIONS = dict(
+    itertools.chain.from_iterable(
+        ((a, b), (b, a))
+        for a, b in (
+            ("min", "max"),
+            ("minimum", "maximum"),
+            ("floor", "ceil"),
+            ("any", "all"),
+            ("sum", "mean"),
+            ("zeros", "ones"),
+            ("rint", "floor"),
+        )
+    )
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """A fault in a file of the package: bytes from `start` to `stop` become `text`."""
+
+    file: str
+    function: str
+    start: int
+    stop: int
+    text: str
+    name: str
+    code: str  # the first digits of the SHA-256 of the function
+
+    def plant(self, content: bytes) -> bytes:
+        """The content of the file with the fault."""
+        return content[: self.start] + self.text.encode() + content[self.stop :]
+
+
+def _changed(node: ast.AST) -> Iterator[ast.AST]:
+    """What the rules make of an expression or a condition."""
+    if isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
+        operators = [COMPARISONS[type(node.ops[0])](), *node.ops[1:]]
+        yield ast.Compare(node.left, operators, node.comparators)
+    elif isinstance(node, ast.BinOp) and type(node.op) in OPERATIONS and not _is_text(node):
+        yield ast.BinOp(node.left, OPERATIONS[type(node.op)](), node.right)
+    elif isinstance(node, ast.BoolOp):
+        yield ast.BoolOp(ast.And() if isinstance(node.op, ast.Or) else ast.Or(), node.values)
+    elif isinstance(node, ast.UnaryOp) and not isinstance(node.op, ast.UAdd):
+        yield node.operand
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield ast.Constant(not node.value)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int):
+        yield ast.Constant(node.value + 1)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, float):
+        yield ast.Constant(2 * node.value if node.value else 1.0)
+    elif isinstance(node, ast.Name) and node.id in FUNCTIONS:
+        yield ast.Name(FUNCTIONS[node.id])
+    elif isinstance(node, ast.Attribute) and node.attr in FUNCTIONS:
+        yield ast.Attribute(node.value, FUNCTIONS[node.attr])
+    elif isinstance(node, ast.IfExp):
+        yield ast.IfExp(node.test, node.orelse, node.body)
+
+
+def _is_text(node: ast.BinOp) -> bool:
+    ends = (node.left, node.right)
+    return any(isinstance(e, ast.JoinedStr) for e in ends) or any(
+        isinstance(e, ast.Constant) and isinstance(e.value, str) for e in ends
+    )
+
+
+def _is_check(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and any(isinstance(line, ast.Raise) for line in node.body)
+
+
+def _inner(node: ast.AST) -> Iterator[ast.AST]:
+    """The parts of a node that are mutated: not annotations, texts and decorators."""
+    for field, value in ast.iter_fields(node):
+        if field in ("annotation", "returns", "decorator_list", "exc", "cause"):
+            continue
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, ast.AST) and not isinstance(item, ast.JoinedStr):
+                yield item
+
+
+def faults(file: str, source: str) -> list[Fault]:
+    """All faults that the rules make of the functions of a file, in their order there."""
+    lines = [0, *itertools.accumulate(len(line) for line in source.encode().splitlines(True))]
+    found: list[Fault] = []
+    taken: dict[str, int] = {}
+
+    def add(function: str, code: str, node: ast.expr, text: str) -> None:
+        before = " ".join((ast.get_source_segment(source, node) or "").split())
+        start = lines[node.lineno - 1] + node.col_offset
+        stop = lines[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
+        name = f"{file}:{function}: {before} -> {text}"
+        taken[name] = taken.get(name, 0) + 1
+        if taken[name] > 1:
+            name += f" (number {taken[name]})"
+        found.append(Fault(file, function, start, stop, f"({text})", name, code))
+
+    def visit(node: ast.AST, function: str, code: str) -> None:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            function = f"{function}.{node.name}".lstrip(".")
+            if isinstance(node, ast.FunctionDef):
+                segment = ast.get_source_segment(source, node) or ""
+                code = hashlib.sha256(segment.encode()).hexdigest()[:8]
+        if code and _is_check(node):
+            add(function, code, node.test, "False")  # type: ignore[attr-defined]
+        elif code and isinstance(node, ast.expr):
+            for changed in _changed(node):
+                add(function, code, node, ast.unparse(ast.fix_missing_locations(changed)))
+        for inner in _inner(node):
+            visit(inner, function, code)
+
+    visit(ast.parse(source), "", "")
+    return found
+
+
+def chosen(seed: int) -> list[Fault]:
+    """The faults to plant, those of all files in turns."""
+    drawn = []
+    for file, (count, _) in TARGETS.items():
+        source = (ROOT / "dualsr_jax" / file).read_text()
+        every = faults(file, source)
+        # Ordered by their names' hashes, so that a change elsewhere in a file keeps the others.
+        every.sort(key=lambda fault: hashlib.sha256(f"{seed} {fault.name}".encode()).digest())
+        drawn.append(every[:count])
+    return [fault for turn in itertools.zip_longest(*drawn) for fault in turn if fault is not None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Copy:
+    """A copy of the repository in which faults are planted."""
+
+    folder: Path
+
+    @classmethod
+    def make(cls, folder: Path) -> "Copy":
+        """Copies the files that Git knows."""
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        )
+        for name in filter(None, listed.stdout.decode().split("\0")):
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, folder / name)
+        return cls(folder)
+
+    def test(self, tests: tuple[str, ...], cpu_s: int) -> tuple[int, float, str]:
+        """Runs tests in a fork; returns the status, the seconds of processor time, and the output.
+
+        Forked from a process that has imported the libraries, which takes longer than most tests.
+        """
+        with tempfile.TemporaryFile() as output:
+            sys.stdout.flush()
+            child = os.fork()
+            if not child:
+                status = 99
+                try:
+                    os.setpgid(0, 0)  # for the processes that tests start
+                    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
+                    os.dup2(output.fileno(), 1)
+                    os.dup2(output.fileno(), 2)
+                    os.chdir(self.folder)
+                    sys.path.insert(0, str(self.folder))
+                    sys.dont_write_bytecode = True
+                    quiet = ["-x", "-q", "-n0", "--durations=0", "-p", "no:cacheprovider"]
+                    imported = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+                    status = int(pytest.main([*quiet, *imported, *tests]))
+                except BaseException:
+                    traceback.print_exc()
+                finally:
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                    os._exit(status)
+            until, ended = time.monotonic() + MOST_S, 0
+            while not ended:
+                ended, status, usage = os.wait4(child, os.WNOHANG)
+                if not ended and time.monotonic() > until:
+                    os.killpg(child, signal.SIGKILL)
+                time.sleep(0.05)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)  # what tests have left behind
+            output.seek(0)
+            text = output.read().decode(errors="replace")
+        return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, text[-3000:]
+
+    @functools.cache  # noqa: B019, there is one copy
+    def seconds(self, tests: tuple[str, ...]) -> float:
+        """The processor time of tests without a fault; exits if they fail."""
+        status, seconds, text = self.test(tests, 10_000)
+        if status:
+            sys.exit(f"{' '.join(tests)} fail without a fault:\n{text}")
+        return seconds
+
+    def outcome(self, fault: Fault, tests: tuple[str, ...]) -> tuple[str, str]:
+        """Plants a fault, and says "killed" or "survived", and by which test."""
+        path = self.folder / "dualsr_jax" / fault.file
+        clean = path.read_bytes()
+        cpu_s = int(TIMES * self.seconds(tests)) + SPARE_S
+        try:
+            path.write_bytes(fault.plant(clean))
+            status, _, text = self.test(tests, cpu_s)
+        finally:
+            path.write_bytes(clean)
+        if not status:
+            return "survived", ""
+        failed = [line for line in text.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        return "killed", failed[0][:200] if failed else f"status {status}"
+
+
+def main() -> None:
+    """Plants the faults."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=Path("runs/mutants.json"))
+    parser.add_argument("--minutes", type=float, default=1e9, help="no new fault after these")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice")
+    parser.add_argument("--files", nargs="+", default=list(TARGETS), help="of the package")
+    parser.add_argument("--again", action="store_true", help="also those that survived before")
+    arguments = parser.parse_args()
+    results = json.loads(arguments.results.read_text()) if arguments.results.exists() else {}
+    until = time.monotonic() + 60 * arguments.minutes
+    faults_chosen = [f for f in chosen(arguments.seed) if f.file in arguments.files]
+    arguments.results.parent.mkdir(parents=True, exist_ok=True)
+
+    def known(fault: Fault) -> str | None:
+        found = results.get(fault.name)
+        return found["outcome"] if found and found["code"] == fault.code else None
+
+    with tempfile.TemporaryDirectory() as temporary:
+        os.environ.update(
+            PYTHONPATH=temporary,
+            JAX_PLATFORMS="cpu",
+            JAX_COMPILATION_CACHE_DIR=f"{temporary}/.compiled",
+            JAX_COMPILATION_CACHE_MAX_SIZE=str(2**30),
+            JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.1",
+        )
+        for name in LIBRARIES:
+            importlib.import_module(name)
+        copy = Copy.make(Path(temporary))
+        for number, fault in enumerate(faults_chosen, 1):
+            before = known(fault)
+            skipped = before == "killed" or (before == "survived" and not arguments.again)
+            if skipped or fault.name in EQUIVALENT:
+                continue
+            if time.monotonic() > until:
+                break
+            outcome, by = copy.outcome(fault, TARGETS[fault.file][1])
+            results[fault.name] = {"outcome": outcome, "by": by, "code": fault.code}
+            partial = arguments.results.with_suffix(".partial")
+            partial.write_text(json.dumps(results, indent=1) + "\n")
+            partial.replace(arguments.results)
+            print(f"{number:4} of {len(faults_chosen)}  {outcome:8}  {fault.name}", flush=True)
+    survivors = [f.name for f in faults_chosen if known(f) == "survived"]
+    survivors = [name for name in survivors if name not in EQUIVALENT]
+    killed = sum(known(fault) == "killed" for fault in faults_chosen)
+    equivalent = sum(fault.name in EQUIVALENT for fault in faults_chosen)
+    print(
+        f"{len(faults_chosen)} faults: {killed} killed, {equivalent} equivalent, {len(survivors)} "
+        f"survived, {len(faults_chosen) - killed - equivalent - len(survivors)} not tried"
+    )
+    for name in survivors:
+        print(f"survived: {name}")
+    sys.exit(bool(survivors))
+
+
+if __name__ == "__main__":
+    main()
