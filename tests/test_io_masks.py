@@ -84,7 +84,7 @@ def test_all_values_that_are_missing_hold_no_data(tmp_path, dtype, fill):
         tmp_path / "a.nc", dtype, Metadata(nodata=fill), missing_value=missing
     )
     invalid = np.isin(CUBE, [9, 11])
-    expected = np.nan if dtype == "float32" else 9.0 if fill is None else fill
+    expected = fill or (np.nan if dtype == "float32" else 9.0)
     np.testing.assert_array_equal(found, np.where(invalid, expected, CUBE).astype(dtype))
     if dtype == "int16" or fill is not None:
         assert metadata.nodata == (fill or 9)

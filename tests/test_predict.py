@@ -377,6 +377,7 @@ def test_every_field_of_the_weights_is_in_the_plan(stages, tmp_path, rng):
 
     folder = tmp_path / "parts"
     begin(begun)
+    (folder / "tile_000000.json").touch()
     begin(dataclasses.replace(begun, weights=str(paths["x4"])))  # the same, named as text
     for field, values in changes.items():
         for value in values:

@@ -8,6 +8,7 @@ Source: NetCDF User's Guide, "Attribute Conventions".
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,10 +56,11 @@ def bounded(
     missing = _missing(attributes, dtype, signed=signed)
     if limits is None and set(missing.tolist()) <= {metadata.nodata}:
         return source, metadata
+    nodata = None if metadata.nodata is None else storable(metadata.nodata, dtype)
     if dtype.kind == "f":
-        return _Bounded(source, limits, missing, np.nan), metadata
-    nodata = metadata.nodata
-    if nodata is None or storable(nodata, dtype) is None or not float(nodata).is_integer():
+        mark = dtype.type(np.nan if nodata is None else nodata)
+        return _Bounded(source, limits, missing, mark), metadata
+    if nodata is None or not float(nodata).is_integer():
         info = np.iinfo(dtype)
         outside = [] if limits is None else [info.min if limits[0] > info.min else info.max]
         nodata = [*missing.tolist(), *outside][0]
@@ -74,7 +76,7 @@ def _missing(attributes: Mapping[str, Any], dtype: np.dtype, *, signed: bool) ->
     if dtype.kind != "f":
         found = [int(n) for n in found if float(n).is_integer()]
         found = [n + 2 ** (8 * dtype.itemsize) if signed and n < 0 else n for n in found]
-    found = [n for n in found if np.isfinite(n) and storable(n, dtype) is not None]
+    found = [n for n in found if math.isfinite(n) and storable(n, dtype) is not None]
     return np.array(list(dict.fromkeys(found)), dtype)
 
 
