@@ -1,7 +1,8 @@
 """Trained networks as StableHLO: one function of the LR cube, weights inside.
 
-Contract: the function takes float32 `[H, W, L]` in [0, 1], for any height, width and number of
-bands from 5 on, and gives the fine result `[s H, s W, L]`, not clipped. A file needs only JAX and
+Contract: the function takes float32 `[H, W, L]` in [0, 1] and gives the fine result
+`[s H, s W, L]`, not clipped, for any height, width and number of bands that the networks take: from
+5 on with CoarSR, and one number where the weights belong to each band. A file needs only JAX and
 flatbuffers (docs/export.md).
 """
 
@@ -18,6 +19,7 @@ from dualsr_jax.commands import check_output
 from dualsr_jax.disk import replacing
 from dualsr_jax.dualsr import DualSR
 from dualsr_jax.fine_stage import back_project
+from dualsr_jax.models.network import CoarseStage
 
 
 def export_dualsr(dualsr: DualSR, platforms: Sequence[str] = DEFAULT_PLATFORMS) -> export.Exported:
@@ -33,7 +35,6 @@ def export_dualsr(dualsr: DualSR, platforms: Sequence[str] = DEFAULT_PLATFORMS) 
     if dualsr.ensemble != 1:
         raise ValueError("a self-ensemble cannot be exported: set ensemble=1")
     stage = dualsr.coarse_stage
-    stage.check_band_by_band("exported")
 
     def upscale(lr: jax.Array) -> jax.Array:
         cubes: list[jax.Array] = []  # the coarse result, and the guide if it is not the LR cube
@@ -45,10 +46,22 @@ def export_dualsr(dualsr: DualSR, platforms: Sequence[str] = DEFAULT_PLATFORMS) 
         return back_project(coarse, guide, ratio=stage.ratio, iterations=dualsr.iterations)[0]
 
     upscale.__name__ = upscale.__qualname__ = f"dualsr_x{dualsr.scale}"
-    constraint = f"l >= {dualsr.coarse.model.min_bands}"
-    sizes = export.symbolic_shape("h, w, l", constraints=[constraint])
-    lr = jax.ShapeDtypeStruct(sizes, jnp.float32)
+    lr = jax.ShapeDtypeStruct(_sizes(stage), jnp.float32)
     return export.export(jax.jit(upscale), platforms=tuple(platforms))(lr)
+
+
+def _sizes(stage: CoarseStage) -> tuple[Any, ...]:
+    """Height, width and number of bands of the LR cube, symbols where they are not fixed."""
+    models = [network.model for network in stage.networks]
+    fixed = [model.num_bands for model in models if model.num_bands is not None]
+    side = max(model.min_side for model in models)
+    constraints = [f"{name} >= {side}" for name in "hw" if side > 1]
+    if fixed:
+        stage.check_bands(fixed[0])
+        sizes = export.symbolic_shape("h, w", constraints=constraints)
+        return (*sizes, fixed[0])
+    constraints.append(f"l >= {max(model.min_bands for model in models)}")
+    return tuple(export.symbolic_shape("h, w, l", constraints=constraints))
 
 
 def write_export(

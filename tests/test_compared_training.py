@@ -52,8 +52,8 @@ def leaves(variables):
     ("method", "changes", "message"),
     [
         ("SSPSR", {"model__scale": 3}, r"scale 3 is not supported by SSPSR.*\[2, 4, 8\]"),
-        ("SSPSR", {"model__group": 7}, "SSPSR needs 7 bands or more, but the cubes have 6"),
-        ("EDSR", {"model__num_bands": 31}, "EDSR is made for 31 bands, but the cubes have 6: take"),
+        ("SSPSR", {"model__group": 7}, "SSPSR needs 7 bands or more, but 6 are given"),
+        ("EDSR", {"model__num_bands": 31}, "EDSR is made for 31 bands, but 6 are given"),
         ("EDSR", {"train__update_every": "band"}, "after another, which EDSR does not: use"),
         ("EDSR", {"train__loss": "l2"}, r"unknown train.loss 'l2': expected one of \['l1', 'mse'"),
         ("SFCSR", {"train__loss": "mse"}, "train.loss='mse' needs update='image', because it is"),

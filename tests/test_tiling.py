@@ -18,7 +18,6 @@ from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.models.network import CoarseStage, Network, make_model
 from dualsr_jax.ops import resize
 from dualsr_jax.ops.resize import imresize
-from dualsr_jax.stablehlo import export_dualsr
 
 
 def stage_of(model, half=None):
@@ -112,10 +111,31 @@ def test_resizing_by_whole_factors_is_imresize(rng, factor, size):
         resize.reduce(np.zeros((3, 4)), 2)
 
 
-@pytest.mark.parametrize("method", ["MCNet", "SFCSR", "SSPSR"])
-def test_networks_that_do_not_go_band_by_band_are_refused(method):
-    model = make_model({"method": method, "scale": 4, "num_bands": 31})
-    with pytest.raises(ValueError, match=f"{method} cannot be computed in tiles: call DualSR"):
-        choose_tiling((50, 40, 31), 2, stage_of(model))
-    with pytest.raises(ValueError, match=f"{method} cannot be exported"):
-        export_dualsr(DualSR(Network(model, {})), ("cpu",))
+def test_memory_of_networks_that_see_all_bands():
+    def tiling(method, bands=31, **how):
+        stage = stage_of(make_model({"method": method, "scale": 4, "num_bands": 31}))
+        return choose_tiling((300, 200, bands), 2, stage, **how)
+
+    assert tiling("EDSR").window == (300, 200)
+    # Feature maps of all bands and, of a few bands, what enlarging them takes.
+    held = tiling("MCNet")
+    assert held.band_chunk < 16
+    assert 100 < held.window[0] < 300
+    whole = tiling("SSPSR", memory_gb=40)
+    assert whole.window == (300, 200)
+    with pytest.raises(ValueError, match=r"SSPSR cannot be computed in tiles.*about \d\d GB of"):
+        tiling("SSPSR")
+    with pytest.raises(ValueError, match="tiles of 50x50 pixels are not possible: each pixel that"):
+        tiling("ESSAformer", window=(50, 50))
+    with pytest.raises(ValueError, match="MCNet is made for 31 bands, but 30 are given, those fl"):
+        tiling("MCNet", bands=30)
+
+
+def test_an_ensemble_does_not_reverse_bands_that_weights_belong_to():
+    networks = [
+        Network(make_model({"method": method, "scale": 4, "num_bands": 31}), {})
+        for method in ("SFCSR", "MCNet")
+    ]
+    DualSR(networks[0], ensemble=16)
+    with pytest.raises(ValueError, match="reverses the bands, but the weights of MCNet belong to"):
+        DualSR(networks[1], ensemble=16)

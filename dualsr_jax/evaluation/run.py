@@ -26,7 +26,7 @@ from dualsr_jax.evaluation.results import BICUBIC, DUALSR, table, write_results
 from dualsr_jax.evaluation.self_check import compare
 from dualsr_jax.figures import band_figure, spectra_figure
 from dualsr_jax.messages import bar, say
-from dualsr_jax.models.network import Model, make_model, settings_of
+from dualsr_jax.models.network import Model, make_model, method_of, settings_of
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.protocols import Protocol, get_protocol
@@ -64,14 +64,15 @@ def _check_network(model: Model, config: ConfigDict, weights: str) -> None:
         f"{name}={has.get(name)!r}, not {expected.get(name)!r}"
         for name in {**expected, **has}
         if has.get(name) != expected.get(name)
+        and (name, expected.get(name)) != ("num_bands", None)  # None: that of the data
     )
     if differing:
         say(f"{weights!r} holds another network than the config describes: it has {differing}")
 
 
 def methods_of(dualsr: DualSR) -> tuple[str, str, str]:
-    """Names of the methods that are compared: bicubic, the class of the network, DualSR."""
-    return BICUBIC, type(dualsr.coarse.model).__name__, DUALSR
+    """Names of the methods that are compared: bicubic, that of the network, DualSR."""
+    return BICUBIC, method_of(dualsr.coarse.model), DUALSR
 
 
 def evaluate_scene(
@@ -98,6 +99,8 @@ def _evaluate_scenes(
 ) -> dict[str, Any]:
     """Evaluates the test images; returns their records by name."""
     settings, scale = config.evaluate, dualsr.scale
+    for scene in scenes:
+        dualsr.coarse_stage.check_bands(scene.cube.shape[-1])
     bands = figure_bands(settings.bands, scenes[0].cube.shape[-1])
     if save_cubes:
         needed = bytes_of_cubes([scene.cube.shape for scene in scenes], scale)

@@ -46,11 +46,16 @@ def _on_grid(part: slice, grid: int, start: int = 0) -> slice:
 
 
 def halo(stage: CoarseStage) -> int:
-    """How many LR pixels around a core its coarse result and its fine-stage residual depend on."""
+    """How many LR pixels around a core its coarse result and its fine-stage residual depend on.
+
+    0 if they depend on the whole scene, which then has a single tile.
+    """
+    if stage.untiled:
+        return 0
     # Reducing the result needs pixels beyond those that the guide's pixel covers.
     reduction = math.ceil((resize.REACH - 0.5) * stage.ratio / stage.scale)
-    guide = 0 if stage.half is None else stage.half.model.reach
-    return max(stage.coarse.model.reach + reduction, guide)
+    guide = 0 if stage.half is None else int(stage.half.model.reach)
+    return max(int(stage.coarse.model.reach) + reduction, guide)
 
 
 def _cut(length: int, window: int, margin: int) -> list[tuple[int, slice]]:
@@ -134,7 +139,7 @@ def _bytes_per_pixel(
     scale, floats = stage.scale, 4
     models = [network.model for network in stage.networks]
     guide = scale // stage.ratio
-    maps_bytes = math.ceil(max(floats * m.features * m.feature_maps for m in models))
+    maps = math.ceil(max(m.features * m.held_maps(num_bands, band_chunk) for m in models))
     # Stored values, and normalised ones, of this tile and of the next, which is read ahead.
     cube = num_bands * (2 * itemsize + 2 * floats)
     state = sum(floats * m.features for m in models)
@@ -142,7 +147,31 @@ def _bytes_per_pixel(
     ensemble = 0
     if stage.ensemble > 1:
         ensemble = floats * num_bands * (scale**2 * (2 if spread else 1) + guide**2 + 1)
-    return cube + state + ensemble + band_chunk * (maps_bytes + results)
+    at_once = band_chunk if stage.band_by_band else num_bands
+    return cube + state + ensemble + floats * maps + at_once * results
+
+
+def _check_untiled(
+    method: str,
+    size: tuple[int, int],
+    window: tuple[int, int] | None,
+    per_pixel: int,
+    memory: int,
+) -> None:
+    """Raises ValueError if a scene cannot be computed as one tile."""
+    height, width = size
+    if window is not None and (window[0] < height or window[1] < width):
+        raise ValueError(
+            f"tiles of {window[0]}x{window[1]} pixels are not possible: each pixel that {method} "
+            f"restores depends on the whole scene of {height}x{width}; leave out the size of tiles"
+        )
+    needed = per_pixel * height * width
+    if needed > memory:
+        raise ValueError(
+            f"{method} cannot be computed in tiles, because each pixel depends on the whole image: "
+            f"a scene of {height}x{width} pixels needs about {needed / 1e9:.2g} GB of memory, but "
+            f"the budget is {memory / 1e9:g} GB. Give more memory (--memory_gb) or a smaller scene"
+        )
 
 
 def choose_tiling(
@@ -158,15 +187,19 @@ def choose_tiling(
     """The tiling that computes the fewest pixels twice within a memory budget per device.
 
     `shape` is `(H, W, K)` of the scene with its usable bands, `itemsize` the bytes per stored
-    value. `window` fixes height and width of the tiles with their halo. Raises ValueError if the
-    memory is too small for a tile, or the window for its halo.
+    value. `window` fixes height and width of the tiles with their halo. A network whose every pixel
+    depends on the whole image gets one tile. Raises ValueError if the memory is too small for a
+    tile, the window for its halo, or a network does not take K bands.
     """
-    stage.check_band_by_band("computed in tiles")
     height, width, num_bands = shape
+    stage.check_bands(num_bands)
     margin = halo(stage)
     memory = int(memory_gb * 1e9)
     per_pixel = functools.partial(_bytes_per_pixel, stage, num_bands, itemsize, spread=spread)
-    if window is None:
+    if stage.untiled:
+        _check_untiled(stage.untiled, (height, width), window, per_pixel(1), memory)
+        window = height, width
+    elif window is None:
         window = choose_window(height, width, margin, memory // per_pixel(1), devices)
     window = check_window(window, height, width, margin)
     budget = memory // (window[0] * window[1])

@@ -1,7 +1,9 @@
 """The coarse networks on windows of a scene, some bands at a time, on all local devices.
 
-Contract: the devices hold one window each, the features of `band_chunk` bands and the state between
-bands (FCF), never a whole cube; the result of a band is that of the network on the whole window.
+Contract: the devices hold one window each. Of networks that restore bands one after another they
+hold the features of `band_chunk` bands and the state between bands (FCF), never a whole cube; other
+networks see the window with all its bands. The result of a band is that of the network on the whole
+window.
 This is the only file of `large_scene` that knows devices.
 """
 
@@ -42,12 +44,15 @@ def device_count() -> int:
 def _restore(
     model: Model, variables: Any, state: jax.Array, images: jax.Array, first: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    """The new state, and k bands for each scale, of the `[k, 5, h, w]` bands with neighbours."""
+    """The new state, and k bands for each scale, of the `[k, n, h, w]` bands with neighbours."""
     partitioned = jnp.moveaxis(images, 1, -1)[:, None]
     found = model.apply(variables, state, partitioned, first, method="bands")
-    state, residuals = cast(tuple[jax.Array, tuple[jax.Array, ...]], found)
+    state, results = cast(tuple[jax.Array, tuple[jax.Array, ...]], found)
+    results = tuple(result[:, 0] for result in results)
+    if not model.adds_bicubic:
+        return state, results
     bicubics = (resize.enlarge(images[:, 0], scale) for scale in model.scales)
-    return state, tuple(a + b[:, 0] for a, b in zip(bicubics, residuals, strict=True))
+    return state, tuple(a + b for a, b in zip(bicubics, results, strict=True))
 
 
 @functools.lru_cache(maxsize=8)  # so that a second scene of the same shape is not compiled again
@@ -65,6 +70,20 @@ def _step(models: tuple[Model, ...], ratio: int) -> Callable[..., Any]:
     return jax.pmap(step, in_axes=(None, 0, 0, None), donate_argnums=(1,))
 
 
+@functools.lru_cache(maxsize=8)
+def _whole_step(models: tuple[Model, ...], ratio: int) -> Callable[..., Any]:
+    def step(variables: Any, cube: jax.Array) -> tuple[jax.Array, ...]:
+        lr = jnp.moveaxis(cube, 0, -1)[None]
+        found = [
+            cast(Any, model.apply(of_model, lr, method="at_scales"))
+            for model, of_model in zip(models, variables, strict=True)
+        ]
+        coarse, *half = [jnp.moveaxis(sr[0], -1, 0) for cubes in found for sr in cubes]
+        return coarse, resize.reduce(coarse, ratio), half[0] if half else cube
+
+    return jax.pmap(step, in_axes=(None, 0))
+
+
 class CoarseWindows:
     """Runs the networks of a scene; compiled once."""
 
@@ -78,14 +97,18 @@ class CoarseWindows:
         everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
         variables = [network.variables for network in stage.networks]
         self._variables = jax.device_put(variables, everywhere)
-        self._tables = [
-            nbp.with_self(nbp.neighbour_table(num_bands, model.neighbours))
-            for model in self._models
-        ]
         self._num_bands, self._chunk = num_bands, band_chunk
         self._scale, self._ratio = stage.scale, stage.ratio
         self._views, self._spread = views(stage.ensemble), spread
-        self._step = _step(self._models, stage.ratio)
+        self._tables: list[np.ndarray] = []
+        if stage.band_by_band:
+            self._tables = [
+                np.asarray(cast(Any, model).band_table(num_bands)) for model in self._models
+            ]
+            self._step = _step(self._models, stage.ratio)
+        else:
+            divided = tuple(model.clone(band_chunk=band_chunk) for model in self._models)
+            self._step = _whole_step(divided, stage.ratio)
         self._reduce = jax.jit(resize.reduce, static_argnums=1)
 
     def __call__(self, cubes: Float[np.ndarray, "D K h w"]) -> Iterator[Bands]:
@@ -95,6 +118,9 @@ class CoarseWindows:
     def _plain(self, cubes: np.ndarray) -> Iterator[Bands]:
         """Results of the windows as they are, without self-ensemble."""
         devices, _, height, width = cubes.shape
+        if not self._tables:
+            yield self._fetch(slice(0, self._num_bands), self._step(self._variables, cubes))
+            return
         states: Any = [
             jnp.zeros((devices, 1, height, width, model.features), np.float32)
             for model in self._models

@@ -2,13 +2,14 @@
 
 Contract: a method is a Flax module with an entry in `METHODS`. It has the attributes `scale`,
 `scales` (the scale factors of its results, its own first), `num_bands` (None if its weights suit
-any number), `min_bands`, `features`, `precision`, `band_chunk` and `joint`; the properties `reach`
-(LR pixels, or "global" if every pixel depends on the whole image) and `feature_maps`; the methods
-`apply(variables, lr, bicubic)` and, for all its scales, `apply(variables, lr, method="at_scales")`.
-Cubes of `apply` are `[B, h, w, L]`. A method that restores bands one after another also has
-`partition`, `initial_state` and `bands`, whose results are added to the bicubic images if
-`adds_bicubic`. Outside `models` and `weights`, code works with `Network` and `CoarseStage` and does
-not name the module of a method.
+any number), `min_bands`, `min_side`, `keeps_size`, `features`, `precision`, `band_chunk` and
+`joint`; the property `reach` (LR pixels, or "global" if every pixel depends on the whole image);
+the methods `held_maps`, `apply(variables, lr, bicubic)` and, for all its scales, `apply(variables,
+lr, method="at_scales")`. Cubes of `apply` are `[B, h, w, L]`. A method that restores bands one
+after another also has `band_table`, `partition`, `initial_state` and `bands`, whose results are
+added to the bicubic images if `adds_bicubic`. All others see a tile with all its bands. Outside
+`models` and `weights`, code works with `Network` and `CoarseStage` and does not name the module of
+a method.
 """
 
 import dataclasses
@@ -25,7 +26,7 @@ from jaxtyping import Float
 from dualsr_jax.choices import PRECISIONS
 from dualsr_jax.ensemble import ensemble, views
 from dualsr_jax.models.coarsr.coarse import CoarSR
-from dualsr_jax.models.compared.base import Compared
+from dualsr_jax.models.compared.base import GLOBAL, Compared
 from dualsr_jax.models.compared.edsr import EDSR
 from dualsr_jax.models.compared.ercsr import ERCSR
 from dualsr_jax.models.compared.essaformer import ESSAformer
@@ -131,13 +132,12 @@ def fitted(model: Model, num_bands: int) -> Model:
         model = model.clone(num_bands=num_bands)
     if model.num_bands not in (None, num_bands):
         raise ValueError(
-            f"{method_of(model)} is made for {model.num_bands} bands, but the cubes have "
-            f"{num_bands}: take cubes of {model.num_bands} bands, or train a network for these"
+            f"{method_of(model)} is made for {model.num_bands} bands, but {num_bands} are given, "
+            "those flagged as bad left out: train a network for these"
         )
     if num_bands < model.min_bands:
         raise ValueError(
-            f"{method_of(model)} needs {model.min_bands} bands or more, but the cubes have "
-            f"{num_bands}"
+            f"{method_of(model)} needs {model.min_bands} bands or more, but {num_bands} are given"
         )
     return model
 
@@ -224,7 +224,14 @@ class CoarseStage:
 
     def __post_init__(self) -> None:
         """Checks that the networks fit together."""
-        views(self.ensemble)
+        reverses = any(view.reverse_bands for view in views(self.ensemble))
+        for network in self.networks:
+            check_size_kept(network.model)
+            if reverses and getattr(network.model, "needs_num_bands", False):
+                raise ValueError(
+                    f"an ensemble of {self.ensemble} reverses the bands, but the weights of "
+                    f"{method_of(network.model)} belong to each band: take an ensemble of 8"
+                )
         if self.half is None:
             return
         if self.coarse.model.joint:
@@ -252,14 +259,21 @@ class CoarseStage:
         """Grid factor of the guide: pixels of the result per pixel of the guide, along a side."""
         return 2 if self.half is not None or self.coarse.model.joint else self.scale
 
-    def check_band_by_band(self, work: str) -> None:
-        """Raises ValueError if a network cannot be run band by band, as some work needs."""
+    @property
+    def band_by_band(self) -> bool:
+        """Whether all networks restore bands one after another, with a state in between."""
+        return all(hasattr(network.model, "bands") for network in self.networks)
+
+    @property
+    def untiled(self) -> str | None:
+        """The method whose every pixel depends on the whole image; None: tiles can be computed."""
+        whole = [n.model for n in self.networks if n.model.reach == GLOBAL]
+        return method_of(whole[0]) if whole else None
+
+    def check_bands(self, num_bands: int) -> None:
+        """Raises ValueError if a network does not take cubes of this number of bands."""
         for network in self.networks:
-            if not hasattr(network.model, "neighbours"):
-                raise ValueError(
-                    f"{method_of(network.model)} cannot be {work}: call DualSR(...) on a whole "
-                    "cube in [0, 1], or take weights of CoarSR"
-                )
+            fitted(network.model, num_bands)
 
     def coarse_and_guide(self, lr: Cube) -> tuple[Enlarged, Enlarged]:
         """Returns the coarse result of one cube, and the guide, without self-ensemble."""

@@ -84,6 +84,7 @@ def check_before_run(path: Path, output: Path, dualsr: DualSR, options: PredictO
             normalisation = plan(scan(source), source.dtype, source.metadata, peak=options.peak)
             (_, _, bands), dtype, metadata = result_of(source, dualsr, options)
             check_dtype(normalisation, source.metadata.nodata, dtype)
+            dualsr.coarse_stage.check_bands(len(normalisation.bands))
         metadata = dataclasses.replace(metadata, latitude=None, longitude=None)
         # One pixel in a temporary folder shows what the format cannot hold.
         with (

@@ -157,6 +157,8 @@ def _planned(
     # Compressed formats are made from a plain file at the end: both exist for a while.
     needed = store.bytes_missing() + 2 * values * sum(dtype.itemsize for dtype in dtypes)
     check_disk_space(folder, needed, f"x{scene.stage.scale} of {source.path}")
+    if scene.stage.untiled:
+        say(f"{scene.stage.untiled} sees the whole scene: it is computed untiled")
     say(
         f"{_counted(len(scene.layout.tiles), 'tile')} of {'x'.join(map(str, scene.tiling.window))} "
         f"pixels, {_counted(scene.tiling.band_chunk, 'band')} at a time, on "

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from dualsr_jax.choices import PRECISIONS
 from dualsr_jax.models.coarsr import nbp
@@ -60,6 +60,7 @@ class CoarSR(nn.Module):
     num_bands: ClassVar[None] = None  # its weights suit any number
     adds_bicubic: ClassVar[bool] = True  # to the residuals of `bands`
     keeps_size: ClassVar[bool] = True
+    min_side: ClassVar[int] = 1  # fewest LR pixels along a side
 
     def setup(self) -> None:
         """Checks the attributes and names the layers."""
@@ -152,6 +153,14 @@ class CoarSR(nn.Module):
         tails = (self.tail, self.half_tail) if self.joint else (self.tail,)
         residuals = (tail(features) for tail in tails)
         return state, tuple(residual.reshape(k, b, *residual.shape[1:]) for residual in residuals)
+
+    def held_maps(self, num_bands: int, band_chunk: int) -> float:
+        """Feature maps that the network holds at a time for a cube, counted at LR size."""
+        return band_chunk * self.feature_maps
+
+    def band_table(self, num_bands: int | Any) -> Int[np.ndarray | jax.Array, "L 5"]:
+        """The channels of each band: the band and its neighbours."""
+        return nbp.with_self(nbp.neighbour_table(num_bands, self.neighbours))
 
     def partition(self, lr: Float[jax.Array, "B h w L"]) -> Float[jax.Array, "L B h w 5"]:
         """Gathers each band with its neighbours, for `bands`."""

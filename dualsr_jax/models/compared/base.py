@@ -35,7 +35,8 @@ class Compared(nn.Module):
             the others None means any number.
         skip: "published", or "bicubic": the network corrects the bicubic image, and its last layer
             starts so small that training begins at that image.
-        band_chunk: bands processed as one batch, None for all; only SFCSR can divide the bands.
+        band_chunk: bands processed as one batch, None for all, where the network can divide them:
+            all of SFCSR and 3D-FCNN, the upsampling of MCNet and ERCSR.
         precision: "float32" or "bfloat16", in which convolutions and products are computed.
 
     Raises:
@@ -64,9 +65,28 @@ class Compared(nn.Module):
         return 1
 
     @property
+    def feature_maps(self) -> float:
+        """Feature maps of one band that the network holds at a time, counted at LR size."""
+        raise NotImplementedError
+
+    @property
+    def chunk_maps(self) -> float:
+        """Feature maps of one band of a chunk, which are held besides."""
+        return 0.0
+
+    def held_maps(self, num_bands: int, band_chunk: int) -> float:
+        """Feature maps that the network holds at a time for a cube, counted at LR size."""
+        return num_bands * self.feature_maps + band_chunk * self.chunk_maps
+
+    @property
     def keeps_size(self) -> bool:
         """Whether the result has the size of the enlarged image."""
         return True
+
+    @property
+    def min_side(self) -> int:
+        """The fewest LR pixels along a side of an image of unknown size, in an exported network."""
+        return 1
 
     @property
     def needs_num_bands(self) -> bool:

@@ -13,15 +13,14 @@ from flax import linen as nn
 
 from dualsr_jax.models.compared.base import Compared
 from dualsr_jax.models.compared.layers import (
+    Kernel,
     SliceConv,
-    TransposedUpsampling,
     Volume,
     VolumeConv,
-    conv3d,
-    to_cubes,
     to_volume,
+    upsampled_image,
+    upsampling_maps,
 )
-from dualsr_jax.models.layers import WeightNorm
 
 
 class TwoDUnit(nn.Module):
@@ -64,23 +63,6 @@ class EHCM(nn.Module):
         return u + t + x
 
 
-class Kernel(nn.Module):
-    """The parameters of a `VolumeConv`, under the same names, without applying it.
-
-    Attributes:
-        shape: kernel shape, `[kd, kh, kw, in, out]`.
-        gain: factor on the initial values.
-    """
-
-    shape: tuple[int, ...]
-    gain: float = 1.0
-
-    @nn.compact
-    def __call__(self) -> tuple[jax.Array, jax.Array]:
-        """Returns the effective kernel, of `shape`, and the bias `[out]`."""
-        return WeightNorm(self.shape, self.gain, name="wn")()
-
-
 class ERCSR(Compared):
     """ERCSR.
 
@@ -107,7 +89,12 @@ class ERCSR(Compared):
     @property
     def feature_maps(self) -> float:
         """Feature maps of one band that the network holds at a time, counted at LR size."""
-        return max(14, 6 * (self.scale + 2) ** 2)
+        return 14
+
+    @property
+    def chunk_maps(self) -> float:
+        """Feature maps of one band of a chunk, which are held besides."""
+        return upsampling_maps(self.scale)
 
     def check_settings(self) -> None:
         """Raises ValueError if a setting is not admitted."""
@@ -115,17 +102,18 @@ class ERCSR(Compared):
         self.require_positive("features", "num_modules", "num_units")
 
     def _image_of(self, x: Volume) -> jax.Array:
-        """The last two convolutions, (1,3,3) C -> C and (3,1,1) C -> 1, as one of size (3,3,3).
+        """Enlarges; the last two convolutions, (1,3,3) and (3,1,1), run as one of size (3,3,3).
 
-        Both are linear. Beyond the first and last band the second one is given zeros, not the bias
+        They are linear. Beyond the first and last band the second one is given zeros, not the bias
         of the first, so that the end bands lack a part of what that bias adds.
         """
-        c, bands = self.features, x.shape[1]
+        c, bands, side = self.features, x.shape[1], self.scale + 2
+        up = Kernel((3, side, side, c, c), name="tail_0")()
         spatial, spatial_bias = Kernel((1, 3, 3, c, c), name="tail_1")()
         spectral, bias = Kernel((3, 1, 1, c, 1), self.last_gain, name="tail_2")()
         through = spectral[:, 0, 0]
         kernel = jnp.einsum("hwio,doe->dhwie", spatial[0], through, precision="highest")
-        y = to_cubes(conv3d(x, kernel, self.precision))
+        y = upsampled_image(x, up, kernel, self.precision, self.band_chunk)
         added = jnp.einsum("doe,o->d", through, spatial_bias, precision="highest")
         band = jnp.arange(bands)
         constant = added.sum() - jnp.where(band == 0, added[0], 0.0)
@@ -153,7 +141,7 @@ class ERCSR(Compared):
             states.append(gamma[k] * x)
         x = VolumeConv(c, (1, 1, 1), dtype=dtype, name="reduceD")(jnp.concatenate(states, -1))
         x = twice(x, "end") + head
-        y = self._image_of(TransposedUpsampling(self.scale, dtype, name="tail_0")(x))
+        y = self._image_of(x)
         if self.adds_bicubic:
             return y
         nearest = cube.repeat(self.scale, 1).repeat(self.scale, 2)

@@ -104,7 +104,8 @@ class Attention(nn.Module):
 
         q, k = unit(deviation(q), (-1,)), unit(deviation(k), (1, 2))
         values = jnp.einsum("bhwc,bhwd->bcd", k, v, precision="highest")
-        t = jnp.einsum("bhwc,bcd->bhwd", q, values, precision="highest") / (h * w) ** 0.5
+        t = jnp.einsum("bhwc,bcd->bhwd", q, values, precision="highest")
+        t = t * jax.lax.rsqrt(jnp.asarray(h * w, jnp.float32))
         return Linear(c, self.dtype, name="ln")(v + t)
 
 

@@ -7,12 +7,15 @@ convolutional neural network", Remote Sensing 9:1139, 2017.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import lax
 
 from dualsr_jax.models.compared.base import Compared
+from dualsr_jax.models.compared.layers import in_chunks
 from dualsr_jax.models.layers import add_bias, product
 from dualsr_jax.ops.conv import conv2d
 from dualsr_jax.ops.resize import REACH
@@ -41,6 +44,18 @@ class KerasConv(nn.Module):
         return kernel, self.param("bias", nn.initializers.zeros, self.shape[-1:])
 
 
+def _mirrored(x: jax.Array, axis: int, margin: int) -> jax.Array:
+    """Mirrors an array outwards at both ends of an axis, edge repeated."""
+    length: Any = x.shape[axis]
+    if isinstance(length, int):
+        widths = [(margin, margin) if a == axis else (0, 0) for a in range(x.ndim)]
+        return jnp.pad(x, widths, mode="symmetric")
+    # `jnp.pad` mirrors a short axis several times, and must know its length.
+    before = lax.slice_in_dim(x, 0, margin, axis=axis)
+    after = lax.slice_in_dim(x, length - margin, length, axis=axis)
+    return jnp.concatenate([jnp.flip(before, axis), x, jnp.flip(after, axis)], axis)
+
+
 class FCNN3D(Compared):
     """3D-FCNN.
 
@@ -66,6 +81,11 @@ class FCNN3D(Compared):
         return _MARGIN_BANDS if self.pad == "symmetric" else 2 * _MARGIN_BANDS + 1
 
     @property
+    def min_side(self) -> int:
+        """The fewest LR pixels along a side of an image of unknown size, in an exported network."""
+        return math.ceil(_MARGIN / self.scale)
+
+    @property
     def reach(self) -> int:
         """How many LR pixels away, on every side, a pixel of the result depends on."""
         return math.ceil(_MARGIN / self.scale) + REACH
@@ -73,6 +93,11 @@ class FCNN3D(Compared):
     @property
     def feature_maps(self) -> float:
         """Feature maps of one band that the network holds at a time, counted at LR size."""
+        return 8 * self.scale**2 / self.features  # images
+
+    @property
+    def chunk_maps(self) -> float:
+        """Feature maps of one band of a chunk, which are held besides."""
         return self.scale**2 * (2 + (_FIRST[2] + sum(self.hidden)) / self.features)
 
     def check_settings(self) -> None:
@@ -99,14 +124,13 @@ class FCNN3D(Compared):
         """The output of the layers, before the bicubic image is added."""
         x = bicubic
         if self.pad == "symmetric":
-            around = ((0, 0), *((_MARGIN, _MARGIN),) * 2, (_MARGIN_BANDS, _MARGIN_BANDS))
-            x = jnp.pad(x, around, mode="symmetric")
+            for axis, margin in ((1, _MARGIN), (2, _MARGIN), (3, _MARGIN_BANDS)):
+                x = _mirrored(x, axis, margin)
         elif min(x.shape[1:3]) <= 2 * _MARGIN:
             raise ValueError(
                 f"an enlarged image of {x.shape[1]} x {x.shape[2]} pixels is too small for "
                 f"pad='valid': expected more than {2 * _MARGIN}"
             )
-        b, h, w, bands = x.shape
         widths = (1, self.features, *self.hidden, 1)
         shapes = [
             (*size, i, o)
@@ -119,15 +143,20 @@ class FCNN3D(Compared):
             for n, shape in enumerate(shapes, start=1)
         )
         depth = _FIRST[2]
-        bands -= depth - 1
-        # The taps along the bands are input channels: there is one input channel otherwise.
-        taps = jnp.stack([x[..., k : k + bands] for k in range(depth)], -1)
-        y = jnp.moveaxis(taps, 3, 1).reshape(b * bands, h, w, depth)
-        y = nn.relu(add_bias(self._valid(y, k1[:, :, :, 0]), b1))
-        y = nn.relu(add_bias(product(y, k2[0, 0, 0], self.precision), b2))
-        y = nn.relu(add_bias(product(y, k3[0, 0, 0], self.precision), b3))
-        y = self._valid(y, jnp.moveaxis(k4[..., 0], 2, 3))  # one output channel per tap
-        y = y.reshape(b, bands, *y.shape[1:])
-        bands -= _LAST[2] - 1
+
+        def taps_of_last(some: jax.Array) -> jax.Array:
+            b, bands, h, w = some.shape
+            bands -= depth - 1
+            # The taps along the bands are input channels: there is one input channel otherwise.
+            y = jnp.stack([some[:, k : k + bands] for k in range(depth)], -1)
+            y = y.reshape(b * bands, h, w, depth)
+            y = nn.relu(add_bias(self._valid(y, k1[:, :, :, 0]), b1))
+            y = nn.relu(add_bias(product(y, k2[0, 0, 0], self.precision), b2))
+            y = nn.relu(add_bias(product(y, k3[0, 0, 0], self.precision), b3))
+            y = self._valid(y, jnp.moveaxis(k4[..., 0], 2, 3))  # one output channel per tap
+            return y.reshape(b, bands, *y.shape[1:])
+
+        y = in_chunks(taps_of_last, jnp.moveaxis(x, -1, 1), self.band_chunk, depth)
+        bands = y.shape[1] - _LAST[2] + 1
         y = sum(y[:, k : k + bands, ..., k] for k in range(1, _LAST[2])) + y[:, :bands, ..., 0]
         return jnp.moveaxis(y, 1, -1) + b4[0]

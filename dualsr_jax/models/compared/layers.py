@@ -11,11 +11,12 @@ convolutions, and for transposed ones.
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import export, lax
 from jaxtyping import Float
 
 from dualsr_jax.models.layers import (
@@ -181,35 +182,106 @@ class SliceConv(nn.Module):
         return add_bias(_over_slices(x, kernel, self.dtype), bias)
 
 
-class TransposedUpsampling(nn.Module):
-    """Weight-normalised transposed 3-D convolution, C -> C, that enlarges each slice s times.
+class Kernel(nn.Module):
+    """The parameters of a weight-normalised convolution, under its names, without applying it.
+
+    Attributes:
+        shape: kernel shape, `[kd, kh, kw, in, out]`; of a transposed convolution the input channels
+            come last, because PyTorch normalises over them.
+        gain: factor on the initial values.
+    """
+
+    shape: tuple[int, ...]
+    gain: float = 1.0
+
+    @nn.compact
+    def __call__(self) -> tuple[jax.Array, jax.Array]:
+        """Returns the effective kernel, of `shape`, and the bias `[out]`."""
+        return WeightNorm(self.shape, self.gain, name="wn")()
+
+
+def in_chunks(
+    run: Callable[[jax.Array], jax.Array], x: jax.Array, chunk: int | None, depth: int
+) -> jax.Array:
+    """Applies a function to chunks of bands, one after another, which bounds the memory.
+
+    Args:
+        run: function of k + depth - 1 neighbouring bands `[B, k + depth - 1, ...]` that gives k
+            bands `[B, k, ...]`.
+        x: all bands, with those that `run` needs before the first and after the last.
+        chunk: bands of the result that are computed at once; None means all.
+        depth: bands on which a band of the result depends.
+    """
+    bands = x.shape[1] - depth + 1
+    if chunk is None or (not export.is_symbolic_dim(bands) and chunk >= bands):
+        return run(x)
+    count = -(-bands // chunk)
+    x = jnp.pad(x, ((0, 0), (0, count * chunk - bands), *((0, 0),) * (x.ndim - 2)))
+
+    def part(start: jax.Array) -> jax.Array:
+        return run(lax.dynamic_slice_in_dim(x, start, chunk + depth - 1, axis=1))
+
+    y = jnp.moveaxis(lax.map(part, chunk * jnp.arange(count)), 0, 1)
+    return y.reshape(y.shape[0], count * chunk, *y.shape[3:])[:, :bands]
+
+
+def _padded_bands(x: jax.Array) -> jax.Array:
+    """Zeros before the first and after the last band."""
+    return jnp.pad(x, ((0, 0), (1, 1), *((0, 0),) * (x.ndim - 2)))
+
+
+def upsampled_image(
+    x: Volume,
+    up: tuple[jax.Array, jax.Array],
+    last: Float[jax.Array, "kd kh kw C 1"],
+    dtype: str,
+    chunk: int | None,
+) -> Float[jax.Array, "B sH sW L"]:
+    """Runs a transposed convolution, then a convolution to one channel, without its bias.
+
+    Args:
+        x: the volumes.
+        up: kernel and bias of the transposed convolution, as `transposed` takes them.
+        last: kernel of the convolution.
+        dtype: data type of products and convolutions.
+        chunk: bands that are enlarged at once; None means all.
+    """
+    depth, kh, kw, c, _ = last.shape
+    folded = jnp.moveaxis(last, 0, 3).reshape(kh, kw, c, depth)
+
+    def parts(some: jax.Array) -> jax.Array:  # one for each tap of `last` along the bands
+        return _over_slices(transposed(some, *up, dtype), folded, dtype)
+
+    y = in_chunks(parts, _padded_bands(x), chunk, depth=3)
+    return to_cubes(_sum_along_bands(jnp.split(y, depth, -1)))
+
+
+def upsampling_maps(scale: int) -> float:
+    """Feature maps per band that `upsampled_image` holds at a time, counted at LR size."""
+    return 2 * (scale + 2) ** 2 + scale**2 + 6
+
+
+def transposed(
+    x: Float[jax.Array, "B K H W C"],
+    kernel: Float[jax.Array, "3 side side C C"],
+    bias: Float[jax.Array, "C"],
+    dtype: str,
+) -> Float[jax.Array, "B L sH sW C"]:
+    """Runs a transposed convolution on K bands; gives the L = K - 2 inner ones.
 
     Kernel (3, s+2, s+2), stride (1, s, s), padding (1, 1, 1): with o = s j + r, row o of the result
     has tap r + 1 of pixel j, and besides tap s + 1 of pixel j - 1 if r = 0, and tap 0 of pixel
     j + 1 if r = s - 1; columns are alike. So it is one product per pixel and a few shifted sums.
-    PyTorch normalises over the input channels here, which therefore come last in our kernel,
-    `[3, s+2, s+2, out, in]`.
-
-    Attributes:
-        scale: scale factor s, 2 or more.
-        dtype: data type of the product.
     """
-
-    scale: int
-    dtype: str = "float32"
-
-    @nn.compact
-    def __call__(self, x: Volume) -> Float[jax.Array, "B L sH sW C"]:
-        """Enlarges."""
-        b, bands, h, w, c = x.shape
-        s = self.scale
-        kernel, bias = WeightNorm((3, s + 2, s + 2, c, c), name="wn")()
-        matrix = jnp.moveaxis(kernel, -1, 0).reshape(c, -1)
-        taps = product(x, matrix, self.dtype).reshape(b, bands, h, w, 3, s + 2, s + 2, c)
-        y = _sum_along_bands([taps[..., 2 - k, :, :, :] for k in range(3)])
-        y = _overlapped(_overlapped(y, pixels=2, taps=4), pixels=3, taps=5)
-        y = y.transpose(0, 1, 2, 4, 3, 5, 6).reshape(b, bands, h * s, w * s, c)
-        return add_bias(y, bias)
+    b, bands, h, w, c = x.shape
+    bands, (_, side, _, out, _) = bands - 2, kernel.shape
+    # Tap k along the bands is that of band l + 1 - k.
+    neighbours = jnp.concatenate([x[:, 2 - k : 2 - k + bands] for k in range(3)], -1)
+    matrix = jnp.moveaxis(kernel, -1, 1).reshape(3 * c, side**2 * out)
+    y = product(neighbours, matrix, dtype).reshape(b, bands, h, w, side, side, out)
+    y = _overlapped(_overlapped(y, pixels=2, taps=4), pixels=3, taps=5)
+    y = y.transpose(0, 1, 2, 4, 3, 5, 6).reshape(b, bands, h * (side - 2), w * (side - 2), out)
+    return add_bias(y, bias)
 
 
 def _overlapped(y: jax.Array, *, pixels: int, taps: int) -> jax.Array:

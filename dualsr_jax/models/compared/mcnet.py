@@ -11,12 +11,13 @@ from flax import linen as nn
 
 from dualsr_jax.models.compared.base import Compared
 from dualsr_jax.models.compared.layers import (
+    Kernel,
     SliceConv,
-    TransposedUpsampling,
     Volume,
     VolumeConv,
-    to_cubes,
     to_volume,
+    upsampled_image,
+    upsampling_maps,
 )
 
 _NUM_MODULES = 4
@@ -91,7 +92,12 @@ class MCNet(Compared):
     @property
     def feature_maps(self) -> float:
         """Feature maps of one band that the network holds at a time, counted at LR size."""
-        return max(12, 6 * (self.scale + 2) ** 2)
+        return 12
+
+    @property
+    def chunk_maps(self) -> float:
+        """Feature maps of one band of a chunk, which are held besides."""
+        return upsampling_maps(self.scale)
 
     def check_settings(self) -> None:
         """Raises ValueError if a setting is not admitted."""
@@ -109,7 +115,8 @@ class MCNet(Compared):
         x = head = VolumeConv(self.features, size, dtype=dtype, name="head")(x)
         for k in range(1, _NUM_MODULES + 1):
             x = SSRM(self.num_convs, dtype, name=f"SSRM{k}")(x) + head
-        x = TransposedUpsampling(self.scale, dtype, name="tail_0")(x)
-        x = VolumeConv(1, size, dtype=dtype, gain=self.last_gain, name="tail_1")(x)
-        y = to_cubes(x)
+        c, side = self.features, self.scale + 2
+        up = Kernel((3, side, side, c, c), name="tail_0")()
+        last, bias = Kernel((*size, c, 1), self.last_gain, name="tail_1")()
+        y = upsampled_image(x, up, last, dtype, self.band_chunk) + bias[0]
         return y if self.adds_bicubic else y + jnp.broadcast_to(mean, y.shape)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import export
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from dualsr_jax.models.coarsr import nbp
 from dualsr_jax.models.coarsr.fcf import State, recurrence
@@ -116,23 +116,28 @@ class SFCSR(Compared):
         at_end = 18 * self.scale**2 / self.features + self.scale**2 / 4 + 2
         return max(8 * self.num_modules + 12, at_end)
 
+    def held_maps(self, num_bands: int, band_chunk: int) -> float:
+        """Feature maps that the network holds at a time for a cube, counted at LR size."""
+        return band_chunk * self.feature_maps
+
     def check_settings(self) -> None:
         """Raises ValueError if a setting is not admitted."""
         super().check_settings()
         self.require_positive("features", "num_modules")
 
-    def partition(self, lr: Float[jax.Array, "B h w L"]) -> Float[jax.Array, "L B h w 4"]:
-        """Gathers each band and its window: bands i - 1, i, i + 1, at the ends the outermost three.
+    def band_table(self, num_bands: int | Any) -> Int[np.ndarray | jax.Array, "L 4"]:
+        """The channels of each band i: itself, and its window.
 
-        Returns:
-            The bands with the channels (i, and the three of its window).
+        The window is i - 1, i, i + 1, at the ends the outermost three bands.
         """
-        num_bands = lr.shape[-1]
         xp = jnp if export.is_symbolic_dim(num_bands) else np
         i = xp.arange(num_bands)[:, None]
         first = xp.clip(i - 1, 0, num_bands - _WINDOW)
-        table = xp.concatenate([i, *(first + k for k in range(_WINDOW))], axis=1)
-        return jnp.moveaxis(lr[..., table], 3, 0)
+        return xp.concatenate([i, *(first + k for k in range(_WINDOW))], axis=1)
+
+    def partition(self, lr: Float[jax.Array, "B h w L"]) -> Float[jax.Array, "L B h w 4"]:
+        """Gathers the channels of `band_table`, bands first."""
+        return jnp.moveaxis(lr[..., self.band_table(lr.shape[-1])], 3, 0)
 
     def initial_state(self, lr: Float[jax.Array, "B h w L"]) -> State:
         """A state for the first band, whose value is never used."""
