@@ -23,7 +23,7 @@ from dualsr_jax.training.step import Learning, make_train_step, state_shapes
 # Lowest first; a module may import from lower layers, and from its own package.
 LAYERS = [
     ["choices", "version", "interrupts", "messages", "flag_table", "disk", "extras", "recipe"],
-    ["commands", "ensemble", "ops"],
+    ["commands", "ensemble", "composite", "ops"],
     ["metrics", "losses", "fine_stage", "radiometry", "models", "io", "figures"],
     ["weights", "protocols", "large_scene"],
     ["dualsr", "data"],
@@ -39,7 +39,8 @@ LAYERS = [
     ["training.plan"],
     ["training.loop"],
     ["evaluation", "stablehlo"],
-    ["prediction", "pages", "comparison", "completion"],
+    ["pages"],
+    ["prediction", "comparison", "completion"],
     ["train", "evaluate", "compare", "prepare", "predict", "export", "convert", "report"],
     ["cli"],
 ]
