@@ -4,9 +4,9 @@ r"""Scores bicubic, a trained network and DualSR on the test scenes of a config.
         --half_weights runs/cave_x2
     dualsr evaluate --config configs/cave_plus.py:4-small --weights cave_x4_small
 
-Prints a table and writes `results.json`, `results.csv`, figures and cubes to `evaluation` in the
-folder of the weights, or to `runs/<name>/evaluation` for a file or shipped name.
-`dualsr report` makes interactive pages of them. The network comes from the weights;
+Prints a table and writes `results.json`, `results.csv` and figures to `evaluation` in the folder
+of the weights, or to `runs/<name>/evaluation` for a file or shipped name; with `--save_cubes` also
+the cubes, of which `dualsr report` makes interactive pages. The network comes from the weights;
 the config decides images, degradation and protocol (`protocols.py`).
 
     dualsr evaluate --config configs/cave.py:8 --check
@@ -44,9 +44,7 @@ FLAGS: Groups = {
         "output": text(
             "Folder of the results. Default: `evaluation` in the folder of the weights."
         ),
-        "save_cubes": switch(
-            "Write the cubes as <scene>.npz, which the report needs.", default=True
-        ),
+        "save_cubes": switch("Write the cubes as <scene>.npz, which the interactive report needs."),
         "figures": choice("Format of the figures.", ["png", "pdf", "svg"], "png"),
     },
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import matplotlib
 import matplotlib.figure
+import matplotlib.ticker
 import numpy as np
 from jaxtyping import Float
 
@@ -27,7 +28,13 @@ def _save(figure: matplotlib.figure.Figure, path: Path) -> None:
 
 @_verbatim
 def band_figure(
-    path: Path, hr: Cube, results: Mapping[str, Cube], bands: Sequence[int], title: str
+    path: Path,
+    hr: Cube,
+    results: Mapping[str, Cube],
+    bands: Sequence[int],
+    title: str,
+    *,
+    pictures: Mapping[str, Float[np.ndarray, "H W 3"]] | None = None,
 ) -> None:
     """Draws bands of the reference and of each method, above their absolute errors.
 
@@ -37,22 +44,28 @@ def band_figure(
         results: the same bands of the results, by method.
         bands: the numbers of the N bands, counted from 1.
         title: of the figure.
+        pictures: of the reference and the results in colours, in [0, 1]; drawn above the bands.
     """
-    columns = 1 + len(results)
+    columns, above = 1 + len(results), 1 if pictures else 0
     side = min(2.8, _WIDEST / columns)
     panel = side * hr.shape[0] / hr.shape[1] + 0.3
     figure = matplotlib.figure.Figure(
-        figsize=(side * columns, 2 * len(bands) * panel + 0.4), layout="constrained"
+        figsize=(side * columns, (above + 2 * len(bands)) * panel + 0.5), layout="constrained"
     )
-    axes = figure.subplots(2 * len(bands), columns, squeeze=False)
+    axes = figure.subplots(above + 2 * len(bands), columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
+    names = "Reference", *results
+    for axis, name, picture in zip(axes[0], names, (pictures or {}).values(), strict=False):
+        axis.imshow(picture)
+        axis.set_title(name, fontsize=9)
     for pair, band in enumerate(bands):
         reference = hr[..., pair]
         errors = {name: np.abs(cube[..., pair] - reference) for name, cube in results.items()}
         worst = max(float(np.percentile(error, 99.5)) for error in errors.values())
         low, high = np.percentile(reference, (0.2, 99.8))
-        upper, lower = axes[2 * pair], axes[2 * pair + 1]
+        both = axes[above + 2 * pair : above + 2 * pair + 2]
+        upper, lower = both
         upper[0].imshow(reference, cmap="gray", vmin=low, vmax=high)
         upper[0].set_title(f"Reference, band {band}", fontsize=9)
         for column, (name, error) in enumerate(errors.items(), start=1):
@@ -60,7 +73,8 @@ def band_figure(
             upper[column].set_title(name, fontsize=9)
             image = lower[column].imshow(error, cmap="viridis", vmin=0, vmax=worst)
             lower[column].set_title(f"absolute error, mean {error.mean():.4f}", fontsize=8)
-        figure.colorbar(image, ax=axes[2 * pair : 2 * pair + 2], shrink=0.6, label="absolute error")
+        bar = figure.colorbar(image, ax=both, shrink=0.6, label="absolute error")
+        bar.formatter = matplotlib.ticker.FormatStrFormatter("%g")
     figure.suptitle(title, fontsize=10)
     _save(figure, path)
 

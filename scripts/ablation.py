@@ -98,7 +98,7 @@ def score(name: str, options: argparse.Namespace) -> list[str]:
         for folder in half:
             run("train", "--workdir", folder, *flags_of(name, SCALE // 2, options))
         weights = ["--weights", str(workdir), *(f"--half_weights={folder}" for folder in half)]
-        run("evaluate", *weights, "--nosave_cubes", *flags)
+        run("evaluate", *weights, *flags)
     means: dict[str, dict[str, float]] = json.loads(results.read_text())["mean"]
     cells = [" / ".join(f"{v:.4f}" for v in means[method].values()) for method in METHODS]
     guide = workdir / "guide.json"

@@ -123,7 +123,7 @@ def main() -> None:
     if train(config, workdir):
         raise SystemExit("stopped by a signal and saved: run the same command again to resume")
     minutes = (time.perf_counter() - started) / 60
-    results = evaluate(config, workdir, output=options.output / "evaluation", save_cubes=False)
+    results = evaluate(config, workdir, output=options.output / "evaluation")
     weights = options.output / f"x{options.scale}.safetensors"
     restore_dualsr(workdir).save_pretrained(weights, {"data": "CAVE", "seed": str(options.seed)})
     text = row(results, options, minutes)

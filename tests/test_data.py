@@ -9,6 +9,7 @@ from support.cave import write_cave
 
 from dualsr_jax.data.sources import Scenes, normalise, open_source
 from dualsr_jax.data.split import Selection
+from dualsr_jax.data.wavelengths import known_wavelengths
 from dualsr_jax.io.cubes import create_cube, list_cubes, read_cube
 from dualsr_jax.io.metadata import Metadata
 
@@ -153,3 +154,17 @@ def test_no_data_in_a_scene_is_reported(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "note: 18 of 72 values of" in said
     assert "a.hdr are its no-data value 7, and count as intensities here" in said
+
+
+def test_wavelengths_come_from_the_file_or_the_data_set(tmp_path):
+    wavelengths = np.array([410.0, 500, 550, 640, 900])
+    metadata = Metadata(wavelengths=wavelengths)
+    with create_cube(tmp_path / "a.hdr", (4, 4, 5), np.dtype(np.uint16), metadata) as file:
+        file.write(np.ones((4, 4, 5), np.uint16), 0, 0)
+    np.save(tmp_path / "b.npy", np.ones((4, 4, 5)))
+    source = open_source("folder", str(tmp_path))
+    np.testing.assert_allclose(source.wavelengths("a"), wavelengths)
+    assert source.wavelengths("b") is None
+    np.testing.assert_allclose(known_wavelengths("cave", 31), np.arange(400, 710, 10))
+    assert known_wavelengths("cave", 30) is None  # which of them, the name does not say
+    assert known_wavelengths("", 31) is None

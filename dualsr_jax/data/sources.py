@@ -29,10 +29,11 @@ class NamedCube:
 
 @dataclasses.dataclass(frozen=True)
 class CubeSource:
-    """Where cubes come from: their names, and a function that reads one as stored."""
+    """Where cubes come from: their names, and functions that read one as stored, or about it."""
 
     names: tuple[str, ...]
     read: Callable[[str], Cube]
+    wavelengths: Callable[[str], np.ndarray | None] = lambda _: None  # of a cube's bands, in nm
 
 
 def _folder(path: str, key: str | None) -> CubeSource:
@@ -48,7 +49,11 @@ def _folder(path: str, key: str | None) -> CubeSource:
             )
         return cube
 
-    return CubeSource(tuple(paths), read)
+    def wavelengths(name: str) -> np.ndarray | None:
+        with open_cube(paths[name], key) as reader:
+            return reader.metadata.wavelengths
+
+    return CubeSource(tuple(paths), read, wavelengths)
 
 
 def _tfds(path: str, key: str | None) -> CubeSource:

@@ -33,6 +33,8 @@ class Evaluation:
     images: Mapping[str, Scores]  # by image, then by method and metric
     mean: Scores  # over the images
     gains: Mapping[str, Sequence[float]]  # by image, of each iteration of the fine stage
+    # By image, of its bands in nm; None where they are unknown.
+    wavelengths_nm: Mapping[str, Sequence[float] | None]
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -50,7 +52,8 @@ def write_results(
 ) -> dict[str, Any]:
     """Writes `results.json`, whose content it returns, and `results.csv`.
 
-    A record holds an image's "scores" by method and metric, its "gains" and its "seconds".
+    A record holds an image's "scores" by method and metric, its "gains" and "seconds", and the
+    wavelengths of its bands as "wavelengths_nm", or None if they are unknown.
     """
     methods = next(iter(records.values()))["scores"]
     mean = {m: mean_scores([record["scores"][m] for record in records.values()]) for m in methods}
@@ -94,6 +97,12 @@ def _scores(found: Any, methods: Sequence[str], protocol: str, what: str) -> Sco
     return {method: {metric: found[method][metric] for metric in metrics} for method in methods}
 
 
+def _are_wavelengths(found: Any) -> bool:
+    return isinstance(found, list) and all(
+        type(value) in (int, float) and 0 < value < np.inf for value in found
+    )
+
+
 def _parse(folder: Path, results: Any) -> Evaluation:
     if not isinstance(results, dict):
         raise ValueError(f"expected an object, got {type(results).__name__}")
@@ -111,6 +120,7 @@ def _parse(folder: Path, results: Any) -> Evaluation:
         raise ValueError(f"expected names of methods, got {', '.join(methods)}")
     scores: dict[str, Scores] = {}
     gains: dict[str, Any] = {}
+    wavelengths: dict[str, Any] = {}
     for image, record in images.items():
         record = record if isinstance(record, dict) else {}
         scores[image] = _scores(record.get("scores"), methods, protocol, repr(image))
@@ -119,9 +129,19 @@ def _parse(folder: Path, results: Any) -> Evaluation:
             isinstance(gain, int | float) for gain in gains[image]
         ):
             raise ValueError(f"{image!r} has no gains of the fine stage")
+        found_nm = record.get("wavelengths_nm")
+        if found_nm is not None and not _are_wavelengths(found_nm):
+            raise ValueError(f"{image!r} has wavelengths that are not positive numbers")
+        wavelengths[image] = found_nm
     mean = _scores(results["mean"], methods, protocol, "the mean")
     return Evaluation(
-        folder=folder, scale=scale, protocol=protocol, images=scores, mean=mean, gains=gains
+        folder=folder,
+        scale=scale,
+        protocol=protocol,
+        images=scores,
+        mean=mean,
+        gains=gains,
+        wavelengths_nm=wavelengths,
     )
 
 

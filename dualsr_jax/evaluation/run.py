@@ -16,9 +16,11 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
+from dualsr_jax.composite import make_composite
 from dualsr_jax.data.parts import open_parts
-from dualsr_jax.data.sources import NamedCube
+from dualsr_jax.data.sources import NamedCube, Scenes
 from dualsr_jax.data.test_images import reference_and_lr
+from dualsr_jax.data.wavelengths import known_wavelengths
 from dualsr_jax.disk import check_disk_space, make_writable
 from dualsr_jax.dualsr import DualSR
 from dualsr_jax.evaluation.cubes import Cube, bytes_of_cubes, file_name, write_cubes
@@ -70,6 +72,18 @@ def _check_network(model: Model, config: ConfigDict, weights: str) -> None:
         say(f"{weights!r} holds another network than the config describes: it has {differing}")
 
 
+def _wavelengths(
+    test: Scenes, scenes: Sequence[NamedCube], data_set: str
+) -> list[np.ndarray | None]:
+    """Wavelengths in nm of each scene's bands: those of its file, of its data set, or None."""
+    found = []
+    for selection, scene in zip(test.selections, scenes, strict=True):
+        bands, of_file = scene.cube.shape[-1], test.source.wavelengths(selection.name)
+        fits = of_file is not None and of_file.shape == (bands,) and (of_file > 0).all()
+        found.append(of_file if fits else known_wavelengths(data_set, bands))
+    return found
+
+
 def methods_of(dualsr: DualSR) -> tuple[str, str, str]:
     """Names of the methods that are compared: bicubic, that of the network, DualSR."""
     return BICUBIC, method_of(dualsr.coarse.model), DUALSR
@@ -90,7 +104,7 @@ def evaluate_scene(
 
 def _evaluate_scenes(
     dualsr: DualSR,
-    scenes: Sequence[NamedCube],
+    test: Scenes,
     config: ConfigDict,
     output: Path,
     *,
@@ -98,17 +112,19 @@ def _evaluate_scenes(
     figures: str,
 ) -> dict[str, Any]:
     """Evaluates the test images; returns their records by name."""
-    settings, scale = config.evaluate, dualsr.scale
+    settings, scale, scenes = config.evaluate, dualsr.scale, list(test)
     for scene in scenes:
         dualsr.coarse_stage.check_bands(scene.cube.shape[-1])
+    wavelengths = _wavelengths(test, scenes, config.data.name)
     bands = figure_bands(settings.bands, scenes[0].cube.shape[-1])
     if save_cubes:
         needed = bytes_of_cubes([scene.cube.shape for scene in scenes], scale)
-        what = f"an evaluation of {len(scenes)} images with their cubes (--nosave_cubes: without)"
+        what = f"an evaluation of {len(scenes)} images with their cubes (--save_cubes)"
         check_disk_space(output, needed, what)
     degradation = Degradation(**config.degradation)
     records: dict[str, Any] = {}
-    for scene in bar(scenes, unit="image", desc=f"x{scale}"):
+    images = bar(scenes, unit="image", desc=f"x{scale}")
+    for scene, in_nm in zip(images, wavelengths, strict=True):
         name = scene.name
         hr, lr = reference_and_lr(
             scene.cube, scale, degradation=degradation, name=name, seed=config.seed
@@ -117,9 +133,15 @@ def _evaluate_scenes(
         sides = np.array(hr.shape[:2]) - 1
         pixels = [(round(y * sides[0]), round(x * sides[1])) for y, x in settings.pixels]
         stem, title = file_name(name), f"{name}, x{scale}"
+        records[name]["wavelengths_nm"] = None if in_nm is None else in_nm.tolist()
         shown = {method: select_bands(cube, bands) for method, cube in cubes.items()}
         file = output / f"{stem}_bands.{figures}"
-        band_figure(file, select_bands(hr, bands), shown, bands, title)
+        composite = make_composite(hr, in_nm)
+        rgb = [band + 1 for band in composite.bands]
+        coloured = {"Reference": hr, **cubes}
+        pictures = {n: composite(select_bands(c, rgb)) for n, c in coloured.items()}
+        heading = f"{title}\ncolours: {composite.name}"
+        band_figure(file, select_bands(hr, bands), shown, bands, heading, pictures=pictures)
         spectra_figure(output / f"{stem}_spectra.{figures}", hr, cubes, pixels, title)
         if save_cubes:
             write_cubes(output, name, reference=hr, lr=lr, results=cubes)
@@ -133,7 +155,7 @@ def evaluate(
     *,
     output: str | Path | None = None,
     which: str = "latest",
-    save_cubes: bool = True,
+    save_cubes: bool = False,
     figures: str = "png",
 ) -> dict[str, Any]:
     """Evaluates a trained network, prints the table of scores and writes the results.
@@ -145,7 +167,7 @@ def evaluate(
         output: folder to write to. None: `evaluation` in the folder of training; for a file or
             shipped name `runs/<name>/evaluation`.
         which: "latest" or "best" checkpoint of a folder.
-        save_cubes: writes the cubes, which the report needs.
+        save_cubes: writes the cubes, which the interactive report needs.
         figures: format of the figures, "png", "pdf" or "svg".
 
     Returns:
@@ -176,7 +198,7 @@ def evaluate(
     _check_network(dualsr.coarse.model, config, os.fspath(weights))
     make_writable(output, "output")
     records = _evaluate_scenes(
-        dualsr, list(parts["test"]), config, output, save_cubes=save_cubes, figures=figures
+        dualsr, parts["test"], config, output, save_cubes=save_cubes, figures=figures
     )
     results = write_results(output, dualsr.scale, config.protocol, records)
     print(table(results))
@@ -184,4 +206,6 @@ def evaluate(
     if verdict.agrees is not None:
         print(verdict.text)
     say(f"results, tables, figures{' and cubes' if save_cubes else ''}: {output}")
+    if not save_cubes:
+        say("for interactive pages, evaluate with --save_cubes, then run dualsr report")
     return results
