@@ -32,6 +32,7 @@ VALUES_AT_ONCE = 2**24  # of one enlarged window
 
 ArrayOrReader = WindowReader | Shaped[np.ndarray, "_ _ _"]  # [H, W, L]
 BadBands = Bool[np.ndarray, "L"]  # True where a band is left out
+Enlarged = tuple[np.ndarray, np.ndarray]  # cube [H, W, L] and mask [H, W]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,12 @@ class Intensity:
             raise ValueError(
                 f"peak must be the positive stored value of intensity 1, got {self.peak}"
             )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and number of bands."""
+        height, width, bands = self.cube.shape
+        return height, width, bands
 
     def read(self, rows: slice, columns: slice, bands: Sequence[int]) -> Float[np.ndarray, "h w l"]:
         """Reads a window of the given bands."""
@@ -75,6 +82,23 @@ def good_bands(num_bands: int, bad_bands: BadBands | None) -> list[int]:
     return [band for band in range(num_bands) if bad_bands is None or not bad_bands[band]]
 
 
+def thinned(
+    cube: "Intensity | BicubicIntensity", bands: Sequence[int], longest: int
+) -> tuple[Float[np.ndarray, "h w l"], int]:
+    """Every n-th row and column of some bands, and n, so that no side is longer than `longest`.
+
+    Windows of whole rows are read.
+    """
+    height, width, _ = cube.shape
+    step = -(-max(height, width) // longest)
+    rows = max(VALUES_AT_ONCE // (width * len(bands)) // step, 1) * step
+    windows = [
+        cube.read(slice(row, min(row + rows, height)), slice(0, width), bands)[::step, ::step]
+        for row in range(0, height, rows)
+    ]
+    return np.concatenate(windows), step
+
+
 def _windows(shape: tuple[int, int], side: int) -> Iterator[tuple[slice, slice]]:
     for row, column in itertools.product(*(range(0, length, side) for length in shape)):
         yield slice(row, min(row + side, shape[0])), slice(column, min(column + side, shape[1]))
@@ -97,6 +121,34 @@ def _resized(
     """Resizes a cube without NaN, and finds the pixels that depend on masked ones."""
     rows, columns = _depends(cube.shape[0], scale), _depends(cube.shape[1], scale)
     return imresize(cube, scale), rows @ masked.astype(np.float32) @ columns.T > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class BicubicIntensity:
+    """Reads windows of the bicubic enlargement of a cube, NaN where it depends on masked values."""
+
+    source: Intensity
+    scale: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and number of bands of the enlargement."""
+        height, width, bands = self.source.shape
+        return self.scale * height, self.scale * width, bands
+
+    def read(self, rows: slice, columns: slice, bands: Sequence[int]) -> Float[np.ndarray, "h w l"]:
+        """Enlarges the pixels around a window, and cuts the window out."""
+        y, x = (
+            surroundings(slice(side.start // self.scale, -(-side.stop // self.scale)), length)[0]
+            for side, length in zip((rows, columns), self.source.shape[:2], strict=True)
+        )
+        cube, masked = _resized(*_without_nan(self.source.read(y, x, bands)), self.scale)
+        top, left = self.scale * y.start, self.scale * x.start
+        window = (
+            slice(rows.start - top, rows.stop - top),
+            slice(columns.start - left, columns.stop - left),
+        )
+        return np.where(masked[window][..., None], np.float32(np.nan), cube[window])
 
 
 def _without_nan(cube: Float[np.ndarray, "h w l"]) -> tuple[np.ndarray, np.ndarray]:
@@ -151,6 +203,41 @@ def lr_consistency(
     return {"pixels": pixels, "methods": scores}
 
 
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A window of an input and of results, with what bicubic makes of them; 0 where masked."""
+
+    reference: Float[np.ndarray, "h w L"]  # the input
+    enlarged: Mapping[str, Enlarged]  # by method, Bicubic first: the results and their masks
+    reduced: Mapping[str, Float[np.ndarray, "h w L"]]  # the results at the size of the input
+    counted: Bool[np.ndarray, "h w"]  # pixels of the input that count
+
+
+def surroundings(window: slice, length: int, halo: int = _HALO) -> tuple[slice, slice]:
+    """The window with the pixels around it that its resizing sees, and the window inside that."""
+    around = slice(max(window.start - halo, 0), min(window.stop + halo, length))
+    return around, slice(window.start - around.start, window.stop - around.start)
+
+
+def compare(
+    source: Intensity,
+    made: Mapping[str, Intensity],
+    scale: int,
+    window: tuple[slice, slice],
+    bands: Sequence[int],
+) -> Comparison:
+    """Reads a window of an input and of results, enlarges the one and reduces the others."""
+    rows, columns = window
+    reference, masked = _without_nan(source.read(rows, columns, bands))
+    enlarged = {BICUBIC: _resized(reference, masked, scale)}
+    for name, result in made.items():
+        tile = result.read(scaled(rows, scale), scaled(columns, scale), bands)
+        enlarged[name] = _without_nan(tile)
+    reduced = {name: _resized(*pair, 1 / scale) for name, pair in enlarged.items()}
+    counted = ~np.any([masked, *(mask for _, mask in reduced.values())], axis=0)
+    return Comparison(reference, enlarged, {n: cube for n, (cube, _) in reduced.items()}, counted)
+
+
 def _add_window(
     sums: Mapping[str, np.ndarray],
     source: Intensity,
@@ -160,24 +247,14 @@ def _add_window(
     bands: Sequence[int],
 ) -> int:
     """Adds the squared error and the angle (rad) of a window by method; returns its pixels."""
-    rows, columns = (
-        slice(max(side.start - _HALO, 0), min(side.stop + _HALO, length))
-        for side, length in zip(window, source.cube.shape[:2], strict=True)
-    )
-    inner = tuple(
-        slice(side.start - read.start, side.stop - read.start)
-        for side, read in zip(window, (rows, columns), strict=True)
-    )
-    reference, masked = _without_nan(source.read(rows, columns, bands))
-    enlarged = {BICUBIC: _resized(reference, masked, scale)}
-    for name, result in made.items():
-        tile = result.read(scaled(rows, scale), scaled(columns, scale), bands)
-        enlarged[name] = _without_nan(tile)
-    reduced = {name: _resized(*pair, 1 / scale) for name, pair in enlarged.items()}
-    counted = ~np.any([masked, *(mask for _, mask in reduced.values())], axis=0)[inner]
-    for name, (cube, _) in reduced.items():
-        error = np.square(cube[inner] - reference[inner]).sum(-1, dtype=np.float64)
-        angles = np.asarray(_angle_rad(cube[inner], reference[inner]), np.float64)
+    sides = zip(window, source.shape[:2], strict=True)
+    (rows, inner_rows), (columns, inner_columns) = (surroundings(*side) for side in sides)
+    inner = inner_rows, inner_columns
+    found = compare(source, made, scale, (rows, columns), bands)
+    counted, reference = found.counted[inner], found.reference[inner]
+    for name, cube in found.reduced.items():
+        error = np.square(cube[inner] - reference).sum(-1, dtype=np.float64)
+        angles = np.asarray(_angle_rad(cube[inner], reference), np.float64)
         sums[name] += error[counted].sum(), angles[counted].sum()
     return int(counted.sum())
 

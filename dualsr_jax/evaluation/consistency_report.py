@@ -13,93 +13,58 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from dualsr_jax.composite import Composite, make_composite
 from dualsr_jax.disk import replacing
 from dualsr_jax.evaluation.consistency import (
-    VALUES_AT_ONCE,
     ArrayOrReader,
     BadBands,
+    BicubicIntensity,
     Intensity,
     good_bands,
     lr_consistency,
     scaled,
+    thinned,
 )
 from dualsr_jax.evaluation.results import BICUBIC
 from dualsr_jax.figures import Look, Spectra, report_figure
 
-_RGB_NM = (640.0, 550.0, 470.0)
-_RGB_PLACES = (3 / 4, 1 / 2, 1 / 4)  # in the sequence of bands, if wavelengths are unknown
 _LOOK_PIXELS = 512  # longest side of the quick look
 _DETAIL_PIXELS = 96  # side of the middle of the input, which is shown in full
+COMPOSITE_PIXELS = 256  # longest side of the thinned scene that decides the colours
 _INPUT = "Input"
+Readable = Intensity | BicubicIntensity
 _PLACES = ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))  # of the spectra
 
 
-def rgb_bands(
-    num_bands: int,
-    wavelengths: Float[np.ndarray, "L"] | None = None,
-    bad_bands: BadBands | None = None,
-) -> tuple[int, int, int]:
-    """Chooses good bands to show as red, green and blue, counted from 0.
-
-    They are nearest to 640, 550 and 470 nm; without wavelengths, to 3/4, 1/2 and 1/4 of all bands.
-
-    Raises:
-        ValueError: if the number of wavelengths is not L, or `bad_bands` is not valid.
-    """
-    if wavelengths is not None and wavelengths.shape != (num_bands,):
-        raise ValueError(f"{wavelengths.size} wavelengths do not belong to {num_bands} bands")
-    good = np.array(good_bands(num_bands, bad_bands))
-    at, wanted = np.arange(num_bands, dtype=float), np.multiply(_RGB_PLACES, num_bands - 1)
-    if wavelengths is not None:
-        at, wanted = wavelengths, np.array(_RGB_NM)
-    red, green, blue = (int(good[np.argmin(np.abs(at[good] - place))]) for place in wanted)
-    return red, green, blue
+def scene_composite(
+    scene: Intensity, wavelengths: Float[np.ndarray, "..."] | None, bad_bands: BadBands | None
+) -> Composite:
+    """Decides, from a thinned copy of a scene, how it and its results are shown in colours."""
+    thin, _ = thinned(scene, range(scene.shape[2]), COMPOSITE_PIXELS)
+    return make_composite(thin, wavelengths, bad_bands)
 
 
-def _thin(cube: Intensity, bands: Sequence[int], step: int) -> Float[np.ndarray, "h w l"]:
-    """Every `step`-th row and column of a few bands, read in windows of whole rows."""
-    height, width, _ = cube.cube.shape
-    rows = max(VALUES_AT_ONCE // (width * len(bands)) // step, 1) * step
-    windows = [
-        cube.read(slice(row, min(row + rows, height)), slice(0, width), bands)[::step, ::step]
-        for row in range(0, height, rows)
-    ]
-    return np.concatenate(windows)
-
-
-def _looks(cubes: Mapping[str, Intensity], scale: int, rgb: Sequence[int]) -> dict[str, Look]:
-    """Makes quick looks of the input, the first cube, and of the results.
-
-    The 2nd percentile of each shown band of the input becomes black, the 98th becomes full colour.
-    """
-    lr = cubes[_INPUT]
-    height, width, _ = lr.cube.shape
+def _looks(cubes: Mapping[str, Readable], scale: int, composite: Composite) -> dict[str, Look]:
+    """Makes quick looks of the input, the first cube, and of the results; masked is white."""
+    lr, rgb = cubes[_INPUT], composite.bands
     middle = []
-    for length in (height, width):
+    for length in lr.shape[:2]:
         side = min(_DETAIL_PIXELS, max(length // 2, 1))
         middle.append(slice((length - side) // 2, (length - side) // 2 + side))
-    images: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    looks = {}
     for name, cube in cubes.items():
-        times = 1 if cube is lr else scale
-        step = -(-times * max(height, width) // _LOOK_PIXELS)
-        rows, columns = (scaled(side, times) for side in middle)
-        images[name] = _thin(cube, rgb, step), cube.read(rows, columns, rgb)
-    whole, _ = images[_INPUT]
-    seen = whole[np.isfinite(whole).all(-1)]
-    low, high = np.percentile(seen, (2, 98), axis=0) if len(seen) else np.array([[0.0], [1.0]])
-    span = np.where(high > low, high - low, 1)
-
-    def stretched(image: np.ndarray) -> np.ndarray:
-        return np.nan_to_num(((image - low) / span).clip(0, 1), nan=1.0)  # masked: white
-
-    return {name: Look(*map(stretched, pair)) for name, pair in images.items()}
+        rows, columns = (scaled(side, 1 if cube is lr else scale) for side in middle)
+        whole, _ = thinned(cube, rgb, _LOOK_PIXELS)
+        images = (composite(image) for image in (whole, cube.read(rows, columns, rgb)))
+        looks[name] = Look(*(np.nan_to_num(image, nan=1.0) for image in images))
+    return looks
 
 
 def _default_pixels(lr: Intensity, bands: Sequence[int]) -> list[tuple[int, int]]:
     """Chooses the pixels nearest to the centres of the four quarters that are not masked."""
-    height, width, _ = lr.cube.shape
-    step = -(-max(height, width) // _LOOK_PIXELS)
-    seen = step * np.argwhere(np.isfinite(_thin(lr, bands, step)).all(-1))
+    height, width, _ = lr.shape
+    thin, step = thinned(lr, bands, _LOOK_PIXELS)
+    seen = step * np.argwhere(np.isfinite(thin).all(-1))
     if not len(seen):
         return []
     chosen = []
@@ -111,7 +76,7 @@ def _default_pixels(lr: Intensity, bands: Sequence[int]) -> list[tuple[int, int]
 
 
 def _spectra(
-    cubes: Mapping[str, Intensity], scale: int, row: int, column: int, bands: Sequence[int]
+    cubes: Mapping[str, Readable], scale: int, row: int, column: int, bands: Sequence[int]
 ) -> Spectra:
     """The spectrum of a pixel of the input, and each result's mean over its s x s pixels there."""
     spectra = {}
@@ -136,7 +101,7 @@ def describe_consistency(scores: Mapping[str, Mapping[str, float | None]]) -> li
             continue
         line = (
             f"{name}: reduced to the scene's size it agrees with the scene to {psnr_db:.2f} dB "
-            f"PSNR and {sam_deg:.3f} degrees"
+            f"PSNR and {sam_deg:.3f} degrees of spectral angle"
         )
         if name != BICUBIC:
             bicubic_db, bicubic_deg = numbers[BICUBIC]
@@ -156,7 +121,7 @@ def _numbers(psnr_db: float | None, sam_deg: float | None) -> tuple[float, float
 def _content(
     scale: int,
     consistency: Mapping[str, Any],
-    rgb: Sequence[int],
+    composite: Composite,
     bands: Sequence[int],
     wavelengths: Float[np.ndarray, "L"] | None,
     spectra: Sequence[Spectra],
@@ -166,7 +131,7 @@ def _content(
         "scale": scale,
         "pixels": consistency["pixels"],
         "lr_consistency": consistency["methods"],
-        "rgb_bands": [band + 1 for band in rgb],
+        "composite": composite.name,
         "bands": [band + 1 for band in bands],
         "wavelengths_nm": None if wavelengths is None else [float(wavelengths[b]) for b in bands],
         "spectra": [
@@ -208,7 +173,7 @@ def write_consistency(
 
     Returns:
         The content of `report.json`: `scale`, the number of `pixels` that count, `lr_consistency`
-        (`psnr_db` and `sam_deg` by method, Bicubic first), `rgb_bands` counted from 1, `spectra`
+        (`psnr_db` and `sam_deg` by method, Bicubic first), what the `composite` shows, `spectra`
         and their `bands` and `wavelengths_nm`. Null stands for an infinite PSNR and for NaN.
 
     Raises:
@@ -219,18 +184,21 @@ def write_consistency(
     wrong = [(r, c) for r, c in pixels or () if not (0 <= r < height and 0 <= c < width)]
     if wrong:
         raise ValueError(f"the pixels {wrong} are not in an input of {height}x{width} pixels")
-    rgb = rgb_bands(num_bands, wavelengths, bad_bands)
     how: dict[str, Any] = {"peak": peak, "nodata": nodata}
-    consistency = lr_consistency(lr, results, scale, bad_bands=bad_bands, **how)
-    cubes = {name: Intensity(cube, **how) for name, cube in {_INPUT: lr, **results}.items()}
     bands = good_bands(num_bands, bad_bands)
-    shown = _default_pixels(cubes[_INPUT], rgb) if pixels is None else pixels
+    scene = Intensity(lr, **how)
+    composite = scene_composite(scene, wavelengths, bad_bands)
+    consistency = lr_consistency(lr, results, scale, bad_bands=bad_bands, **how)
+    cubes: dict[str, Readable] = {_INPUT: scene, BICUBIC: BicubicIntensity(scene, scale)}
+    cubes |= {name: Intensity(cube, **how) for name, cube in results.items()}
+    shown = _default_pixels(scene, composite.bands) if pixels is None else pixels
     spectra = [_spectra(cubes, scale, row, column, bands) for row, column in shown]
-    report = _content(scale, consistency, rgb, bands, wavelengths, spectra)
+    report = _content(scale, consistency, composite, bands, wavelengths, spectra)
     label, key = ("band", "bands") if wavelengths is None else ("wavelength (nm)", "wavelengths_nm")
-    heading = "\n".join([*filter(None, [title]), *describe_consistency(consistency["methods"])])
+    lines = [*filter(None, [title]), *describe_consistency(consistency["methods"])]
+    heading = "\n".join([*lines, f"colours: {composite.name}"])
     folder.mkdir(parents=True, exist_ok=True)
-    looks, places = _looks(cubes, scale, rgb), np.array(report[key], float)
+    looks, places = _looks(cubes, scale, composite), np.array(report[key], float)
     report_figure(folder / "report.png", looks, spectra, places, label, heading)
     with replacing(folder / "report.json") as new:
         new.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
