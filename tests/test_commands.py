@@ -17,6 +17,7 @@ from support.trainings import records, restored
 from dualsr_jax import imresize, restore_dualsr
 from dualsr_jax.data.test_images import low_resolution
 from dualsr_jax.dualsr import DualSR
+from dualsr_jax.evaluation import run
 from dualsr_jax.evaluation.cubes import read_cubes
 from dualsr_jax.evaluation.results import read_evaluation
 from dualsr_jax.evaluation.run import evaluate, figure_bands
@@ -100,7 +101,7 @@ def test_evaluation(make_config, tmp_path, capsys, caplog):
     train(make_config("4", epochs=1 / 15, train__lr_patch=4), tmp_path / "x4")
     train(make_config("2", epochs=1 / 15), tmp_path / "x2")
     config = make_config("4")
-    results = evaluate(config, tmp_path / "x4", tmp_path / "x2")
+    results = evaluate(config, tmp_path / "x4", tmp_path / "x2", save_cubes=True)
     output = tmp_path / "x4" / "evaluation"
     assert sorted(path.name for path in output.iterdir()) == [
         "results.csv",
@@ -110,6 +111,7 @@ def test_evaluation(make_config, tmp_path, capsys, caplog):
         "test_spectra.png",
     ]
     assert json.loads((output / "results.json").read_text()) == results
+    assert results["images"]["test"]["wavelengths_nm"] is None
     hr = np.load(f"{config.data.path}/test.npy").astype(np.float32)[:, :16] / 65535
     caplog.clear()
     dualsr = restore_dualsr(tmp_path / "x4", tmp_path / "x2")
@@ -118,10 +120,10 @@ def test_evaluation(make_config, tmp_path, capsys, caplog):
     result = dualsr(low_resolution(hr, 4))
     scores = results["images"]["test"]["scores"]
     cubes = read_cubes(read_evaluation(tmp_path / "x4"), "test")
-    np.testing.assert_array_equal(cubes["Reference"], hr)
-    np.testing.assert_array_equal(cubes["Bicubic"], imresize(low_resolution(hr, 4), 4))
+    np.testing.assert_array_equal(cubes.reference, hr)
+    np.testing.assert_array_equal(cubes.results["Bicubic"], imresize(low_resolution(hr, 4), 4))
     for method, cube in (("CoarSR", result.coarse), ("DualSR", result.fine)):
-        saved = cubes[method]
+        saved = cubes.results[method]
         np.testing.assert_allclose(saved, cube.clip(0, 1), atol=1e-5)
         assert scores[method]["psnr_db"] == pytest.approx(float(psnr_db(saved, hr)), abs=1e-4)
         assert results["mean"][method] == scores[method]
@@ -134,11 +136,12 @@ def test_evaluation(make_config, tmp_path, capsys, caplog):
         assert {metric: float(value) for metric, value in rows[method].items()} == expected
 
 
-def test_the_network_of_the_weights_is_evaluated(make_config, tmp_path, capsys):
+def test_the_network_of_the_weights_is_evaluated(make_config, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run, "known_wavelengths", lambda name, bands: np.arange(1.0, bands + 1))
     model = CoarSR(4, **SMALL, joint=True)
     file = tmp_path / "joint.safetensors"
     DualSR(Network(model, random_variables(model, 0))).save_pretrained(file)
-    results = evaluate(make_config("4"), file, output=str(tmp_path / "out"), save_cubes=False)
+    results = evaluate(make_config("4"), file, output=str(tmp_path / "out"))
     assert "holds another network than the config describes: it has joint=True, not False" in (
         capsys.readouterr().out
     )
@@ -146,10 +149,13 @@ def test_the_network_of_the_weights_is_evaluated(make_config, tmp_path, capsys):
     result = restore_dualsr(file)(low_resolution(hr, 4))
     scores = results["images"]["test"]["scores"]
     assert list(scores) == ["Bicubic", "CoarSR", "DualSR"]
+    assert results["images"]["test"]["wavelengths_nm"] == list(range(1, hr.shape[-1] + 1))
+    assert not list((tmp_path / "out").glob("*.npz"))  # cubes are written if they are asked for
+    assert read_evaluation(tmp_path / "out").wavelengths_nm["test"][-1] == hr.shape[-1]
     for method, cube in (("CoarSR", result.coarse), ("DualSR", result.fine)):
         expected = float(psnr_db(cube.clip(0, 1), hr))
         assert scores[method]["psnr_db"] == pytest.approx(expected, abs=1e-4)
-    evaluate(make_config("4", model__joint=True), file, output=tmp_path, save_cubes=False)
+    evaluate(make_config("4", model__joint=True), file, output=tmp_path)
     assert "another network" not in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"of scale 4, but config\.model\.scale is 2: give the"):
         evaluate(make_config("2"), file)
@@ -227,11 +233,9 @@ def test_bad_workdirs_and_checkpoints(make_config, tmp_path, monkeypatch):
         evaluate(make_config(protocol="x"), tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 20))
-        with pytest.raises(
-            ValueError, match=r"1 images with their cubes \(--nosave_cubes: without"
-        ):
-            evaluate(make_config(), tmp_path / "run")
-        evaluate(make_config(), tmp_path / "run", save_cubes=False, figures="pdf")
+        with pytest.raises(ValueError, match=r"1 images with their cubes \(--save_cubes\)"):
+            evaluate(make_config(), tmp_path / "run", save_cubes=True)
+        evaluate(make_config(), tmp_path / "run", figures="pdf")
     written = sorted(path.name for path in (tmp_path / "run" / "evaluation").iterdir())
     assert written == ["results.csv", "results.json", "test_bands.pdf", "test_spectra.pdf"]
 

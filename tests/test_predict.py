@@ -110,7 +110,7 @@ def test_int16_in_and_out(scene, weights, tmp_path, capsys):
     assert "24 tiles of 27x27 pixels, 5 bands at a time, on 2 devices; memory budget" in printed
     assert f"the fine stage corrected by {gain:.4f} of the difference" in printed
     assert re.search(r"CoarSR: reduced .* agrees with the scene to \d+\.\d\d dB PSNR and", printed)
-    assert {p.name for p in report.iterdir()} == {"report.json", "report.png"}
+    assert {p.name for p in report.iterdir()} == {"report.json", "report.png", "report.html"}
     assert not list(tmp_path.glob(".*"))
     # The same in memory, all at once, with another value for nodata: it came into no neighbour.
     stored[:9, :5] = 32000

@@ -1,6 +1,5 @@
 """The interactive page of a scene, in a real browser, and what the report refuses."""
 
-import base64
 import io
 import json
 import re
@@ -18,13 +17,16 @@ from dualsr_jax.evaluation.cubes import file_name, read_cubes, write_cubes
 from dualsr_jax.evaluation.results import read_evaluation
 from dualsr_jax.figures import Look, Spectra, band_figure, report_figure, spectra_figure
 from dualsr_jax.flag_table import define
+from dualsr_jax.ops import resize
 from dualsr_jax.ops.resize import imresize
-from dualsr_jax.pages.embedding import ANGLE_LEVELS, LEVELS, embed
+from dualsr_jax.pages.embedding import PageCubes, embed
 from dualsr_jax.pages.page import PageOptions, write_pages
+from dualsr_jax.pages.scene_page import write_scene_page
 
 METHODS = ("Bicubic", "CoarSR", "DualSR")
 ORDER = (*METHODS, "Reference")
-HALF = 0.5 / LEVELS + 1e-6  # largest error of a value in a page
+# Largest error of a value in a page of values below 1.5; that of bicubic is a little larger.
+HALF = 0.6 * 1.5 / 4095 + 1e-6
 ODD = "b <i>&#[:, 4:]"  # a scene's name with all that HTML and files could stumble over
 HEIGHT, WIDTH, BANDS = 12, 16, 6
 FIRST = HEIGHT // 2, WIDTH // 2  # row and column of the pixel that is shown first
@@ -128,11 +130,25 @@ class Page:
             selector,
         )
 
+    def button(self, label):
+        """Bokeh's button of a label."""
+        return self.driver.execute_script(
+            """const find = (root) => [...root.querySelectorAll('*')].map((e) =>
+            (e.matches('.bk-btn') && e.textContent === arguments[0]) ? e :
+            e.shadowRoot && find(e.shadowRoot)).find((e) => e);
+            return find(document)""".replace("arguments[0]", json.dumps(label)),
+        )
+
     def data(self, view):
-        """The image that a view has to draw."""
+        """The image that a view has to draw: numbers, or colours `[H, W, 3]`."""
         image = "m.renderers[0].data_source.data.image[0]"
-        values = self.model(f"view_{view}", f"Array.from({image})")
-        return np.array(values).reshape(self.model(f"view_{view}", f"{image}.shape"))
+        values = self.model(f"view_{view}", f"Array.from({image}, (x) => isNaN(x) ? null : x)")
+        values = np.array(values, float).reshape(self.model(f"view_{view}", f"{image}.shape"))
+        if view not in ("left", "right", "swipe"):
+            return values
+        colours = values.astype(np.int64)
+        assert (colours >> 24 == 255).all()  # opaque
+        return np.stack([colours >> shift & 255 for shift in (0, 8, 16)], -1)
 
     def seen(self, view):
         """The colours at the centres of an image's pixels, `[H, W, 3]`, from a picture of it."""
@@ -156,25 +172,49 @@ class Page:
         self.hands.move_to_element(self.by_id("band")).perform()
 
 
-def assert_shown(page, view, expected, low, high, palette, atol=2 * HALF):
-    """Asserts that a view has the values to draw, and that they are seen, but under the mark."""
-    np.testing.assert_allclose(page.data(view), expected, atol=atol)
-    levels = (page.data(view) - low) / (high - low) * 256
+def assert_seen(page, view, expected, atol):
+    """Asserts that the colours `[H, W, 3]` of a view are there and are seen, but under the mark."""
     under_mark = np.zeros((HEIGHT, WIDTH), bool)
     under_mark[FIRST] = True
-    seen = page.seen(view)[~under_mark]
-    # A level may be rounded either way.
-    either = [palette[np.floor(levels + d).clip(0, 255).astype(int)] for d in (-0.01, 0.01)]
-    off = np.minimum(*(np.abs(seen - colours[~under_mark]).max(-1) for colours in either))
-    assert off.max() <= 1, f"{(off > 1).sum()} pixels of {view} have other colours"
+    assert np.abs(page.data(view) - expected).max() <= atol
+    assert np.abs(page.seen(view) - page.data(view))[~under_mark].max() <= 1
+
+
+def levels(share):
+    """Colours from 0 to 255 of a share of full colour."""
+    return np.floor(256 * share).clip(0, 255)
+
+
+def grey(cube, reference, band):
+    low, high = np.percentile(reference[..., band], (0.2, 99.8))
+    return np.repeat(levels((cube[..., band] - low) / (high - low))[..., None], 3, -1)
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """An evaluation with its pages."""
+def built(tmp_path_factory, scene_cubes):
+    """An evaluation with its pages, and with the page of a scene without ground truth."""
     folder = make_evaluation(tmp_path_factory.mktemp("built") / "evaluation")
-    write_pages(folder, options=PageOptions(wavelengths_nm=(400, 500)))
+    write_pages(folder, options=PageOptions(wavelengths_nm=(400, 700)))
+    lr, results = scene_cubes
+    scores = {name: {"psnr_db": 40.0, "sam_deg": None} for name in ("Bicubic", *results)}
+    page = folder / "report" / "scene.html"
+    bad = np.arange(BANDS) == 3
+    write_scene_page(lr, results, 2, page, scores=scores, bad_bands=bad, title="A scene")
     return folder
+
+
+@pytest.fixture(scope="module")
+def scene_cubes():
+    """A scene whose first pixel is masked, and whose detail is in rows 35 to 45, and results."""
+    rng = np.random.default_rng(1)
+    lr = 0.3 + 0.02 * rng.random((56, 60, BANDS)).astype(np.float32)
+    lr[35:45, 20:40] += 0.4 * rng.random((10, 20, BANDS), np.float32)
+    lr[0, 0, 0] = np.nan
+    results = {
+        name: imresize(np.nan_to_num(lr), 2) + 0.02 * rng.random((112, 120, BANDS), np.float32)
+        for name in METHODS[1:]
+    }
+    return lr, results
 
 
 @pytest.fixture(scope="module")
@@ -199,20 +239,29 @@ def page(chromium, built):
     assert [url for url in urls if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
+def test_the_page_opens_on_composites_of_one_stretch(page, cubes):
+    chosen = [4, 2, 1]  # nearest to 640, 550 and 470 nm of bands at 400, 460 ... 700 nm
+    low, high = np.percentile(cubes.reference[..., chosen], (2, 98), axis=(0, 1))
+    for view, method in (("left", "Bicubic"), ("right", "DualSR")):
+        share = (cubes.results[method][..., chosen] - low) / (high - low)
+        assert_seen(page, view, levels(share), 1)  # values are rounded by 0.06 of a level
+    text = page.driver.find_element("class name", "seen").text
+    assert "red 640 nm (band 5), green 520 nm (band 3), blue 460 nm (band 2)" in text
+    assert page.by_id("overview").is_displayed()
+
+
 def test_the_slider_and_the_select_choose_what_is_shown(page, cubes):
-    grey = np.stack(3 * [np.arange(256)], -1)
     handle = page.within(".noUi-handle")
     band = BANDS // 2
-    for keys, moved in (("", 0), ("\ue014\ue014", 2), ("\ue012", -1)):  # arrows right and left
-        handle.send_keys(*keys) if keys else None
+    for keys, moved in (("\ue014\ue014", 2), ("\ue012", -1)):  # arrows right and left
+        handle.send_keys(*keys)
         band += moved
-        assert page.by_id("band").text == f"Band {band} ({380 + 20 * band} nm)"
-        low, high = np.percentile(cubes["Reference"][..., band - 1], (0.2, 99.8))
+        assert page.by_id("band").text == f"Band {band} ({340 + 60 * band} nm)"
         for view, name in (("left", "Bicubic"), ("right", "DualSR")):
-            assert_shown(page, view, cubes[name][..., band - 1], low, high, grey)
+            assert_seen(page, view, grey(cubes.results[name], cubes.reference, band - 1), 1)
     select = page.within("select")
     select.send_keys("Reference")
-    assert_shown(page, "left", cubes["Reference"][..., band - 1], low, high, grey)
+    assert_seen(page, "left", grey(cubes.reference, cubes.reference, band - 1), 1)
     select.send_keys("Bicubic")
 
 
@@ -225,18 +274,18 @@ def test_a_click_shows_spectra_and_angles(page, cubes):
             drawn = page.model(
                 "view_spectra", f"Array.from(m.renderers[0].data_source.data.{name})"
             )
-            np.testing.assert_allclose(drawn, cubes[name][pixel], atol=HALF)
+            cube = cubes.reference if name == "Reference" else cubes.results[name]
+            np.testing.assert_allclose(drawn, cube[pixel], atol=HALF)
         for method in METHODS:
-            expected = angles_deg(cubes[method], cubes["Reference"])[pixel]
-            assert float(page.by_id(f"angle-{method}").text[:-1]) == pytest.approx(
-                expected, abs=0.011
-            )
+            expected = angles_deg(cubes.results[method], cubes.reference)[pixel]
+            shown = float(page.by_id(f"angle-{method}").text[:-1])
+            assert shown == pytest.approx(expected, abs=0.051)
     page.at("left", *FIRST).click().perform()
 
 
 def test_the_swipe_shows_two_results(page):
     left, right = page.data("left"), page.data("right")
-    columns = np.arange(WIDTH)
+    columns = np.arange(WIDTH)[:, None]
     np.testing.assert_array_equal(page.data("swipe"), np.where(columns < WIDTH // 2, left, right))
     # In one go: between two, a busy machine may take so long that the drag becomes a long press.
     page.at("swipe", 2, WIDTH // 2).click_and_hold()
@@ -252,20 +301,31 @@ def test_errors_and_angles_have_the_colours_of_their_values(page, cubes):
     from bokeh.palettes import Viridis256
 
     palette = np.array([[int(c[k : k + 2], 16) for k in (1, 3, 5)] for c in Viridis256])
-    band = int(page.by_id("band").text.split()[1]) - 1
+
+    def assert_mapped(view, expected, high, atol):
+        np.testing.assert_allclose(page.data(view), expected, atol=atol)
+        under_mark = np.zeros((HEIGHT, WIDTH), bool)
+        under_mark[FIRST] = True
+        share, seen = page.data(view) / high * 256, page.seen(view)
+        # A level may be rounded either way.
+        either = [palette[np.floor(share + d).clip(0, 255).astype(int)] for d in (-0.01, 0.01)]
+        off = np.minimum(*(np.abs(seen - colours).max(-1) for colours in either))
+        assert off[~under_mark].max() <= 1
+
+    limit = page.model("view_DualSR", "m.renderers[0].glyph.color_mapper.high")
+    angles = {m: angles_deg(cubes.results[m], cubes.reference) for m in METHODS}
+    assert limit == pytest.approx(np.percentile(angles["Bicubic"], 99), rel=0.06)
+    for method in METHODS:
+        assert_mapped(method, angles[method], limit, 0.051)
+    page.button("Absolute error").click()
     page.leave()
+    band = int(page.by_id("band").text.split()[1]) - 1
+    assert page.by_id("bar-title").text.startswith("absolute error in band")
     field = page.within("input[type=text]")
     field.send_keys("\ue009a\ue000", "0.1", "\ue007")  # all of it is replaced, enter
     for method in METHODS:
-        error = np.abs(cubes[method] - cubes["Reference"])[..., band]
-        assert_shown(page, method, error, 0, 0.1, palette)
-    page.within(".bk-btn:nth-child(2)").click()
-    limit = page.model("view_DualSR", "m.renderers[0].glyph.color_mapper.high")
-    angles = angles_deg(cubes["Bicubic"], cubes["Reference"])
-    assert limit == pytest.approx(np.percentile(angles, 99), rel=0.06)
-    for method in METHODS:
-        expected = angles_deg(cubes[method], cubes["Reference"])
-        assert_shown(page, method, expected, 0, limit, palette, atol=0.006)
+        error = np.abs(cubes.results[method] - cubes.reference)[..., band]
+        assert_mapped(method, error, 0.1, 2 * HALF)
 
 
 def test_zooming_moves_all_views(page):
@@ -280,26 +340,104 @@ def test_zooming_moves_all_views(page):
     assert 0 < start < WIDTH / 2 < end < WIDTH
     assert top > 0
     assert (page.seen("right") != seen).any()
-    page.within("button[type=button]:only-child").click()
+    page.button("Whole image").click()
     page.leave()
     np.testing.assert_array_equal(page.seen("right"), seen)
 
 
-def test_the_table_has_the_scores(page, built):
+def test_the_tables_have_the_scores(page, built):
     results = json.loads((built / "results.json").read_text())
-    rows = page.by_id("scores").find_elements("css selector", "tbody tr")
+    tables = page.by_id("scores").find_elements("css selector", "table")
     records = {name: record["scores"] for name, record in results["images"].items()}
-    for row, (name, scores) in zip(
-        rows, [*records.items(), ("mean", results["mean"])], strict=True
+    records["mean"] = results["mean"]
+    for table, (metric, digits) in zip(
+        tables, (("psnr_db", 3), ("ssim", 4), ("sam_deg", 3)), strict=True
     ):
-        cells = [
-            f"{scores[method][metric]:.{digits}f}"
-            for metric, digits in (("psnr_db", 3), ("ssim", 4), ("sam_deg", 3))
-            for method in METHODS
-        ]
-        assert row.text.removeprefix(name).split() == cells
-        best = [e.text for e in row.find_elements("class name", "best")]
-        assert best[1:] == [cells[5], cells[8]]  # the last of the made-up figures
+        rows = table.find_elements("css selector", "tbody tr")
+        for row, (name, scores) in zip(rows, records.items(), strict=True):
+            cells = [f"{scores[method][metric]:.{digits}f}" for method in METHODS]
+            assert row.text.removeprefix(name).split() == cells
+            if metric != "psnr_db":  # the last of the made-up figures is the best
+                assert row.find_element("class name", "best").text == cells[2]
+
+
+OVERLAPS = """
+const seen = (e) => e.getBoundingClientRect().width > 1 && e.getBoundingClientRect().height > 1;
+const all = [...document.querySelectorAll(
+  "h1, h2, p, li, th, td, figcaption, #overview, #band, #bar-title, .pair > span, " +
+  "[data-root-id] > *"
+)].filter(seen);
+const problems = [];
+const name = (e) => `${e.tagName}.${e.className}#${e.id} ${e.textContent.slice(0, 30)}`;
+for (const e of all) {
+  const a = e.getBoundingClientRect();
+  if (a.left < 0 || a.right > document.documentElement.clientWidth + 0.5) {
+    problems.push(`${name(e)} leaves the page: ${a.left} to ${a.right}`);
+  }
+  if (e.scrollWidth > e.clientWidth + 1 && e.clientWidth && !e.dataset.rootId && !e.shadowRoot) {
+    problems.push(`${name(e)} is cut off: ${e.scrollWidth} > ${e.clientWidth}`);
+  }
+  for (const f of all) {
+    if (e === f || e.contains(f) || f.contains(e)) continue;
+    const b = f.getBoundingClientRect();
+    const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+    if (wide > 1 && high > 1) problems.push(`${name(e)} and ${name(f)} overlap`);
+  }
+}
+if (document.documentElement.scrollWidth > document.documentElement.clientWidth) {
+  problems.push("the page scrolls sideways");
+}
+return [problems, all.length];
+"""
+
+
+@pytest.mark.parametrize("width", [500, 1400])
+@pytest.mark.parametrize("name", ["a.html", "scene.html"])
+def test_the_page_holds_together(chromium, built, width, name):
+    chromium.set_window_size(width, 1000)
+    try:
+        page = Page(chromium, built / "report" / name)
+        page.wait("return document.querySelector('#view-left').clientHeight > 90")
+        problems, count = chromium.execute_script(OVERLAPS)
+    finally:
+        chromium.set_window_size(1400, 1000)
+    assert count > 50
+    assert problems == []
+
+
+def test_the_page_of_a_scene_without_ground_truth(chromium, built, scene_cubes):
+    lr, results = scene_cubes
+    page = Page(chromium, built / "report" / "scene.html")
+    assert "principal components" in chromium.find_element("class name", "seen").text
+    size = page.model("view_left", "[m.x_range.end - m.x_range.start, m.y_range.start]")
+    assert size[0] == pytest.approx(48 * 120 / 112)  # 48 of 112 rows, in the form of the view
+    assert page.model("view_left", "m.y_range.end") <= 70 < 90 <= size[1]  # where the detail is
+    page.button("Whole image").click()
+    assert page.model("view_left", "[m.x_range.start, m.y_range.start]") == [0, 112]
+    reduced = {name: imresize(cube, 1 / 2) for name, cube in results.items()}
+    good = [0, 1, 2, 4, 5]
+    expected = angles_deg(reduced["DualSR"][..., good], lr[..., good])
+    shown = page.data("DualSR")
+    masked = np.isnan(shown)
+    assert masked[0, 0]
+    assert masked.sum() < 40
+    np.testing.assert_allclose(shown[~masked], expected[~masked], atol=0.06)
+    page.button("Absolute difference").click()
+    band = int(page.by_id("band").text.split()[1]) - 1
+    assert page.by_id("bar-title").text == f"absolute difference from the input in band {band + 1}"
+    expected = np.abs(reduced["CoarSR"] - lr)[..., band]
+    np.testing.assert_allclose(page.data("CoarSR")[~masked], expected[~masked], atol=2 * HALF)
+    row, column = (int(n) for n in re.findall(r"\d+", page.by_id("pixel").text))
+    drawn = page.model(
+        "view_spectra", "m.renderers.map((r) => Array.from(r.data_source.data[r.name]))"
+    )
+    assert not masked[row // 2, column // 2]
+    bicubic = imresize(np.nan_to_num(lr), 2)
+    cubes = [lr.repeat(2, 0).repeat(2, 1), bicubic, *results.values()]
+    for spectrum, cube in zip(drawn, cubes, strict=True):
+        np.testing.assert_allclose(spectrum, cube[row, column, good], atol=HALF)
+    assert "reduced to the size of the input" in chromium.find_element("tag name", "aside").text
 
 
 def test_a_name_full_of_traps_becomes_no_element_and_its_link_finds_its_page(page):
@@ -309,30 +447,58 @@ def test_a_name_full_of_traps_becomes_no_element_and_its_link_finds_its_page(pag
     assert page.driver.execute_script("return document.querySelector('i:not([style])')") is None
 
 
-def test_the_text_of_cubes_can_be_read_again(rng):
-    shape = 5, 4, 3
-    cubes = {name: rng.uniform(-0.2, 1.3, shape).astype(np.float32) for name in ORDER}
-    angles = rng.uniform(0, 180, (3, *shape[:2])).astype(np.float32)
-    angles[:, 0, 0] = 180, 0, 180
-    embedding = embed(cubes, angles)
-    planes = np.frombuffer(zlib.decompress(base64.b64decode(embedding.text)), np.uint8)
+def unpacked(embedding):
+    """The layers of a text as whole numbers, read independently of the browser."""
+    length, _, text = embedding.text.partition(":")
+    alphabet = [chr(code) for code in range(33, 127) if chr(code) not in "&<\\"]
+    digits = np.array([alphabet.index(character) for character in text])
+    numbers = digits[::2] * 91 + digits[1::2]
+    bits = "".join(f"{number:013b}" for number in numbers)
+    count = int(length)
+    packed = bytes(int(bits[8 * k : 8 * k + 8], 2) for k in range(count))
+    planes = np.frombuffer(zlib.decompress(packed), np.uint8)
     low, high = planes.reshape(2, -1).astype(int)
     folded = low + 256 * high
-    differences = np.where(folded % 2, -(folded + 1) // 2, folded // 2)
-    values = differences[: 4 * cubes["Bicubic"].size].reshape(4, 3, 5, 4)
-    values[0] = values[0].cumsum(1).cumsum(2)
-    values = values.cumsum(1).cumsum(0)
+    differences, found, first = np.where(folded % 2, -(folded + 1) // 2, folded // 2), {}, 0
+    for layer in embedding.layers:
+        last = first + int(np.prod(layer["shape"]))
+        values = differences[first:last].reshape(layer["shape"])
+        if layer["smooth"]:
+            values = values.cumsum(1).cumsum(2)
+        values = values.cumsum(0)
+        base = 0 if layer["base"] is None else found[layer["base"]]
+        found[layer["name"]] = (values + base + 2**15) % 2**16 - 2**15
+        if layer["name"] == "LR":
+            found["Bicubic"] = np.floor(resize.enlarge(1.0 * found["LR"], 2) / 8 + 0.5)
+        first = last
+    assert first == len(differences)
+    return found
+
+
+def test_the_text_of_cubes_can_be_read_again(rng):
+    lr = rng.uniform(-0.2, 1.3, (4, 3, 5)).astype(np.float32)
+    results = {name: rng.uniform(-0.2, 1.3, (8, 6, 5)).astype(np.float32) for name in ORDER[1:]}
+    bicubic, reference = imresize(lr, 2), results.pop("Reference")
+    cubes = PageCubes(
+        scale=2, lr=lr, inset=(0, 0), bicubic=bicubic, results=results, reference=reference
+    )
+    angles = rng.uniform(0, 180, (3, 8, 6)).astype(np.float32)
+    angles[:, 0, 0] = 180, 0, 180
+    embedding = embed(cubes, angles, 1e9)
+    found = unpacked(embedding)
+    largest = max(np.abs(c).max() for c in (lr, bicubic, reference, *results.values()))
+    assert embedding.step == pytest.approx(largest / 4095)
     worst = 0
-    for name, integers in zip(ORDER, values, strict=True):
-        error = np.abs(np.moveaxis(integers, 0, -1) / LEVELS - cubes[name]).max()
+    for name, cube in {"Bicubic": bicubic, **results, "Reference": reference}.items():
+        error = np.abs(np.moveaxis(found[name], 0, -1) * embedding.step - cube).max()
         worst = max(worst, error)
     assert embedding.largest_error == pytest.approx(worst, abs=1e-6)
-    assert worst <= HALF
-    degrees = differences[values.size :].reshape(3, 5, 4).cumsum(0) / ANGLE_LEVELS
-    np.testing.assert_allclose(degrees, angles, atol=0.5 / ANGLE_LEVELS + 1e-4)
-    cubes["DualSR"][0, 0, 0] = 9
-    with pytest.raises(ValueError, match=r"values of up to 9, expected about \[0, 1\]"):
-        embed(cubes, angles)
+    # The LR cube is rounded 8 times finer, and bicubic weighs it with up to 1.4 in sum.
+    assert worst <= (0.5 + 0.5 * 1.4 / 8) * embedding.step + 1e-6
+    np.testing.assert_allclose(found["angles"] * 0.1, angles, atol=0.051)
+    coarse = embed(cubes, angles, len(embedding.text) - 1)
+    assert coarse.step == pytest.approx(largest / 2895)
+    assert embed(cubes, angles, 0).step == pytest.approx(largest / 127)
 
 
 def test_names_become_file_names():
@@ -363,7 +529,9 @@ def test_pages_stay_in_their_folder(tmp_path):
 def test_names_are_not_formulas(tmp_path, rng, suffix):
     name = r"site$1_{$2 \frac"
     cube = rng.random((5, 5, 5))
-    band_figure(tmp_path / f"a{suffix}", cube, {name: cube}, (1,), name)
+    pictures = {"Reference": cube[..., :3], name: cube[..., :3]}
+    shown = {name: cube[..., :1]}
+    band_figure(tmp_path / f"a{suffix}", cube[..., :1], shown, (1,), name, pictures=pictures)
     spectra_figure(tmp_path / f"b{suffix}", cube, {name: cube}, ((1, 1),), name)
     look, spectrum = Look(cube[..., :3], cube[..., :3]), cube[0, 0]
     spectra = [Spectra(0, 0, {name: spectrum})]
@@ -428,7 +596,7 @@ def test_bad_cubes(evaluation, tmp_path):
     with pytest.raises(ValueError, match=r"a\.npz.* damaged"):
         write_pages(evaluation, scenes=["a"])
     (evaluation / "a.npz").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no cubes of 'a' .*without --nosave_cubes"):
+    with pytest.raises(FileNotFoundError, match=r"no cubes of 'a' .*with --save_cubes"):
         write_pages(evaluation)
     assert not list((evaluation / "report").iterdir())
 
@@ -444,9 +612,9 @@ def test_bad_settings(evaluation, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="--part holds no pixels of 'a', which has 12x16"):
         write_pages(evaluation, options=PageOptions(crop=(slice(20, 30), slice(None))))
     with pytest.raises(
-        ValueError, match=r"would have \d.\d MB, more than 1: .*--part=0:\d+,0:\d+,"
+        ValueError, match=r"would have \d.\d MB, more than 0\.5: .*--part=0:\d+,0:\d+,"
     ):
-        write_pages(evaluation, options=PageOptions(max_mb=1))
+        write_pages(evaluation, options=PageOptions(max_mb=0.5))
     monkeypatch.setitem(sys.modules, "bokeh.embed", None)
     with pytest.raises(ValueError, match=r"needs the package 'bokeh': pip install .*\[report\]"):
         write_pages(evaluation)

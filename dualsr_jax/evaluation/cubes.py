@@ -5,6 +5,7 @@ each method but bicubic under its name; bicubic is computed again from `lr`. `re
 that the cubes are whole and belong to the scores.
 """
 
+import dataclasses
 import hashlib
 import math
 import re
@@ -41,6 +42,15 @@ def file_name(image: str) -> str:
     return f"{readable}~{digest[:16]}"
 
 
+@dataclasses.dataclass(frozen=True)
+class ImageCubes:
+    """The cubes of an image, float32, as they were scored."""
+
+    reference: Cube
+    lr: Cube
+    results: Mapping[str, Cube]  # by method, Bicubic first
+
+
 def bytes_of_cubes(shapes: Sequence[tuple[int, ...]], scale: int) -> int:
     """Upper bound of the disk space of the cubes, from the shapes of the references."""
     values = sum(3 * math.prod(shape) + math.prod(shape) // scale**2 for shape in shapes)
@@ -56,15 +66,15 @@ def write_cubes(
         np.savez(new, allow_pickle=False, reference=reference, lr=lr, **made)
 
 
-def read_cubes(evaluation: Evaluation, image: str) -> dict[str, Cube]:
-    """Reads the reference and the results of an image, by name: Reference, then the methods.
+def read_cubes(evaluation: Evaluation, image: str) -> ImageCubes:
+    """Reads the cubes of an image.
 
     Raises:
         FileNotFoundError: if the evaluation left no cubes.
         ValueError: if they are damaged, or do not give the scores of the evaluation.
     """
     path = evaluation.folder / f"{file_name(image)}.npz"
-    again = "run python -m dualsr_jax.evaluate again, without --nosave_cubes"
+    again = "run dualsr evaluate again, with --save_cubes"
     if not path.is_file():
         raise FileNotFoundError(f"there are no cubes of {image!r} ({str(path)!r}): {again}")
     made = [method for method in evaluation.methods if method != BICUBIC]
@@ -78,16 +88,16 @@ def read_cubes(evaluation: Evaluation, image: str) -> dict[str, Cube]:
                 f"{path}: expected {key} to be finite float32 of shape {expected}, got "
                 f"{cube.dtype} {cube.shape}: {again}"
             )
-    bicubic = imresize(stored.pop("lr"), evaluation.scale)
-    cubes = {REFERENCE: stored.pop("reference"), BICUBIC: bicubic, **stored}
+    reference, lr = stored.pop("reference"), stored.pop("lr")
+    results = {BICUBIC: imresize(lr, evaluation.scale), **stored}
     # The first metric of every protocol is cheap, and enough to tell one result from another.
     name, metric = next(iter(get_protocol(evaluation.protocol).metrics.items()))
     for method in evaluation.methods:
-        made_now = float(metric(cubes[method], cubes[REFERENCE], scale=evaluation.scale))
+        made_now = float(metric(results[method], reference, scale=evaluation.scale))
         scored = evaluation.images[image][method][name]
         if not (made_now == scored or abs(made_now - scored) <= _SAME * abs(scored)):
             raise ValueError(
                 f"{path} does not belong to the evaluation in {RESULTS}: {name} of {method} is "
                 f"{made_now:.4f}, the table says {scored:.4f}: {again}"
             )
-    return cubes
+    return ImageCubes(reference, lr, results)

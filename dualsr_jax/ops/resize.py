@@ -73,7 +73,7 @@ def resize_matrix(length: int, scale: float) -> Float[np.ndarray, "out {length}"
 
 
 @functools.cache
-def _enlarging_weights(factor: int) -> np.ndarray:
+def enlarging_weights(factor: int) -> np.ndarray:
     """`[factor, 5]`: for each pixel that a pixel becomes, the weights of the five around it."""
     centre = 2 * REACH
     matrix = resize_matrix(2 * centre + 1, float(factor))
@@ -96,7 +96,7 @@ def _padded(images: Any, width: int) -> Any:
 
 
 def _enlarge_rows(images: Any, factor: int) -> Any:
-    weights, padded, length = _enlarging_weights(factor), _padded(images, REACH), images.shape[-1]
+    weights, padded, length = enlarging_weights(factor), _padded(images, REACH), images.shape[-1]
     phases = [
         sum(float(w) * padded[..., k : k + length] for k, w in enumerate(taps) if w)
         for taps in weights

@@ -1,7 +1,6 @@
 """The pages of an evaluation: one HTML file per scene that needs no server and no network.
 
-Contract: `write_pages` reads the cubes of scenes and writes their pages. A page holds Bokeh's own
-scripts, the cubes as text (`embedding`) and all else it needs; `viewer.js` runs in the browser.
+Contract: `write_pages` reads the cubes of scenes and writes their pages, which `render` makes.
 """
 
 import dataclasses
@@ -14,13 +13,20 @@ from urllib.parse import quote
 import numpy as np
 
 from dualsr_jax.choices import MAX_MB
+from dualsr_jax.composite import make_composite
 from dualsr_jax.disk import make_writable, replacing
-from dualsr_jax.evaluation.cubes import REFERENCE, Cube, file_name, read_cubes
-from dualsr_jax.evaluation.results import BICUBIC, Evaluation, Scores, read_evaluation
-from dualsr_jax.extras import optional
+from dualsr_jax.evaluation.cubes import REFERENCE, ImageCubes, file_name, read_cubes
+from dualsr_jax.evaluation.results import (
+    BICUBIC,
+    RESULTS,
+    Evaluation,
+    Scores,
+    read_evaluation,
+)
 from dualsr_jax.messages import say
-from dualsr_jax.pages.bokeh_views import Facts, build, colours
-from dualsr_jax.pages.embedding import ANGLE_LEVELS, LEVELS, angles_deg, embed
+from dualsr_jax.ops.resize import REACH
+from dualsr_jax.pages.embedding import PageCubes
+from dualsr_jax.pages.render import Content, render
 
 _METRICS = {  # title, digits, whether more is better
     "psnr_db": ("PSNR (dB)", 3, True),
@@ -41,8 +47,9 @@ class PageOptions:
 
     title: str | None = None  # None: the scene and the scale
     crop: Crop = WHOLE  # rows and columns that are shown
-    wavelengths_nm: tuple[float, float] | None = None  # of the first and last band, if known
-    max_mb: float = MAX_MB  # largest page, in 1e6 bytes
+    # Of the first and last band, the others at equal distances; None: those of the evaluation.
+    wavelengths_nm: tuple[float, float] | None = None
+    max_mb: float = MAX_MB  # largest page, in 1e6 bytes; decides how finely values are kept
 
 
 def _cells(scores: Scores) -> list[list[dict[str, Any]]]:
@@ -56,44 +63,42 @@ def _cells(scores: Scores) -> list[list[dict[str, Any]]]:
     return cells
 
 
-def _rows(evaluation: Evaluation, scene: str, links: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Makes the rows of the table of all images, the mean last."""
-
-    def row(name: str, scores: Scores, kind: str) -> dict[str, Any]:
-        return {"name": name, "cells": _cells(scores), "kind": kind, "link": links.get(name)}
-
-    rows = [row(n, s, "shown" if n == scene else "") for n, s in evaluation.images.items()]
-    return [*rows, row("mean", evaluation.mean, "mean")]
-
-
-def _limit(values: np.ndarray) -> float:
-    """The end of a colour scale: the 99th percentile, rounded to two digits."""
-    return float(f"{max(float(np.percentile(values, 99)), 1e-3):.2g}")
-
-
-def _text(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+def _tables(evaluation: Evaluation, scene: str, links: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Makes a table of all images for each metric, the mean last."""
+    scores = [*evaluation.images.items(), ("mean", evaluation.mean)]
+    kinds = ["shown" if name == scene else "" for name in evaluation.images] + ["mean"]
+    cells = [_cells(found) for _, found in scores]
+    return [
+        {
+            "metric": _METRICS[metric][0],
+            "rows": [
+                {"name": name, "kind": kind, "link": links.get(name), "cells": found[k]}
+                for (name, _), kind, found in zip(scores, kinds, cells, strict=True)
+            ],
+        }
+        for k, metric in enumerate(evaluation.mean[BICUBIC])
+    ]
 
 
-def _facts(cubes: Mapping[str, Cube], angles: np.ndarray, options: PageOptions) -> Facts:
-    reference = cubes[REFERENCE]
-    height, width, bands = reference.shape
-    low, high = np.percentile(reference, (0.2, 99.8), axis=(0, 1))  # [L] each
-    high = np.maximum(high, low + 1 / LEVELS)  # also in a flat band
-    ends = options.wavelengths_nm
-    return Facts(
-        methods=[name for name in cubes if name != REFERENCE],
-        shape=(height, width, bands),
-        levels=LEVELS,
-        angle_levels=ANGLE_LEVELS,
-        contrast=list(zip(low.tolist(), high.tolist(), strict=True)),
-        places=(np.arange(1, bands + 1) if ends is None else np.linspace(*ends, bands)).tolist(),
-        unit=None if ends is None else "nm",
-        offset=(options.crop[0].start or 0, options.crop[1].start or 0),
-        band=bands // 2,
-        pixel=(height // 2, width // 2),
-        error_limit=_limit(np.abs(cubes[BICUBIC] - reference)),
-        angle_limit=_limit(angles[0]),
+def _window(side: range, scale: int, length: int) -> slice:
+    """The LR pixels from which bicubic makes the pixels `side` of an enlarged cube."""
+    first = max(side.start // scale - REACH, 0)
+    return slice(first, min(-(-side.stop // scale) + REACH, length))
+
+
+def _page_cubes(whole: ImageCubes, scale: int, crop: Crop) -> PageCubes:
+    """The pixels of a crop, and the LR pixels around them."""
+    sides = [range(length)[side] for side, length in zip(crop, whole.reference.shape, strict=False)]
+    windows = [_window(*pair) for pair in zip(sides, (scale, scale), whole.lr.shape, strict=False)]
+    rows, columns = (side.start - scale * w.start for side, w in zip(sides, windows, strict=True))
+    results = {name: cube[crop] for name, cube in whole.results.items()}
+    return PageCubes(
+        scale=scale,
+        lr=whole.lr[windows[0], windows[1]],
+        inset=(rows, columns),
+        bicubic=results.pop(BICUBIC),
+        results=results,
+        reference=whole.reference[crop],
     )
 
 
@@ -109,42 +114,57 @@ def _settings(evaluation: Evaluation, scene: str, whole: tuple[int, ...], crop: 
     return [*found, f"gain of the fine stage: {gains}"] if gains else found
 
 
+def _wavelengths(evaluation: Evaluation, scene: str, options: PageOptions, bands: int) -> Any:
+    """Wavelengths in nm: those of the options, else of the evaluation, else None."""
+    if options.wavelengths_nm is not None:
+        return np.linspace(*options.wavelengths_nm, bands)
+    found = evaluation.wavelengths_nm[scene]
+    if found is not None and len(found) != bands:
+        raise ValueError(
+            f"{RESULTS} has {len(found)} wavelengths of {scene!r}, but its cubes have {bands} "
+            "bands: run dualsr evaluate again"
+        )
+    return None if found is None else np.array(found)
+
+
 def _make_page(
     evaluation: Evaluation, scene: str, options: PageOptions, links: Mapping[str, str]
-) -> str:
+) -> bytes:
     """Makes the page of a scene as HTML, with links to the pages of other scenes."""
-    file_html = optional("bokeh.embed", "report").file_html
-    jinja2 = optional("jinja2", "report")
     whole = read_cubes(evaluation, scene)
-    cubes = {name: cube[options.crop] for name, cube in whole.items()}
-    if 0 in cubes[REFERENCE].shape:
-        rows, columns, _ = whole[REFERENCE].shape
-        raise ValueError(f"--part holds no pixels of {scene!r}, which has {rows}x{columns}")
-    angles = angles_deg(cubes)
-    embedding = embed(cubes, angles)
-    facts, scores = _facts(cubes, angles, options), evaluation.images[scene]
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    page: str = file_html(
-        build(facts),
-        "inline",
+    height, width, bands = whole.reference.shape
+    if 0 in whole.reference[options.crop].shape:
+        raise ValueError(f"--part holds no pixels of {scene!r}, which has {height}x{width}")
+    wavelengths = _wavelengths(evaluation, scene, options, bands)
+    cubes = _page_cubes(whole, evaluation.scale, options.crop)
+    composite, scores = make_composite(whole.reference, wavelengths), evaluation.images[scene]
+    content = Content(
         title=options.title or f"{scene}, super-resolved ×{evaluation.scale}",
-        template=template.from_string(_text("page.html")),
-        template_variables={
-            "css": _text("page.css"),
-            "viewer": _text("viewer.js"),
-            "facts": dataclasses.asdict(facts),
-            "cubes": embedding.text,
-            "settings": _settings(evaluation, scene, whole[REFERENCE].shape, options.crop),
-            "methods": facts.methods,
-            "colours": colours(facts.methods),
+        truth=REFERENCE,
+        cubes=cubes,
+        composite=composite,
+        overview=composite(whole.reference[..., composite.bands]),
+        whole=(height, width),
+        offset=(options.crop[0].start or 0, options.crop[1].start or 0),
+        numbers=list(range(1, bands + 1)),
+        wavelengths=wavelengths,
+        texts={
+            "settings": _settings(evaluation, scene, whole.reference.shape, options.crop),
+            "stretch": "The 2nd percentile of each colour in the reference is shown black, the "
+            "98th in full; all pictures share this stretch.",
+            "opening": "The page opens where the reference has the most detail.",
+            "error_of": "Error of",
+            "error_note": "",
             "metrics": [_METRICS[metric][0] for metric in scores[BICUBIC]],
-            "scene_scores": zip(facts.methods, zip(*_cells(scores), strict=True), strict=True),
-            "rows": _rows(evaluation, scene, links),
-            "largest_error": f"{embedding.largest_error:.2g}",
+            "scores_title": "Whole image",
+            "scene_scores": list(zip(scores, zip(*_cells(scores), strict=True), strict=True)),
+            "scores_notes": [],
+            "tables": _tables(evaluation, scene, links),
+            "precision": "Scores are those of the evaluation, of whole images in full precision.",
         },
     )
-    size, shape = len(page.encode()), cubes[REFERENCE].shape
-    _check_size(size, len(embedding.text), scene, shape, options.max_mb)
+    page, cubes_bytes = render(content, options.max_mb)
+    _check_size(len(page), cubes_bytes, scene, cubes.bicubic.shape, options.max_mb)
     return page
 
 
@@ -152,7 +172,7 @@ def _check_size(page: int, cubes: int, scene: str, shape: tuple[int, ...], max_m
     """Raises ValueError, which proposes a smaller crop, if a page has too many bytes."""
     if page <= max_mb * 1e6:
         return
-    share = max(max_mb * 1e6 - (page - cubes), 0) / cubes
+    share = max(max_mb * 1e6 - (page - cubes), 0) / cubes  # in the coarsest steps
     side = max(int(0.95 * math.sqrt(share * shape[0] * shape[1])), 1)
     raise ValueError(
         f"the page of {scene!r}, {shape[0]}x{shape[1]}x{shape[2]}, would have {page / 1e6:.1f} MB, "
@@ -218,7 +238,7 @@ def write_pages(
     targets = _targets(chosen, evaluation.folder, None if output is None else Path(output))
     for scene, target in targets.items():
         links = {other: quote(file.name) for other, file in targets.items() if other != scene}
-        page = _make_page(evaluation, scene, options, links).encode()
+        page = _make_page(evaluation, scene, options, links)
         with replacing(target) as new:
             new.write_bytes(page)
         say(f"{target}: {len(page) / 1e6:.1f} MB")

@@ -7,6 +7,7 @@ the missing ones. What was decided is printed on the way.
 
 import contextlib
 import dataclasses
+import importlib.util
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from dualsr_jax.disk import check_disk_space, make_writable
 from dualsr_jax.dualsr import DualSR, tags
+from dualsr_jax.evaluation.consistency import ArrayOrReader
 from dualsr_jax.evaluation.consistency_report import describe_consistency, write_consistency
 from dualsr_jax.io.cubes import CubeReader, create_cube, open_cube, written_files
 from dualsr_jax.io.metadata import Metadata
@@ -27,6 +29,7 @@ from dualsr_jax.large_scene.tiling import choose_tiling
 from dualsr_jax.large_scene.windows import device_count
 from dualsr_jax.messages import bar, say
 from dualsr_jax.models.network import method_of, settings_of
+from dualsr_jax.pages.scene_page import write_scene_page
 from dualsr_jax.prediction import cluster
 from dualsr_jax.prediction.cluster import Job, Weights
 from dualsr_jax.prediction.options import PredictOptions
@@ -92,19 +95,26 @@ def _report(
     source: CubeReader, second: SecondPass, scene: FirstPass, output: Path, folder: Path
 ) -> None:
     """Writes the report of quality without ground truth, and prints its figures."""
-    normalisation = scene.normalisation
+    normalisation, scale = scene.normalisation, scene.stage.scale
+    about: dict[str, Any] = {
+        "wavelengths": source.metadata.wavelengths,
+        "peak": float(1 / normalisation.gain.mean()),
+        "nodata": None if normalisation.nodata is None else float(normalisation.nodata),
+        "bad_bands": np.isin(np.arange(source.shape[2]), normalisation.bands, invert=True),
+        "title": f"{output.name}, x{scale}",
+    }
     with open_cube(output) as fine:
-        report = write_consistency(
-            source,
-            {method_of(scene.stage.coarse.model): second, "DualSR": fine},
-            scene.stage.scale,
-            folder,
-            wavelengths=source.metadata.wavelengths,
-            peak=float(1 / normalisation.gain.mean()),
-            nodata=None if normalisation.nodata is None else float(normalisation.nodata),
-            bad_bands=np.isin(np.arange(source.shape[2]), normalisation.bands, invert=True),
-            title=f"{output.name}, x{scene.stage.scale}",
-        )
+        results: dict[str, ArrayOrReader] = {
+            method_of(scene.stage.coarse.model): second,
+            "DualSR": fine,
+        }
+        report = write_consistency(source, results, scale, folder, **about)
+        if importlib.util.find_spec("bokeh") is None:
+            say('without an interactive page, which needs Bokeh: pip install -e ".[report]"')
+        else:
+            scores = report["lr_consistency"]
+            page = folder / "report.html"
+            write_scene_page(source, results, scale, page, scores=scores, **about)
     say(*describe_consistency(report["lr_consistency"]), f"report: {folder}")
 
 
