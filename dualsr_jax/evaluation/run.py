@@ -205,7 +205,6 @@ def evaluate(
     verdict = compare(config, {name: r["scores"][BICUBIC] for name, r in records.items()})
     if verdict.agrees is not None:
         print(verdict.text)
-    say(f"results, tables, figures{' and cubes' if save_cubes else ''}: {output}")
-    if not save_cubes:
-        say("for interactive pages, evaluate with --save_cubes, then run dualsr report")
+    more = " and cubes" if save_cubes else " (without cubes, which dualsr report needs)"
+    say(f"results, tables, figures{more}: {output}")
     return results
