@@ -53,9 +53,9 @@ def convert(
     """Writes one file of both networks, and returns them as they are read from it.
 
     `which` and `neighbours` are those of `load`; `about` holds texts "name=text" to store. Raises
-    what `load`, `check_output` and `save_pretrained` raise, and ValueError if `about` does not have
-    this form.
+    what `load`, `check_output` and `save_pretrained` raise, and ValueError for other texts.
     """
+    from dualsr_jax.comparison.provenance import training_text
     from dualsr_jax.dualsr import DualSR
 
     check_output(output, overwrite=overwrite)
@@ -65,7 +65,7 @@ def convert(
     dualsr = load(weights, which=which, neighbours=neighbours)
     if half_weights is not None:
         dualsr = dualsr.guided_by(load(half_weights, which=which, neighbours=neighbours))
-    described = dict(text.split("=", 1) for text in about)
+    described = training_text(weights) | dict(text.split("=", 1) for text in about)
     dualsr.save_pretrained(output, described, storage=storage)
     return DualSR.from_pretrained(output)
 

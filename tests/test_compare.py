@@ -15,10 +15,11 @@ from support.scenes import random_variables
 from dualsr_jax import DualSR, Network
 from dualsr_jax.comparison.entries import Named, open_runs
 from dualsr_jax.comparison.measure import PeakMemory, step_settings
-from dualsr_jax.comparison.provenance import training_of, training_text
+from dualsr_jax.comparison.provenance import training_of
 from dualsr_jax.comparison.published import published
 from dualsr_jax.comparison.run import compare
 from dualsr_jax.comparison.tables import Grid
+from dualsr_jax.convert import convert
 from dualsr_jax.data.test_images import low_resolution
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.multiply_adds import multiply_adds
@@ -252,8 +253,8 @@ def test_names_that_are_not_unique_show_the_weights(config, files):
         (["half"], [], "holds a network of scale 2, but config.model.scale is 4"),
         (["coarse", "half"], [], "a table has one scale"),
         (["seven"], [], "holds EDSR for 7 bands, but the test images have 6"),
-        (["A=edsr_0", "A=wide"], [], "have the label 'A', .* but are different networks"),
-        (["A=coarse", "A=edsr_0"], [], "have the label 'A', .* but are different networks"),
+        (["A=edsr_0", "A=wide"], [], "have the label 'A', .* but are not one network"),
+        (["A=coarse", "A=edsr_0"], [], "have the label 'A', .* but are not one network"),
         (["coarse", "coarse"], [], "is given twice"),
         (["Bicubic=coarse"], [], "'Bicubic' is the name of a row of its own"),
         (["coarse"], ["B=half"], "--half_weights is for 'B', which is not a label"),
@@ -279,7 +280,7 @@ def test_trainings_that_differ_are_refused(make_config, config, files, tmp_path)
         compare(config, [str(workdir)], output=tmp_path / "out")
     # As text in a file of weights.
     file = tmp_path / "x4.safetensors"
-    DualSR.from_pretrained(files["coarse"]).save_pretrained(file, training_text(workdir))
+    convert(str(workdir), None, file)
     assert dataclasses.replace(training_of(file), weights="") == dataclasses.replace(
         training_of(workdir), weights=""
     )

@@ -175,7 +175,6 @@ def seconds_per_step(
     Raises:
         ValueError: if a setting has a wrong value.
     """
-    optional = {name: train[name] for name in ("loss",) if name in train}
     schedule = learning_rate_schedule(train.learning_rate, train.halve_every_epochs, 1)
     learning = Learning(
         model=model,
@@ -183,7 +182,7 @@ def seconds_per_step(
         update=train.update_every if hasattr(model, "bands") else "image",
         through_time=train.through_time,
         half_weight=train.half_weight,
-        **optional,
+        loss=train.loss,
     )
     step = jax.jit(make_train_step(learning, schedule, degradation=degradation))
     side, rng = train.lr_patch * model.scale, np.random.default_rng(0)

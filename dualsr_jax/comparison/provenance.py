@@ -15,6 +15,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from dualsr_jax.ops.degrade import Degradation
+from dualsr_jax.weights.published import KERAS_SUFFIXES, TORCH_SUFFIXES
 from dualsr_jax.weights.safetensors_file import find_weights, read_weights
 
 KEY = "training"  # of the text in a file of weights
@@ -127,6 +128,8 @@ def _read_json(text: str, place: str) -> Any:
 
 def training_text(weights: str | os.PathLike[str]) -> dict[str, str]:
     """The text to store in a file of weights, by its name; empty if nothing is known."""
+    if Path(weights).suffix in TORCH_SUFFIXES + KERAS_SUFFIXES:  # which say nothing
+        return {}
     known = training_of(weights)
     if len(known.unknown()) == 3:
         return {}

@@ -20,7 +20,7 @@ from dualsr_jax.comparison.published import published
 from dualsr_jax.evaluation.results import BICUBIC, DUALSR, mean_scores
 from dualsr_jax.figures import Dot
 from dualsr_jax.models.multiply_adds import multiply_adds
-from dualsr_jax.models.network import METHODS, Network, method_of
+from dualsr_jax.models.network import METHODS, Network, method_of, num_parameters
 from dualsr_jax.training.parallel import describe_devices
 from dualsr_jax.version import version
 
@@ -29,12 +29,6 @@ _COARSR = next(iter(METHODS))
 _PAPER = ("3D-FCNN", "EDSR", "SSPSR", "MCNet", "SFCSR", "ERCSR", _COARSR)  # order of its table
 _FINE = " + fine stage"
 Scores = Mapping[str, Mapping[str, float]]  # by image and metric
-
-
-def _num_parameters(params: Mapping[str, Any]) -> int:
-    """The number of trained parameters; means of bands are constants."""
-    trained = [leaf for name, leaf in params.items() if name != "band_mean"]
-    return sum(leaf.size for leaf in jax.tree.leaves(trained))
 
 
 def fine_label(label: str) -> str:
@@ -80,7 +74,7 @@ def _size(networks: Sequence[Network], bands: int) -> dict[str, Any]:
         for n in networks
         for side in [SIDE * n.scale / largest]
     ]
-    count = sum(_num_parameters(network.variables["params"]) for network in networks)
+    count = sum(num_parameters(network.variables["params"]) for network in networks)
     return {"parameters": count, "gmac": sum(macs) / 1e9}
 
 
