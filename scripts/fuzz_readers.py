@@ -13,7 +13,9 @@ differs from that of the clean file in anything else is reported too.
 """
 
 import argparse
+import contextlib
 import importlib.util
+import io
 import json
 import random
 import re
@@ -51,6 +53,7 @@ def write_seeds(suffix: str, folder: Path) -> None:
     import xarray
 
     from dualsr_jax.io.cubes import create_cube
+    from dualsr_jax.io.formats import matlab_output
     from dualsr_jax.io.metadata import Metadata
 
     k = np.arange(6)
@@ -77,7 +80,11 @@ def write_seeds(suffix: str, folder: Path) -> None:
         text = other.read_text().replace("byte order = 0", "byte order = 1\nfile compression = 1")
         other.write_text(text)
         other.with_suffix(".img").write_bytes(gzip.compress(cube.tobytes()))
-    elif suffix == ".mat":  # version 5
+    elif suffix == ".mat":  # of others, and version 7.3
+        matlab_output._MOST_BYTES_5 = 0
+        (folder / "4").mkdir()
+        with create_cube(folder / "4" / "cube.mat", cube.shape, "u2", full) as writer:
+            writer.write(cube, 0, 0)
         other.parent.mkdir()
         header = {"map_info": "{UTM, 1, 1, 5, 6, 7, 7, 11, North, WGS-84}", "fwhm": k}
         variables = {"cube": cube, "wl": k, "params": header}
@@ -165,7 +172,8 @@ def read(path: Path) -> None:
     """Opens a cube and reads a window, or all of a small one."""
     from dualsr_jax.io.cubes import open_cube
 
-    with open_cube(path) as reader:
+    # The lines of this process are results: notes about a file are not wanted there.
+    with contextlib.redirect_stdout(io.StringIO()), open_cube(path) as reader:
         height, width, bands = reader.shape
         reader.read(slice(height - 1, height), slice(0, 1), [0, bands - 1])
         if height * width * bands * reader.dtype.itemsize <= WHOLE_BYTES:

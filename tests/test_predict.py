@@ -16,12 +16,15 @@ import optax
 import pytest
 from support.files import ROOT
 from support.scenes import SMALL, small_networks, smooth
+from support.sensor_files import write_prisma
 from tqdm import tqdm
 
 from dualsr_jax.dualsr import DualSR, tags
 from dualsr_jax.io.base import CubeReader
 from dualsr_jax.io.cubes import create_cube, open_cube
 from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.io.notes import forget_notes
+from dualsr_jax.io.swath import finer_angles
 from dualsr_jax.large_scene.normalisation import read_normalised
 from dualsr_jax.large_scene.tile_store import AngleSum, FileTileStore, Layout
 from dualsr_jax.large_scene.tiling import Tile, Tiling
@@ -29,7 +32,7 @@ from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.models.network import Network
 from dualsr_jax.prediction import run as command
 from dualsr_jax.prediction import work_folder
-from dualsr_jax.prediction.batch import check_before_run, finished, outputs
+from dualsr_jax.prediction.batch import check_before_run, checked, finished, outputs
 from dualsr_jax.prediction.cluster import Weights
 from dualsr_jax.prediction.options import PredictOptions
 from dualsr_jax.prediction.run import predict
@@ -383,6 +386,35 @@ def test_every_field_of_the_weights_is_in_the_plan(stages, tmp_path, rng):
         for value in values:
             with pytest.raises(ValueError, match="interrupted run of another kind"):
                 begin(dataclasses.replace(begun, **{field: value}))
+
+
+def test_a_swath_and_a_cube_of_named_axes(weights, tmp_path, rng, capsys):
+    """The angles of a swath come back enlarged, with the cube; axes reach the reader."""
+    cube = smooth(rng, 20, 18, 8, np.uint16, 50000.0) + np.uint16(1)
+    cube[:4, :3] = 0  # without data
+    waves = {"Vnir": [700.0, 600.0, 500.0, 400.0], "Swir": [1100.0, 1000.0, 900.0, 800.0]}
+    vnir, swir = (cube[..., k : k + 4][..., ::-1].transpose(0, 2, 1) for k in (0, 4))
+    path = write_prisma(tmp_path / "a.he5", vnir, swir, "L2C", wavelengths=waves)
+    predict(path, tmp_path / "made.nc", weights, PredictOptions())
+    made, metadata = read(tmp_path / "made.nc")
+    with open_cube(path) as source:
+        said = source.metadata
+    assert not made[:8, :6].any()
+    assert made[8:].all()
+    np.testing.assert_array_equal(metadata.wavelengths, np.arange(400.0, 1200.0, 100.0))
+    np.testing.assert_array_equal(metadata.scale, said.scale)
+    assert metadata.band_names == ("VNIR 4", "VNIR 3", *said.band_names[2:])
+    np.testing.assert_array_equal(metadata.latitude, finer_angles(said.latitude, 2))
+    np.testing.assert_array_equal(metadata.longitude, finer_angles(said.longitude, 2))
+    assert metadata.latitude.shape == (40, 36)
+    np.save(tmp_path / "b.npy", cube.transpose(2, 1, 0))
+    predict(tmp_path / "b.npy", tmp_path / "b.tif", weights, PredictOptions(axes="band,x,y"))
+    rounding = np.abs(read(tmp_path / "b.tif")[0].astype(int) - weights.dualsr.upscale(cube))
+    assert rounding.max() <= 1
+    forget_notes()
+    again = PredictOptions(overwrite=True)
+    assert checked([(path, tmp_path / "c.tif")] * 2, weights.dualsr, again, skip_existing=False)
+    assert "left out" not in capsys.readouterr().out  # by the check, which writes one pixel
 
 
 @pytest.mark.parametrize(
