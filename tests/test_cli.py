@@ -179,6 +179,22 @@ def test_messages_are_silenced(capsys, monkeypatch):
     assert capsys.readouterr() == ("", "")
 
 
+def test_the_rate_of_a_late_bar_is_that_of_its_own_time(monkeypatch):
+    monkeypatch.setattr(messages, "_quiet", False)
+    made, bar = [], messages.bar
+    monkeypatch.setattr(messages, "bar", lambda **how: made.append(bar(**how)) or made[0])
+    with messages.late_bar(total=100, initial=20) as count:
+        time.sleep(1)  # compiling
+        assert not made
+        count(0)
+        assert (made[0].initial, made[0].n) == (20, 20)
+        for _ in range(3):
+            time.sleep(0.02)
+            count(20)
+        assert made[0].format_dict["elapsed"] < 0.9
+        assert made[0].n == 80
+
+
 def completed(*words):
     """What bash offers for the last of some words."""
     words = " ".join(map(shlex.quote, words))

@@ -1,5 +1,6 @@
 """The command on files: what is kept, what is refused, and what survives a kill."""
 
+import contextlib
 import dataclasses
 import os
 import pickle
@@ -123,6 +124,32 @@ def test_int16_in_and_out(scene, weights, tmp_path, capsys):
     rounding = np.abs(whole.astype(int) - cube)[~masked]
     assert rounding.max() <= 1
     assert rounding.mean() < 1e-3
+
+
+def test_progress_within_a_tile(scene, weights, tmp_path, capsys, caplog, monkeypatch):
+    counted = []
+
+    @contextlib.contextmanager
+    def late_bar(**settings):
+        assert (settings["total"], settings["initial"]) == (5, 0)
+        assert not counted
+        assert "compiling the networks" in capsys.readouterr().err
+        yield counted.append
+
+    monkeypatch.setattr(command, "choose_tiling", lambda *_, **__: Tiling((40, 36), 2))
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "late_bar", late_bar)
+        with jax.log_compiles():
+            predict(scene, tmp_path / "made.npy", weights, PredictOptions())
+    assert counted == [0, 2, 2, 1]
+    # The zeros and the step, once: not again for the second chunk, whose states are results.
+    assert caplog.text.count("Finished XLA compilation of jit(_fun) in") == 2
+    capsys.readouterr()
+    predict(scene, tmp_path / "again.npy", weights, PredictOptions())
+    shown = capsys.readouterr().err
+    assert "compiling" not in shown  # it is compiled
+    assert "1 tile: 100%" in shown
+    assert "5/5" in shown
 
 
 def test_a_joint_network_is_its_own_guide(scene, joint, tmp_path, capsys):

@@ -5,6 +5,7 @@ import dataclasses
 import resource
 import shutil
 import signal
+import time
 
 import jax
 import numpy as np
@@ -87,6 +88,16 @@ def test_parameters_that_are_not_finite_are_not_saved(tmp_path):
         assert checkpoints.latest_step() == 1
 
 
+def test_the_bar_begins_after_the_first_steps(tmp_path):
+    with TrainingLog(tmp_path, first_step=2, last_step=10) as log:
+        time.sleep(1)  # compiling
+        for _ in range(3):
+            log.advance(2)
+        shown = log._bar.format_dict
+    assert (shown["initial"], shown["n"], shown["total"]) == (4, 8, 10)
+    assert shown["elapsed"] < 0.9
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_a_second_run_is_refused(make_config, tmp_path, number):
     config = make_config(epochs=10_000, train__save_every_epochs=5_000)
@@ -103,6 +114,7 @@ def test_a_signal_saves_and_a_second_run_is_refused(make_config, tmp_path, numbe
     assert f"stopped by {number.name} after step {step:,} of 150,000, which is saved" in out
     assert f"{number.name}: saves after the steps under way and stops; again: stops" in err
     assert "Traceback" not in err
+    assert err.index("compiling the training step") < err.index("step/s") < err.index(number.name)
     train(make_config(epochs=(step + 1) / 15), tmp_path)  # the lock is free
     assert [r["step"] for r in records(tmp_path)] == list(range(1, step + 2))
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Hashable
 
+from dualsr_jax.messages import say
+
 _MOST_REMEMBERED = 4096
 _noted: dict[Hashable, None] = {}  # in the order in which they were printed
 
@@ -14,7 +16,7 @@ def note(message: str, about: Hashable = None) -> None:
     if len(_noted) >= _MOST_REMEMBERED:
         del _noted[next(iter(_noted))]
     _noted[subject] = None
-    print(f"note: {message}")
+    say(f"note: {message}")
 
 
 def forget_notes() -> None:

@@ -75,6 +75,16 @@ class FirstPass:
             spread=self.spread,
         )
 
+    @property
+    def steps_per_tile(self) -> int:
+        """Number of bands that are computed for a tile, over all members of a self-ensemble."""
+        return self.layout.num_bands * self.stage.ensemble
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the networks are compiled for the tiles."""
+        return self._coarse.compiled(*self.tiling.window)
+
     def _load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         tile, (height, width) = self.layout.tiles[index], self.tiling.window
         rows, columns = slice(tile.row, tile.row + height), slice(tile.column, tile.column + width)
@@ -84,9 +94,13 @@ class FirstPass:
         self,
         indices: Sequence[int],
         store: TileStore,
-        done: Callable[[int], object] = lambda _: None,
+        progress: Callable[[int], object] = lambda _: None,
     ) -> None:
-        """Computes some of the tiles into a store and calls `done` with the index of each."""
+        """Computes some of the tiles into a store.
+
+        `progress` is called with 0 when the networks are compiled, and then with numbers of steps,
+        of which a tile has `steps_per_tile`.
+        """
         devices = device_count()
         batches = [indices[i : i + devices] for i in range(0, len(indices), devices)]
 
@@ -97,12 +111,19 @@ class FirstPass:
             return filled[0][None] if devices == 1 else np.stack(filled), list(valid)
 
         for batch, (cubes, valid) in prefetched(load, batches):
-            self._compute_batch(batch, cubes, valid, store)
-            for index in batch:
-                done(index)
+
+            def count(bands: int, tiles: int = len(batch)) -> None:
+                progress(bands * tiles)
+
+            self._compute_batch(batch, cubes, valid, store, count)
 
     def _compute_batch(
-        self, batch: Sequence[int], cubes: np.ndarray, valid: list[np.ndarray], store: TileStore
+        self,
+        batch: Sequence[int],
+        cubes: np.ndarray,
+        valid: list[np.ndarray],
+        store: TileStore,
+        progress: Callable[[int], object],
     ) -> None:
         grid = self.layout.layers[RESIDUAL]
         tiles = [self.layout.tiles[index] for index in batch]
@@ -121,7 +142,7 @@ class FirstPass:
                     sums[device].add(found.low[here], found.guide[here])
 
             with background_calls() as call:
-                for found in self._coarse(cubes):
+                for found in self._coarse(cubes, progress):
                     call(keep, found)
             for tile, writer, angles, mask in zip(tiles, writers, sums, valid, strict=True):
                 valid_core = mask[tile.core(1)].repeat(grid, 0).repeat(grid, 1)

@@ -55,6 +55,9 @@ def _restore(
     return state, tuple(a + b for a, b in zip(bicubics, results, strict=True))
 
 
+_compiled: set[tuple[Any, ...]] = set()  # models, ratio and shape of windows of this process
+
+
 @functools.lru_cache(maxsize=8)  # so that a second scene of the same shape is not compiled again
 def _step(models: tuple[Model, ...], ratio: int) -> Callable[..., Any]:
     def step(variables: Any, states: Any, images: Any, first: jax.Array) -> Any:
@@ -84,6 +87,16 @@ def _whole_step(models: tuple[Model, ...], ratio: int) -> Callable[..., Any]:
     return jax.pmap(step, in_axes=(None, 0))
 
 
+@functools.lru_cache(maxsize=8)
+def _make_zeros(shape: tuple[int, ...]) -> Callable[[np.ndarray], jax.Array]:
+    return jax.pmap(lambda _: jnp.zeros(shape, np.float32))
+
+
+def _zeros(shape: tuple[int, ...]) -> jax.Array:
+    """Zeros of a shape on each device, placed as the step's results: else it is compiled twice."""
+    return _make_zeros(shape)(np.arange(device_count()))
+
+
 class CoarseWindows:
     """Runs the networks of a scene; compiled once."""
 
@@ -111,37 +124,62 @@ class CoarseWindows:
             self._step = _whole_step(divided, stage.ratio)
         self._reduce = jax.jit(resize.reduce, static_argnums=1)
 
-    def __call__(self, cubes: Float[np.ndarray, "D K h w"]) -> Iterator[Bands]:
-        """Yields the results of a batch of normalised windows, one per local device, in order."""
-        return self._plain(cubes) if len(self._views) == 1 else self._averaged(cubes)
+    def _key(self, height: int, width: int) -> tuple[Any, ...]:
+        return self._models, self._ratio, self._num_bands, self._chunk, height, width
 
-    def _plain(self, cubes: np.ndarray) -> Iterator[Bands]:
+    def compiled(self, height: int, width: int) -> bool:
+        """Whether the networks are compiled for windows of this size."""
+        return self._key(height, width) in _compiled
+
+    def _begun(self, height: int, width: int, progress: Callable[[int], object]) -> None:
+        """Notes that the networks are compiled, as their first call has returned."""
+        _compiled.add(self._key(height, width))
+        progress(0)
+
+    def __call__(
+        self,
+        cubes: Float[np.ndarray, "D K h w"],
+        progress: Callable[[int], object] = lambda _: None,
+    ) -> Iterator[Bands]:
+        """Yields the results of a batch of normalised windows, one per local device, in order.
+
+        `progress` is called with 0 when the networks are compiled and begin, and then with the
+        numbers of bands that are computed, of each member of a self-ensemble.
+        """
+        plain = len(self._views) == 1
+        return self._plain(cubes, progress) if plain else self._averaged(cubes, progress)
+
+    def _plain(self, cubes: np.ndarray, progress: Callable[[int], object]) -> Iterator[Bands]:
         """Results of the windows as they are, without self-ensemble."""
-        devices, _, height, width = cubes.shape
+        *_, height, width = cubes.shape
         if not self._tables:
-            yield self._fetch(slice(0, self._num_bands), self._step(self._variables, cubes))
+            results = self._step(self._variables, cubes)
+            self._begun(height, width, progress)
+            yield self._fetch(slice(0, self._num_bands), results)
+            progress(self._num_bands)
             return
-        states: Any = [
-            jnp.zeros((devices, 1, height, width, model.features), np.float32)
-            for model in self._models
-        ]
+        states: Any = [_zeros((1, height, width, model.features)) for model in self._models]
         waiting: tuple[slice, Any] | None = None
         for index in np.asarray(nbp.chunks(self._num_bands, self._chunk)):
             images = [cubes[:, table[index]] for table in self._tables]
             states, results = self._step(self._variables, states, images, index == 0)
-            if waiting is not None:
+            if waiting is None:
+                self._begun(height, width, progress)
+            else:
                 yield self._fetch(*waiting)
+                progress(waiting[0].stop - waiting[0].start)
             # The chunk before is fetched and stored while the devices compute this one.
             waiting = slice(int(index[0]), int(index[-1]) + 1), results
         if waiting is not None:
             yield self._fetch(*waiting)
+            progress(waiting[0].stop - waiting[0].start)
 
     def _fetch(self, bands: slice, results: Any) -> Bands:
         count = bands.stop - bands.start
         coarse, low, guide = (np.asarray(result)[:, :count] for result in results)
         return Bands(bands=bands, coarse=coarse, low=low, guide=guide)
 
-    def _averaged(self, cubes: np.ndarray) -> Iterator[Bands]:
+    def _averaged(self, cubes: np.ndarray, progress: Callable[[int], object]) -> Iterator[Bands]:
         """Means over the views of the self-ensemble, and their spread if it is wanted."""
         devices, _, height, width = cubes.shape
 
@@ -152,7 +190,7 @@ class CoarseWindows:
         squares = zeros(self._scale) if self._spread else None
         for number, view in enumerate(self._views, start=1):
             turned = np.ascontiguousarray(_turned(view.apply, cubes))
-            for found in self._plain(turned):
+            for found in self._plain(turned, progress):
                 bands = found.bands
                 if view.reverse_bands:
                     bands = slice(self._num_bands - bands.stop, self._num_bands - bands.start)

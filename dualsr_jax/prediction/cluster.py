@@ -103,13 +103,16 @@ def compute_tile(job: Job, index: int) -> int:
 
 
 def compute_in_threads(
-    scene: FirstPass, store: FileTileStore, indices: Sequence[int], done: Callable[[int], object]
+    scene: FirstPass,
+    store: FileTileStore,
+    indices: Sequence[int],
+    progress: Callable[[int], object],
 ) -> None:
     """Does what `FirstPass.compute` does, in Dask's threads of this process."""
     dask = geo("dask")
 
     def compute_one(index: int) -> None:
-        scene.compute([index], store, done)
+        scene.compute([index], store, progress)
 
     tiles = [dask.delayed(compute_one, pure=False)(int(index)) for index in indices]
     dask.compute(*tiles, scheduler="threads", num_workers=_THREADS)

@@ -27,7 +27,7 @@ from dualsr_jax.large_scene.second_pass import SecondPass, check_dtype
 from dualsr_jax.large_scene.tile_store import FileTileStore
 from dualsr_jax.large_scene.tiling import choose_tiling
 from dualsr_jax.large_scene.windows import device_count
-from dualsr_jax.messages import bar, say
+from dualsr_jax.messages import bar, late_bar, say, show
 from dualsr_jax.models.network import method_of, settings_of
 from dualsr_jax.pages.scene_page import write_scene_page
 from dualsr_jax.prediction import cluster
@@ -48,17 +48,18 @@ def _first_pass(
     missing = [index for index in range(total) if index not in finished]
     if finished and missing:
         say(f"resuming an interrupted run: {len(finished)} of {total} tiles are finished")
-    with bar(total=total, initial=len(finished), unit="tile", desc="tiles") as shown:
-
-        def done(_: int) -> None:
-            shown.update()
-
+    each, here = scene.steps_per_tile, options.scheduler in (None, cluster.THREADS)
+    if here and missing and not scene.compiled:
+        show("compiling the networks, once for all tiles: usually 5 to 20 s")
+    counts = {"total": total * each, "initial": len(finished) * each}
+    with late_bar(**counts, unit="band", desc=_counted(total, "tile")) as count:
         if options.scheduler is None:
-            scene.compute(missing, store, done)
+            scene.compute(missing, store, count)
             return
         if options.scheduler == cluster.THREADS:
-            cluster.compute_in_threads(scene, store, missing, done)
+            cluster.compute_in_threads(scene, store, missing, count)
             return
+        count(0)
         job = Job(
             path=path.absolute(),
             key=options.key,
@@ -70,7 +71,7 @@ def _first_pass(
             spread=scene.spread,
             folder=store.folder.absolute(),
         )
-        cluster.compute_on_cluster(job, missing, options.scheduler, done)
+        cluster.compute_on_cluster(job, missing, options.scheduler, lambda _: count(each))
     lost = set(missing) - set(store.finished())
     if lost:
         raise ValueError(

@@ -13,14 +13,14 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from tensorboardX import SummaryWriter
-from tqdm import tqdm
 
 from dualsr_jax.disk import replacing
+from dualsr_jax.messages import bar
 
 # On the bar.
 _SHOWN = {"loss": "loss={:.4f}", "psnr_db": "PSNR={:.2f}", "samples_per_s": "samples/s={:.1f}"}
@@ -115,21 +115,26 @@ class TrainingLog:
             max_queue=0,  # unlimited: on a full disk its thread ends, and nobody may wait for it
             write_to_disk=not silent,
         )
-        how = {"unit": "step", "dynamic_ncols": True, "smoothing": 0.05, "disable": silent}
-        self._bar = tqdm(total=last_step, initial=first_step, **how)
+        self._bar: Any = None
+        self._bar_settings = {"total": last_step, "initial": first_step, "disable": silent}
 
     def __enter__(self) -> "TrainingLog":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
         with contextlib.suppress(OSError):  # of a record whose loss `write` or orbax has reported
             self._lines.close()
             self._board.close()
 
     def advance(self, steps: int) -> None:
-        """Counts steps on the bar."""
-        self._bar.update(steps)
+        """Counts steps on the bar, which begins with the first: they include compiling."""
+        if self._bar is None:
+            self._bar_settings["initial"] += steps
+            self._bar = bar(unit="step", smoothing=0.05, **self._bar_settings)
+        else:
+            self._bar.update(steps)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Adds a record of scalars; `loss`, `psnr_db` and `samples_per_s` also show on the bar.
@@ -147,5 +152,5 @@ class TrainingLog:
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
         shown = [form.format(values[name]) for name, form in _SHOWN.items() if name in values]
-        if shown:
+        if shown and self._bar is not None:
             self._bar.set_postfix_str(", ".join(shown))

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from dualsr_jax.data.test_images import reference_and_lr
 from dualsr_jax.disk import locked, make_writable, replacing
 from dualsr_jax.fine_stage import back_project
-from dualsr_jax.messages import say
+from dualsr_jax.messages import say, show
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.network import (
     BAND_MEAN,
@@ -40,6 +40,8 @@ from dualsr_jax.training.step import (
     make_train_step,
     updates_per_batch,
 )
+
+_COMPILING = "compiling the training step: usually 10 to 60 s, on TPUs 2 to 3 minutes"
 
 
 def train(config: ConfigDict, workdir: str | Path) -> int:
@@ -119,6 +121,8 @@ def _make_steps(
     while step < plan.last_step and not stopped_by:
         before, step = step, min(step + at_once - step % at_once, plan.last_step)
         drawn = [next(batches) for _ in range(before, step)]
+        if before == first_step and processes.is_first():
+            show(_COMPILING)
         state, metrics = step_fn(state, drawn)
         if before == first_step:  # until then there is nothing to save, and much to wait for
             jax.block_until_ready(metrics)
