@@ -19,8 +19,8 @@ from dualsr_jax.comparison.provenance import training_of
 from dualsr_jax.comparison.published import published
 from dualsr_jax.comparison.run import compare
 from dualsr_jax.comparison.tables import Grid
-from dualsr_jax.convert import convert
 from dualsr_jax.data.test_images import low_resolution
+from dualsr_jax.exchange import convert
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.multiply_adds import multiply_adds
 from dualsr_jax.models.network import make_model

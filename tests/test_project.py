@@ -41,6 +41,7 @@ LAYERS = [
     ["evaluation", "stablehlo"],
     ["pages"],
     ["prediction", "comparison", "completion"],
+    ["exchange"],
     ["train", "evaluate", "compare", "prepare", "predict", "export", "convert", "report"],
     ["cli"],
 ]

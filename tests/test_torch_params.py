@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from support.files import with_prefix
 
-from dualsr_jax.convert import convert
+from dualsr_jax.exchange import convert
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.weights.torch_params import from_torch, load_pth, to_torch
 

@@ -9,8 +9,8 @@ from support.files import ROOT
 from support.scenes import SMALL, small_networks
 
 from dualsr_jax import restore_dualsr
-from dualsr_jax.convert import convert
 from dualsr_jax.dualsr import STORAGES, DualSR, tags
+from dualsr_jax.exchange import convert
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.models.network import Network
 from dualsr_jax.training.restore import warm_start

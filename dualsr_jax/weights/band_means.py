@@ -5,6 +5,8 @@ for CAVE, band 15, counted from 0, is wrong: it is that of Harvard; the scenes h
 Weights of the authors need the list as it is.
 """
 
+from pathlib import Path
+
 import numpy as np
 from jaxtyping import Float
 
@@ -23,13 +25,27 @@ RELEASED = {
 
 
 def band_mean_of(given: "str | Float[np.ndarray, 'L']") -> Float[np.ndarray, "L"]:
-    """The band means that a setting stands for: an array, or the name of a published list.
+    """The means that are meant.
+
+    Args:
+        given: an array, the name of a list of the published code, or the path of a text file with
+            one number per band.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or a file that holds something else.
     """
     if not isinstance(given, str):
         return np.asarray(given, np.float32)
-    if given not in RELEASED:
-        raise ValueError(f"unknown band_mean {given!r}: expected {tuple(RELEASED)} or an array")
-    return np.asarray(RELEASED[given], np.float32)
+    if given in RELEASED:
+        return np.asarray(RELEASED[given], np.float32)
+    if not Path(given).is_file():
+        raise ValueError(
+            f"unknown band_mean {given!r}: expected {tuple(RELEASED)}, or a text file of numbers"
+        )
+    try:
+        mean = np.loadtxt(given, np.float32, ndmin=1)
+    except ValueError as error:
+        raise ValueError(f"{given!r} does not hold numbers alone: {error}") from error
+    if mean.ndim != 1 or not np.isfinite(mean).all():
+        raise ValueError(f"{given!r} must hold one finite number per line, the mean of a band")
+    return mean

@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from dualsr_jax.disk import replacing
 from dualsr_jax.models.compared.fcnn3d import FCNN3D
 from dualsr_jax.models.network import Network
 from dualsr_jax.weights.published_names import Arrays, Path, cleaned, read, require, write
@@ -72,3 +73,16 @@ def read_h5(path: str | os.PathLike[str]) -> Arrays:
     except OSError as error:
         raise ValueError(f"{os.fspath(path)!r} is not an HDF5 file, or damaged: {error}") from error
     return found
+
+
+def write_h5(path: FilePath, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays in the published names as a Keras file of weights, whole or not at all."""
+    layers = sorted({name.partition("/")[0] for name in arrays})
+    with replacing(path) as partial, h5py.File(partial, "w") as file:
+        file.attrs["layer_names"] = [layer.encode() for layer in layers]
+        for layer in layers:
+            names = [f"{layer}/{part}:0" for part in ("kernel", "bias")]
+            group = file.create_group(layer)
+            group.attrs["weight_names"] = [name.encode() for name in names]
+            for name in names:
+                group[name] = arrays[name.removesuffix(":0")]

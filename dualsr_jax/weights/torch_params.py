@@ -9,12 +9,14 @@ import os
 import pickle
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from flax import traverse_util
 
+from dualsr_jax.disk import replacing
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.models.layers import UPSAMPLING_STEPS
 from dualsr_jax.models.network import Network
@@ -198,6 +200,20 @@ def read_pth(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     if not isinstance(content, dict):
         raise ValueError(f"{os.fspath(path)!r} holds a {type(content).__name__}, not a state_dict")
     return {name: tensor.numpy() for name, tensor in content.items()}
+
+
+def write_pth(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays by name as the `state_dict` of a `.pth` file, whole or not at all.
+
+    Raises ValueError if torch is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise ValueError("writing .pth files needs PyTorch: pip install torch") from error
+    state = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    with replacing(path) as partial:
+        torch.save(state, partial)
 
 
 def load_pth(path: str | os.PathLike[str], neighbours: str = "released") -> Network:
