@@ -111,6 +111,29 @@ def test_flattened_npy_and_zarr(tmp_path):
         open_cube(save(tmp_path / "a.nc", cube.reshape(6, 4)), axes="y=2,x=3,band")
 
 
+def test_a_flattened_cube_next_to_another_array_is_named(tmp_path):
+    """Abundances `[H, W, materials]` next to the cube that they are of."""
+    cube = np.arange(84, dtype=np.int16).reshape(3, 4, 7)
+    flat = cube.transpose(2, 1, 0).reshape(7, 12)
+    other = np.zeros((3, 4, 5))
+    for name in (".npz", ".h5", ".mat", "7.mat"):
+        path = save(tmp_path / f"a{name}", other, Y=flat, nRow=[[3]], nCol=[[4]])
+        assert read_cube(path).shape == (3, 4, 5)
+        np.testing.assert_array_equal(read_cube(path, "Y"), cube)
+        sides = "band,y=3,x=4" if path.suffix == ".mat" else "band,x=4,y=3"
+        np.testing.assert_array_equal(read_cube(path, "Y", axes=sides), cube)
+        save(path, other, Y=flat)
+        with pytest.raises(ValueError, match=r"if Y is a flattened cube, say the sides"):
+            open_cube(path, "Y")
+
+
+def test_named_axes_count_more_than_names_in_the_file(tmp_path):
+    cube = np.arange(84, dtype=np.int16).reshape(3, 4, 7)
+    xarray.Dataset({"cube": (("x", "y", "band"), cube)}).to_netcdf(tmp_path / "a.nc")
+    np.testing.assert_array_equal(read_cube(tmp_path / "a.nc"), cube.transpose(1, 0, 2))
+    np.testing.assert_array_equal(read_cube(tmp_path / "a.nc", axes="y,x,band"), cube)
+
+
 def test_metadata_follows_the_axes(tmp_path):
     save(tmp_path / "a.npz", np.zeros((6, 3, 4)), wl=np.arange(1.0, 7), rgb=np.zeros((3, 3, 4)))
     with open_cube(tmp_path / "a.npz", axes="band,y,x") as reader:

@@ -19,6 +19,7 @@ from support.sensor_files import (
 from dualsr_jax.io.cubes import create_cube, list_cubes, open_cube, read_cube
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.notes import forget_notes
+from dualsr_jax.io.sensors import dlr
 
 few_examples = settings(
     max_examples=20,
@@ -207,6 +208,25 @@ def test_xml_that_is_refused(tmp_path, content, message):
     described.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=message):
         open_cube(path)
+
+
+def test_products_that_declare_more_than_they_hold(tmp_path, monkeypatch):
+    path = write_prisma(tmp_path / "a.he5", *prisma_cubes())
+    with h5py.File(path, "a") as file:
+        fields = file["HDFEOS/SWATHS/PRS_L2D_HCO/Data Fields"]
+        del fields["SWIR_Cube"]
+        fields.create_dataset("SWIR_Cube", (10**5, 8, 10**5), "u2", chunks=(5, 8, 4))
+    with pytest.raises(ValueError, match=r"declares a cube of \(100000, 8, 100000\) uint16"):
+        open_cube(path)
+    path = write_dlr(tmp_path, np.ones((4, 3, 7), np.int16), "EnMAP")
+    monkeypatch.setattr(dlr, "_MOST_XML_BYTES", 100)
+    with pytest.raises(ValueError, match=r"METADATA\.XML is too long: expected at most 100 bytes"):
+        open_cube(path)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["cube"], file["lon"] = np.zeros((4, 3, 7)), np.zeros((4, 3))
+        file.create_dataset("lat", (4, 3), "f4", chunks=(10**5, 10**5), maxshape=(None, None))
+    with pytest.raises(ValueError, match=r"declares a cube of \(100000, 100000\) float32"):
+        open_cube(tmp_path / "a.h5")
 
 
 def test_an_image_without_its_xml_is_read_and_said_to_be(tmp_path, capsys):
