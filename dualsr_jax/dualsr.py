@@ -161,7 +161,7 @@ class DualSR:
             axes: names of the axes of a NumPy array in their order, such as `band,y,x`, which
                 those of the result keep; None: y, x, band. Pixels in one axis need the lengths of
                 rows and columns, `band,y=95,x=80`; the result then has three axes.
-            clip: "input" limits each value to the range of its band's 3x3 neighbourhood in the
+            clip: "input" limits each value to the range of its band's 5x5 neighbourhood in the
                 cube, "unit" to [0, 1] of full intensity; None does not clip.
             consistent: number of back-projections towards the cube, after which the result,
                 reduced to its size, is the cube. One suffices if nothing is clipped.

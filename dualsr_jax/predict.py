@@ -13,7 +13,7 @@ kept in a folder next to the output until it is written. Finished scenes are kep
 
 from absl import flags
 
-from dualsr_jax.choices import MEMORY_GB, PRECISIONS
+from dualsr_jax.choices import CLIPS, MEMORY_GB, PRECISIONS
 from dualsr_jax.commands import Command, start
 from dualsr_jax.flag_table import Groups, choice, integer, number, switch, text
 
@@ -49,6 +49,18 @@ FLAGS: Groups = {
         "dtype": text("Data type of the result. Default: the scene's."),
         "overwrite": switch("Replace existing outputs and tiles of other interrupted runs."),
         "skip_existing": switch("Skip scenes whose results exist."),
+        "clip": choice(
+            "Limit values to the range of the 5x5 pixels around in the scene (input), or to 0 to "
+            "full intensity (unit).",
+            ["off", *CLIPS],
+            "off",
+        ),
+        "consistent": integer(
+            "Back-projections that make the result, reduced, equal to the scene; 1 suffices "
+            "without --clip.",
+            0,
+            least=0,
+        ),
         "uncertainty": text("File for the standard deviation of the self-ensemble."),
         "report": text("Folder for a report of quality without reference."),
     },

@@ -123,7 +123,7 @@ def test_jax_arrays_come_back_as_such(rng, networks):
 
 
 def test_what_dask_has_not_computed_stays_so(rng, networks):
-    dask = pytest.importorskip("dask")
+    dask_array = pytest.importorskip("dask.array")
     read = []
 
     def block(block_info=None):
@@ -135,7 +135,7 @@ def test_what_dask_has_not_computed_stays_so(rng, networks):
     cube[2:5, 7] = -1
     stored = cube.transpose(0, 2, 1)
     chunks = (10, 11), (4, 2), (18,)
-    waiting = dask.array.map_blocks(block, chunks=chunks, dtype=np.int16, meta=np.empty((0, 0, 0)))
+    waiting = dask_array.map_blocks(block, chunks=chunks, dtype=np.int16, meta=np.empty((0, 0, 0)))
     labelled = xarray.DataArray(
         waiting, dims=("y", "band", "x"), attrs={"_FillValue": -1, "units": "1"}, name="scene"
     )

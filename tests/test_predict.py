@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import pickle
 import re
@@ -37,6 +38,7 @@ from dualsr_jax.prediction.batch import check_before_run, checked, finished, out
 from dualsr_jax.prediction.cluster import Weights
 from dualsr_jax.prediction.options import PredictOptions
 from dualsr_jax.prediction.run import predict
+from dualsr_jax.radiometry import Radiometry
 from dualsr_jax.training.checkpoint import Checkpoints
 from dualsr_jax.training.step import create_state
 
@@ -217,6 +219,43 @@ def test_killed_and_started_again(scene, weights, tmp_path):
     assert killed.read_bytes() == whole.read_bytes()
 
 
+def test_radiometry_of_a_file(scene, weights, tmp_path, capsys):
+    """Interrupted without radiometry, resumed with it; said, reported and seen in the tags."""
+    fresh, made, report = tmp_path / "fresh.npy", tmp_path / "made.npy", tmp_path / "report"
+    how = Radiometry(clip="unit", consistent=2)
+    options = PredictOptions(tile=TILE, radiometry=how)
+    predict(scene, fresh, weights, options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "SecondPass", None)
+        with pytest.raises(TypeError):
+            predict(scene, made, weights, PredictOptions(tile=TILE))
+    assert finished_tiles(tmp_path / ".made.npy.parts") == 24
+    predict(scene, made, weights, dataclasses.replace(options, report=report))
+    np.testing.assert_array_equal(read(made)[0], read(fresh)[0])
+    printed = capsys.readouterr().out
+    assert "45 of 1,440 pixels (3.12 %) have no data" in printed
+    said = re.search(r"2 back-projections: .* agrees with the scene to (\d+\.\d\d) dB", printed)
+    clipped = re.search(r"([\d,]+) of 27,900 values \(.* %\) were clipped to \[0, 1\]", printed)
+    about = json.loads((report / "report.json").read_text())
+    done = about["radiometry"]
+    assert done["how"] == {"clip": "unit", "consistent": 2}
+    assert (done["clipped"], done["values"]) == (int(clipped[1].replace(",", "")), 27_900)
+    assert f"{done['after_db']:.2f}" == said[1]
+    assert about["lr_consistency"]["DualSR"]["psnr_db"] > 80 > done["before_db"]
+    stored, _ = read(scene)
+    whole = weights.dualsr.upscale(
+        np.delete(stored, 5, 2), nodata=-99, peak=10000, clip="unit", consistent=2
+    )
+    assert np.abs(whole.astype(int) - np.delete(read(made)[0], 5, 2)).max() <= 1
+    assert finished(scene, made, weights.dualsr, options)
+    for other in (Radiometry(), Radiometry(clip="unit"), Radiometry(consistent=2)):
+        with pytest.raises(ValueError, match="another shape, data type, network, radiometry"):
+            finished(scene, made, weights.dualsr, PredictOptions(radiometry=other))
+    wrong = PredictOptions(dtype=np.dtype(np.int8), radiometry=Radiometry(clip="unit"))
+    with pytest.raises(ValueError, match=r"clip='unit': int8 cannot hold the range 0 to 10000"):
+        predict(scene, tmp_path / "other.npy", weights, wrong)
+
+
 def test_refused_before_any_work(scene, weights, tmp_path, monkeypatch):
     output = tmp_path / "made.tif"
     monkeypatch.setattr(command.FirstPass, "compute", None)
@@ -303,6 +342,7 @@ OPTIONS = {
     "scheduler": ["threads"],
     "memory_gb": [1.0],
     "tile": [(34, 36), (36, 34), None],
+    "radiometry": [Radiometry(clip="unit", consistent=2)],
     "uncertainty": [Path("x.tif")],
     "report": [Path("x")],
 }
@@ -370,7 +410,7 @@ def test_tiles_are_resumed_only_with_what_they_depend_on(stages, tmp_path, rng):
         for value in values:
             resumed(**{field: value})
     same = {o for o, values in OPTIONS.items() if resumed(options={o: values[-1]})}
-    assert same == {"key", "dtype", "overwrite", "scheduler", "memory_gb", "report"}
+    assert same == {"key", "dtype", "overwrite", "scheduler", "memory_gb", "radiometry", "report"}
     for option, values in OPTIONS.items():
         for value in values:
             resumed(options={option: value})

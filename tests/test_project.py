@@ -23,8 +23,8 @@ from dualsr_jax.training.step import Learning, make_train_step, state_shapes
 # Lowest first; a module may import from lower layers, and from its own package.
 LAYERS = [
     ["choices", "version", "interrupts", "messages", "flag_table", "disk", "extras", "recipe"],
-    ["commands", "ensemble", "composite", "ops"],
-    ["metrics", "losses", "fine_stage", "radiometry", "models", "io", "figures"],
+    ["commands", "ensemble", "composite", "ops", "radiometry"],
+    ["metrics", "losses", "fine_stage", "back_projection", "models", "io", "figures"],
     ["weights", "protocols", "large_scene"],
     ["dualsr", "data"],
     [

@@ -4,6 +4,7 @@ Contract: `write_consistency` writes `report.json` and `report.png` to a folder,
 readers of files that are too large for memory; `consistency.py` says what the numbers mean.
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from dualsr_jax.evaluation.consistency import (
 )
 from dualsr_jax.evaluation.results import BICUBIC
 from dualsr_jax.figures import Look, Spectra, report_figure
+from dualsr_jax.radiometry import Effect
 
 _LOOK_PIXELS = 512  # longest side of the quick look
 _DETAIL_PIXELS = 96  # side of the middle of the input, which is shown in full
@@ -125,6 +127,7 @@ def _content(
     bands: Sequence[int],
     wavelengths: Float[np.ndarray, "L"] | None,
     spectra: Sequence[Spectra],
+    effect: Effect | None,
 ) -> dict[str, Any]:
     """The content of `report.json`."""
     content = {
@@ -132,6 +135,7 @@ def _content(
         "pixels": consistency["pixels"],
         "lr_consistency": consistency["methods"],
         "composite": composite.name,
+        "radiometry": None if effect is None else dataclasses.asdict(effect),
         "bands": [band + 1 for band in bands],
         "wavelengths_nm": None if wavelengths is None else [float(wavelengths[b]) for b in bands],
         "spectra": [
@@ -156,6 +160,7 @@ def write_consistency(
     bad_bands: BadBands | None = None,
     pixels: Sequence[tuple[int, int]] | None = None,
     title: str = "",
+    effect: Effect | None = None,
 ) -> dict[str, Any]:
     """Writes `report.json` and `report.png`.
 
@@ -170,15 +175,15 @@ def write_consistency(
         bad_bands: True where a band is left out.
         pixels: (row, column) of the input whose spectra are shown; None: one in each quarter.
         title: title of the figure.
+        effect: what the radiometry did to the result, if that is known.
 
     Returns:
         The content of `report.json`: `scale`, the number of `pixels` that count, `lr_consistency`
-        (`psnr_db` and `sam_deg` by method, Bicubic first), what the `composite` shows, `spectra`
-        and their `bands` and `wavelengths_nm`. Null stands for an infinite PSNR and for NaN.
+        (`psnr_db` and `sam_deg` by method), the fields of `Effect` as `radiometry`, `composite`,
+        `spectra` and their `bands` and `wavelengths_nm`. Null is an infinite PSNR, or NaN.
 
     Raises:
-        ValueError: if `lr_consistency` raises it, the number of wavelengths is not L, or a pixel
-            does not exist.
+        ValueError: if `lr_consistency` raises it, wavelengths are not L, or a pixel is missing.
     """
     height, width, num_bands = lr.shape
     wrong = [(r, c) for r, c in pixels or () if not (0 <= r < height and 0 <= c < width)]
@@ -193,13 +198,13 @@ def write_consistency(
     cubes |= {name: Intensity(cube, **how) for name, cube in results.items()}
     shown = _default_pixels(scene, composite.bands) if pixels is None else pixels
     spectra = [_spectra(cubes, scale, row, column, bands) for row, column in shown]
-    report = _content(scale, consistency, composite, bands, wavelengths, spectra)
+    report = _content(scale, consistency, composite, bands, wavelengths, spectra, effect)
     label, key = ("band", "bands") if wavelengths is None else ("wavelength (nm)", "wavelengths_nm")
     lines = [*filter(None, [title]), *describe_consistency(consistency["methods"])]
-    heading = "\n".join([*lines, f"colours: {composite.name}"])
+    lines += [*([] if effect is None else effect.describe()), f"colours: {composite.name}"]
     folder.mkdir(parents=True, exist_ok=True)
     looks, places = _looks(cubes, scale, composite), np.array(report[key], float)
-    report_figure(folder / "report.png", looks, spectra, places, label, heading)
+    report_figure(folder / "report.png", looks, spectra, places, label, "\n".join(lines))
     with replacing(folder / "report.json") as new:
         new.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
     return report

@@ -1,4 +1,4 @@
-"""Radiometry of a large scene: the methods of `radiometry`, block by block.
+"""Radiometry of a large scene: the methods of `back_projection`, block by block.
 
 Contract: values are normalised, images `[k, h, w]` of whole rows. `Correction.prepare` finds the
 multipliers of the whole scene, which are as large as the scene and may lie in a file; a block of
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import Bool, Float
 
+from dualsr_jax.back_projection import NEIGHBOURS, Limits, clipped, find_limits, outside
 from dualsr_jax.large_scene.first_pass import FirstPass
 from dualsr_jax.large_scene.normalisation import (
     Normalisation,
@@ -22,16 +23,7 @@ from dualsr_jax.large_scene.normalisation import (
 )
 from dualsr_jax.ops import resize
 from dualsr_jax.ops.pseudo_inverse import solve
-from dualsr_jax.radiometry import (
-    NEIGHBOURS,
-    Effect,
-    Limits,
-    Radiometry,
-    clipped,
-    find_limits,
-    outside,
-    psnr_db,
-)
+from dualsr_jax.radiometry import Effect, Radiometry, psnr_db
 
 BAND_CHUNK = 8
 _BLOCK_BYTES = 48 * 2**20
@@ -94,7 +86,7 @@ class Correction:
         self._scene, self._how, self._fine, self._scratch = scene, how, fine, scratch
         self._multipliers: np.ndarray | None = None
         self._measured = functools.lru_cache(maxsize=1)(self._read)  # all bands of the last rows
-        self.effect = Effect()
+        self.effect = Effect(how)
 
     @property
     def passes(self) -> int:
@@ -161,7 +153,7 @@ class Correction:
         `rounded` makes of images of some bands what is read back if they are stored; `done` is
         called with a number of rows, `passes` times for each row.
         """
-        self._multipliers, self.effect = None, Effect()
+        self._multipliers, self.effect = None, Effect(self._how)
         if not self._how.consistent:
             return
         height, width, _ = self._scene.source.shape
@@ -188,7 +180,7 @@ class Correction:
 
         for _, residual, invalid in self._residuals(stored, done):
             total.add(residual, invalid)
-        self.effect = Effect(before_db=before_db, after_db=total.psnr_db)
+        self.effect.before_db, self.effect.after_db = before_db, total.psnr_db
 
     def __call__(self, chunk: Chunk) -> Images:
         """Makes a chunk of the result, and counts what is clipped."""

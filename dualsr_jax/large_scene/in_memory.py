@@ -14,6 +14,7 @@ from jaxtyping import Shaped
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.large_scene.correction import check_clip
 from dualsr_jax.large_scene.first_pass import FirstPass
+from dualsr_jax.large_scene.nodata import describe_missing
 from dualsr_jax.large_scene.normalisation import plan, scan
 from dualsr_jax.large_scene.second_pass import SecondPass, check_dtype
 from dualsr_jax.large_scene.tile_store import MemoryTileStore
@@ -61,7 +62,7 @@ def upscale_array(
     """Super-resolves an array `[H, W, L]` of stored values, which the metadata describe.
 
     `peak`, `dtype` and `memory_gb` are those of `DualSR.upscale`. The result is `[s H, s W, L]`.
-    What `radiometry` did to it is logged.
+    What is decided, and what `radiometry` does, is logged at the level INFO.
     Raises ValueError if `cube` does not have three axes or is empty, fewer than 5 bands are usable,
     `peak` cannot be found, or `dtype` has no value for pixels without data.
     """
@@ -69,6 +70,8 @@ def upscale_array(
     source = ArraySource(cube.astype(cube.dtype.newbyteorder("="), copy=False), metadata)
     statistics = scan(source)
     normalisation = plan(statistics, source.dtype, metadata, peak=peak)
+    _LOG.info(normalisation.describe())
+    _LOG.info(describe_missing(statistics.valid[normalisation.bands], statistics.pixels))
     shape = (*source.shape[:2], len(normalisation.bands))
     tiling = choose_tiling(shape, cube.itemsize, stage, memory_gb=memory_gb, devices=device_count())
     scene = FirstPass(source=source, normalisation=normalisation, stage=stage, tiling=tiling)
@@ -84,7 +87,7 @@ def upscale_array(
         result[row : row + block.shape[0], column : column + block.shape[1]] = block
 
     second.write_fine(write, dtype)
-    for line in second.effect.describe(radiometry):
+    for line in second.effect.describe():
         _LOG.info(line)
     return result
 

@@ -8,7 +8,7 @@ become nodata again.
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 RADIUS = 16  # pixels
 
@@ -32,6 +32,16 @@ def invalid_pixels(stored: Shaped[np.ndarray, "*shape"], nodata: Any) -> Bool[np
     if nodata is not None:
         invalid |= stored == nodata
     return invalid
+
+
+def describe_missing(valid: Int[np.ndarray, "K"], pixels: int) -> str:
+    """Says how many of the pixels have no data, where `valid` of them do in each usable band."""
+    least, most = int(pixels - valid.max()), int(pixels - valid.min())
+    if most == 0:
+        return "all pixels have data"
+    if least == most:
+        return f"{most:,} of {pixels:,} pixels ({100 * most / pixels:.3g} %) have no data"
+    return f"{least:,} to {most:,} of {pixels:,} pixels have no data, depending on the band"
 
 
 def _around(x: np.ndarray) -> np.ndarray:

@@ -8,8 +8,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from dualsr_jax.dualsr import DualSR, tags
+from dualsr_jax.dualsr import DualSR
 from dualsr_jax.io.cubes import FORMATS, check_output, create_cube, open_cube
+from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.large_scene.correction import check_clip
 from dualsr_jax.large_scene.normalisation import plan, scan
 from dualsr_jax.large_scene.second_pass import check_dtype
 from dualsr_jax.messages import say
@@ -50,24 +52,30 @@ def outputs(
     return pairs
 
 
+def _own_tags(metadata: Metadata) -> dict[str, str]:
+    """The tags by which a result is recognised."""
+    return {name: text for name, text in metadata.tags.items() if name.startswith("dualsr_")}
+
+
 def finished(path: Path, output: Path, dualsr: DualSR, options: PredictOptions) -> bool:
     """Whether the result of a scene exists.
 
-    A result is recognised by its shape, its data type and the tags that name the networks. It keeps
-    no trace of other settings, nor of changes of the scene since. Raises ValueError if the output
-    is something else, or it or the scene cannot be read, FileNotFoundError if there is no scene.
+    A result is recognised by its shape, its data type and the tags that name the networks and the
+    radiometry. It keeps no trace of other settings, nor of changes of the scene since. Raises
+    ValueError if the output is something else, or it or the scene cannot be read,
+    FileNotFoundError if there is no scene.
     """
     if not output.exists():
         return False
     scene = open_cube(path, options.key, axes=options.axes)
     with scene as source, open_cube(output) as made:
-        shape, dtype, _ = result_of(source, dualsr, options)
+        shape, dtype, metadata = result_of(source, dualsr, options)
         same = (made.shape, made.dtype) == (shape, dtype)
-        if not same or not tags(dualsr).items() <= made.metadata.tags.items():
+        if not same or _own_tags(made.metadata) != _own_tags(metadata):
             raise ValueError(
-                f"{output} exists, but is of another shape, data type, network or version than the "
-                f"result of {path} would be: move it away, or replace it (--overwrite without "
-                "--skip_existing)"
+                f"{output} exists, but is of another shape, data type, network, radiometry or "
+                f"version than the result of {path} would be: move it away, or replace it "
+                "(--overwrite without --skip_existing)"
             )
     return True
 
@@ -81,10 +89,12 @@ def check_before_run(path: Path, output: Path, dualsr: DualSR, options: PredictO
             )
         check_output(output, overwrite=options.overwrite)
         with open_cube(path, options.key, axes=options.axes) as source:
-            normalisation = plan(scan(source), source.dtype, source.metadata, peak=options.peak)
+            statistics = scan(source)
+            normalisation = plan(statistics, source.dtype, source.metadata, peak=options.peak)
             (_, _, bands), dtype, metadata = result_of(source, dualsr, options)
             check_dtype(normalisation, source.metadata.nodata, dtype)
             dualsr.coarse_stage.check_bands(len(normalisation.bands))
+            check_clip(options.radiometry, statistics, normalisation, dtype)
         metadata = dataclasses.replace(metadata, latitude=None, longitude=None)
         # One pixel in a temporary folder shows what the format cannot hold.
         with (

@@ -9,6 +9,7 @@ from absl import flags
 
 from dualsr_jax.choices import MEMORY_GB, SHIPPED
 from dualsr_jax.messages import say
+from dualsr_jax.radiometry import Radiometry
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class PredictOptions:
     scheduler: str | None = None
     memory_gb: float = MEMORY_GB
     tile: tuple[int, int] | None = None
+    radiometry: Radiometry = dataclasses.field(default_factory=Radiometry)
     uncertainty: Path | None = None
     report: Path | None = None
 
@@ -118,6 +120,9 @@ def options_of(given: flags.FlagValues) -> PredictOptions:
         scheduler=given.scheduler,
         memory_gb=given.memory_gb,
         tile=_tile(given.tile),
+        radiometry=Radiometry(
+            clip=None if given.clip == "off" else given.clip, consistent=given.consistent
+        ),
         uncertainty=_path(given.uncertainty),
         report=_path(given.report),
     )

@@ -21,7 +21,10 @@ from dualsr_jax.evaluation.consistency import ArrayOrReader
 from dualsr_jax.evaluation.consistency_report import describe_consistency, write_consistency
 from dualsr_jax.io.cubes import CubeReader, create_cube, open_cube, written_files
 from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.io.raw import staged
+from dualsr_jax.large_scene.correction import check_clip
 from dualsr_jax.large_scene.first_pass import FirstPass
+from dualsr_jax.large_scene.nodata import describe_missing
 from dualsr_jax.large_scene.normalisation import plan, scan
 from dualsr_jax.large_scene.second_pass import SecondPass, check_dtype
 from dualsr_jax.large_scene.tile_store import FileTileStore
@@ -34,6 +37,7 @@ from dualsr_jax.prediction import cluster
 from dualsr_jax.prediction.cluster import Job, Weights
 from dualsr_jax.prediction.options import PredictOptions
 from dualsr_jax.prediction.work_folder import begin, describe, work_folder
+from dualsr_jax.radiometry import Radiometry
 
 
 def _counted(count: int, noun: str) -> str:
@@ -81,12 +85,22 @@ def _first_pass(
 
 
 def _second_pass(
-    scene: FirstPass, store: FileTileStore, writers: Sequence[Any], dtype: np.dtype
+    scene: FirstPass,
+    store: FileTileStore,
+    writers: Sequence[Any],
+    dtype: np.dtype,
+    radiometry: Radiometry,
 ) -> SecondPass:
     """Writes the result and, if there is a second writer, the spread."""
-    second = SecondPass(scene, store)
-    with bar(total=scene.source.shape[0], unit="row", desc="write") as shown:
-        second.write_fine(writers[0].write, dtype, shown.update)
+    with contextlib.ExitStack() as stack:
+
+        def scratch(shape: tuple[int, int, int]) -> Any:
+            return stack.enter_context(staged(store.folder, shape, np.dtype(np.float32)))
+
+        second = SecondPass(scene, store, radiometry, scratch)
+        rows = scene.source.shape[0] * second.passes
+        with bar(total=rows, unit="row", desc="write") as shown:
+            second.write_fine(writers[0].write, dtype, shown.update)
     for writer in writers[1:]:
         second.write_spread(writer.write)
     return second
@@ -109,7 +123,7 @@ def _report(
             method_of(scene.stage.coarse.model): second,
             "DualSR": fine,
         }
-        report = write_consistency(source, results, scale, folder, **about)
+        report = write_consistency(source, results, scale, folder, effect=second.effect, **about)
         if importlib.util.find_spec("bokeh") is None:
             say('without an interactive page, which needs Bokeh: pip install -e ".[report]"')
         else:
@@ -126,7 +140,8 @@ def result_of(
     scale, (height, width, bands) = dualsr.scale, source.shape
     dtype = (source.dtype if options.dtype is None else options.dtype).newbyteorder("=")
     metadata = source.metadata.enlarged(scale)
-    metadata = dataclasses.replace(metadata, tags={**metadata.tags, **tags(dualsr)})
+    made_by = {**tags(dualsr), **options.radiometry.tags()}
+    metadata = dataclasses.replace(metadata, tags={**metadata.tags, **made_by})
     return (height * scale, width * scale, bands), dtype, metadata
 
 
@@ -142,7 +157,9 @@ def _planned(
     statistics = scan(source)
     normalisation = plan(statistics, source.dtype, source.metadata, peak=options.peak)
     say(f"{source.path}: {height}x{width}x{bands} {source.dtype}; {normalisation.describe()}")
+    say(describe_missing(statistics.valid[normalisation.bands], statistics.pixels))
     check_dtype(normalisation, source.metadata.nodata, dtypes[0])
+    check_clip(options.radiometry, statistics, normalisation, dtypes[0])
     tiling = choose_tiling(
         (height, width, len(normalisation.bands)),
         source.dtype.itemsize,
@@ -167,6 +184,8 @@ def _planned(
     values = height * width * bands * scene.stage.scale**2
     # Compressed formats are made from a plain file at the end: both exist for a while.
     needed = store.bytes_missing() + 2 * values * sum(dtype.itemsize for dtype in dtypes)
+    if options.radiometry.consistent:
+        needed += 2 * height * width * len(normalisation.bands) * np.dtype(np.float32).itemsize
     check_disk_space(folder, needed, f"x{scene.stage.scale} of {source.path}")
     if scene.stage.untiled:
         say(f"{scene.stage.untiled} sees the whole scene: it is computed untiled")
@@ -221,11 +240,12 @@ def predict(
         ]
         scene, store = _planned(source, dualsr, [kind for _, kind, _ in targets], options, folder)
         _first_pass(scene, store, path, weights, options)
-        second = _second_pass(scene, store, writers, dtype)
+        second = _second_pass(scene, store, writers, dtype, options.radiometry)
         writing.close()
         say(
             f"{output}: {'x'.join(map(str, shape))} {dtype}; the fine stage corrected by "
-            f"{second.gain:.4f} of the difference (0: nothing to correct, 1: all of it)"
+            f"{second.gain:.4f} of the difference (0: nothing to correct, 1: all of it)",
+            *second.effect.describe(),
         )
         if options.report is not None:
             _report(source, second, scene, output, options.report)
