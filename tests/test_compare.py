@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -284,7 +285,8 @@ def test_trainings_that_differ_are_refused(make_config, config, files, tmp_path)
     assert dataclasses.replace(training_of(file), weights="") == dataclasses.replace(
         training_of(workdir), weights=""
     )
-    other.data.split, other.protocol = training_of(file).split, "sspsr"
+    split = Path(training_of(file).split)
+    other.data.split, other.protocol = f"{split.parent}/./{split.name}", "sspsr"
     with pytest.raises(ValueError, match="trained with protocol 'dualsr', the config has 'sspsr'"):
         compare(other, [str(file)], output=tmp_path / "out")
     other.protocol, other.data.name = "dualsr", "harvard"
@@ -299,6 +301,11 @@ def test_trainings_that_differ_are_refused(make_config, config, files, tmp_path)
     assert (row["steps"], row["patches"]) == (1, 2)
     macs = multiply_adds(make_model({"scale": 4, **COARSE}), 6, height=16, width=16)
     assert row["training_pmac"] == pytest.approx(3 * 2 * macs / 1e15)
+    drawn = dataclasses.replace(training_of(workdir), split="random, split_seed=0, test_share=0.2")
+    other.data.split = "random"
+    assert drawn.differences(other) == []
+    other.data.split_seed = 1
+    assert "has 'random, split_seed=1, test_share=0.2'" in drawn.differences(other)[0]
     other.degradation.kernel = "isotropic"
     assert training_of(workdir).trained_on_same_degradation(other) is False
     (workdir / "config.json").write_text("{")

@@ -20,6 +20,7 @@ from dualsr_jax.weights.safetensors_file import find_weights, read_weights
 
 KEY = "training"  # of the text in a file of weights
 _CONFIG = "config.json"  # in a folder of training
+_OF_SPLIT = ("name", "split", "split_seed", "test_share")  # fields of `config.data`
 _LONGEST = 300  # characters of prose that are repeated
 _PROSE = ("data", "recipe")  # texts in a file of weights, for people
 
@@ -33,6 +34,7 @@ class Training:
     split: str | None = None
     protocol: str | None = None
     degradation: Mapping[str, Any] | None = None
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # decides the scenes
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # `config.train`
     prose: str = ""  # what the file says in words
 
@@ -45,7 +47,7 @@ class Training:
         """What is known to differ from a config, and makes scores incomparable; one line each."""
         wanted = {
             "data set": (self.data_set, config.data.name),
-            "split": (self.split, config.data.split),
+            "split": (self.split, _split_of(config.data.to_dict())),
             "protocol": (self.protocol, config.protocol),
         }
         return [
@@ -62,6 +64,18 @@ class Training:
             return _degradation(self.degradation) == Degradation(**config.degradation)
         except (TypeError, ValueError):  # settings of another version
             return None
+
+
+def _split_of(data: Mapping[str, Any]) -> str | None:
+    """What decides the test scenes; the same text means the same scenes of a data set."""
+    split = data.get("split")
+    if not isinstance(split, str):
+        return None
+    if split.endswith(".txt"):
+        return os.path.abspath(os.path.expanduser(split))
+    drawn_by = {"random": ("split_seed", "test_share"), "fold": ("split_seed",)}
+    names = drawn_by.get(split.partition(" ")[0], ())
+    return ", ".join([split, *(f"{name}={data[name]}" for name in names if name in data)])
 
 
 def _degradation(settings: Mapping[str, Any]) -> Degradation:
@@ -87,9 +101,10 @@ def _parse(weights: str, config: Any, prose: str = "") -> Training:
     return Training(
         weights,
         data_set=text("data", "name"),
-        split=text("data", "split"),
+        split=_split_of(mapping("data") or {}),
         protocol=text("", "protocol"),
         degradation=mapping("degradation"),
+        data={k: v for k, v in (mapping("data") or {}).items() if k in _OF_SPLIT},
         settings=mapping("train") or {},
         prose=prose,
     )
@@ -135,7 +150,7 @@ def training_text(weights: str | os.PathLike[str]) -> dict[str, str]:
         return {}
     config = {
         "protocol": known.protocol,
-        "data": {"name": known.data_set, "split": known.split},
+        "data": dict(known.data),
         "degradation": known.degradation,
         "train": dict(known.settings),
     }
