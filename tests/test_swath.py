@@ -7,7 +7,7 @@ import pytest
 import rasterio
 import xarray
 import zarr
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.cubes import TYPES, assert_same, everything, random_cube, write
 
@@ -61,6 +61,8 @@ def test_angles_of_another_shape(tmp_path):
 
 
 @settings(max_examples=30, derandomize=True, deadline=None)
+@example(corner=179.95, steps=(0.0, 0.1), shape=(2, 5), factor=2)
+@example(corner=-179.95, steps=(-0.1, 0.0), shape=(5, 2), factor=4)
 @given(
     corner=st.floats(-180, 180),
     steps=st.tuples(st.floats(-0.1, 0.1), st.floats(-0.1, 0.1)),
