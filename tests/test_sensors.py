@@ -236,6 +236,9 @@ def test_an_image_without_its_xml_is_read_and_said_to_be(tmp_path, capsys):
     with open_cube(path) as reader:
         assert reader.metadata.wavelengths is None
     assert "but there is no DESIS-HSI-L2A-DT1-METADATA.XML next to it" in capsys.readouterr().out
+    (tmp_path / "a-METADATA.XML").touch()
+    with pytest.raises(ValueError, match=r"not of a known format: .* here the image -SPECTRAL_IM"):
+        open_cube(tmp_path / "a-METADATA.XML")
 
 
 @settings(few_examples, max_examples=5)
@@ -261,6 +264,18 @@ def test_emit(tmp_path, data):
     with open_cube(tmp_path / "b.nc") as reader:
         assert (reader.metadata.variable, reader.metadata.nodata) == (name, -9999)
         np.testing.assert_array_equal(reader.metadata.longitude, longitude)
+
+
+def test_an_emit_file_without_its_place_is_said_to_be(tmp_path, capsys):
+    forget_notes()
+    path = write_emit(tmp_path / "a.nc", (4, 3, 7))[0]
+    open_cube(path).close()
+    assert capsys.readouterr().out == ""
+    with h5py.File(path, "a") as file:
+        del file["location/lat"]
+    with open_cube(path) as reader:
+        assert reader.metadata.longitude is None
+    assert "is of EMIT, but has no latitude and longitude" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("orthorectified", [True, False])

@@ -131,9 +131,10 @@ def open_cube(
     if path.is_file() and found in (None, _FOLDER) and envi.has_header(path):
         found = _ENVI  # such as AVIRIS-NG's, without a suffix
     if found is None:
+        image = ", here the image -SPECTRAL_IMAGE.TIF" * (path.suffix.lower() == ".xml")
         raise ValueError(
             f"{path} is not of a known format: expected a folder of band images or one of "
-            f"{_KNOWN_SUFFIXES}"
+            f"{_KNOWN_SUFFIXES}{image}"
         )
     reader = found.open(path, key, parse_axes(axes))
     if reader.assumed and _OF_RESULTS not in reader.metadata.tags:

@@ -51,6 +51,7 @@ _DECODING: dict[str, Any] = {
     "cache": False,
 }
 _MAPPING = {"grid_mapping_name", "spatial_ref", "crs_wkt"}  # attributes of a grid mapping
+_EMIT = "sensor_band_parameters"  # a group
 OF_THE_CUBE = ("units", "long_name", "standard_name")  # tags that are attributes of the cube
 
 
@@ -147,6 +148,11 @@ def _open(
         labelled, tags = _inheriting(path, groups, group, name), groups["/"].attrs
         metadata = _metadata(path, labelled, chosen.axes, variables, tags)
         angles = _angles(path, labelled, chosen.axes, variables, size)
+        if not angles and f"/{_EMIT}" in groups and metadata.transform is None:
+            note(
+                f"{path} is of EMIT, but has no latitude and longitude (location/lat, location/lon)"
+                ": its result cannot be placed on a map"
+            )
         named = None if name == "cube" else str(name)
         metadata = dataclasses.replace(metadata, variable=named, **angles)
         unsigned = array.dtype.kind == "i" and str(cube.attrs.get("_Unsigned")).lower() == "true"
