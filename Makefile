@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/indian_pines
 
-.PHONY: demo test clean
+.PHONY: demo test docs clean
 
 # Pip installs only what is missing, so that an environment made by the README's commands is taken
 # as it is. The package is installed again only if pyproject.toml has changed since the last time.
@@ -29,6 +29,9 @@ test: .venv/ready-dev  ## lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+docs: .venv/ready-dev  ## the documentation as a site, in build/docs
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/sphinx-build -W --keep-going docs build/docs
 
 clean:
 	rm -rf .venv runs build *.egg-info

@@ -108,7 +108,7 @@ def ssim_uniform(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
 
 
 def sam_deg(sr: Cubes, hr: Cubes, *, scale: float = 1) -> PerImage:
-    """Spectral angle mapper: mean over the pixels of arccos(<a, b> / |a| |b|) of their spectra.
+    """Spectral angle mapper: mean over the pixels of `arccos(<a, b> / |a| |b|)` of their spectra.
 
     Returns:
         Degrees in [0, 180]; an all-zero spectrum counts as 0. Source: `dualsr`.

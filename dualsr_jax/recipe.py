@@ -7,20 +7,23 @@ placeholder: it has a type, so that flags can set it.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
 
-def defaults(method: str = "CoarSR") -> ConfigDict:
+def defaults(method: str = "CoarSR", **settings: Any) -> ConfigDict:
     """All fields, locked: their values can be set, and a field that does not exist raises.
 
     Args:
         method: a key of `models.network.METHODS`, whose settings `model` holds.
+        settings: further fields of `model`, for a method that this package does not have.
     """
     c = ConfigDict()
     c.seed = 0  # of initial weights, patches, and random blur and noise
     c.protocol = "dualsr"  # normalisation, crop, clipping and metrics of tests; or "sspsr"
     c.model = _model() if method == "CoarSR" else _compared(method)
+    c.model.update(settings)
     c.data = _data()
     c.degradation = _degradation()
     c.train = _train()
@@ -51,7 +54,8 @@ def _compared(method: str) -> ConfigDict:
     c.skip = "published"  # or "bicubic": the network corrects the bicubic image
     c.band_chunk = config_dict.placeholder(int)  # bands computed at once (SFCSR); None: all
     c.precision = "float32"  # of convolutions and products; or "bfloat16"
-    _COMPARED[method](c)
+    if method in _COMPARED:
+        _COMPARED[method](c)
     return c
 
 
