@@ -340,7 +340,7 @@ def test_zooming_moves_all_views(page):
     assert 0 < start < WIDTH / 2 < end < WIDTH
     assert top > 0
     assert (page.seen("right") != seen).any()
-    page.button("Whole image").click()
+    page.button("Show all").click()
     page.leave()
     np.testing.assert_array_equal(page.seen("right"), seen)
 
@@ -413,7 +413,7 @@ def test_the_page_of_a_scene_without_ground_truth(chromium, built, scene_cubes):
     size = page.model("view_left", "[m.x_range.end - m.x_range.start, m.y_range.start]")
     assert size[0] == pytest.approx(48 * 120 / 112)  # 48 of 112 rows, in the form of the view
     assert page.model("view_left", "m.y_range.end") <= 70 < 90 <= size[1]  # where the detail is
-    page.button("Whole image").click()
+    page.button("Show all").click()
     assert page.model("view_left", "[m.x_range.start, m.y_range.start]") == [0, 112]
     reduced = {name: imresize(cube, 1 / 2) for name, cube in results.items()}
     good = [0, 1, 2, 4, 5]
@@ -499,6 +499,20 @@ def test_the_text_of_cubes_can_be_read_again(rng):
     coarse = embed(cubes, angles, len(embedding.text) - 1)
     assert coarse.step == pytest.approx(largest / 2895)
     assert embed(cubes, angles, 0).step == pytest.approx(largest / 127)
+
+
+def test_a_page_shows_less_of_a_scene_before_it_shows_it_coarsely(tmp_path, rng):
+    lr = rng.random((60, 50, 6), np.float32)  # noise, which cannot be packed
+    results = {name: rng.random((120, 100, 6), np.float32) for name in METHODS[1:]}
+    scores = {name: {"psnr_db": 40.0, "sam_deg": 1.0} for name in METHODS}
+    write_scene_page(lr, results, 2, tmp_path / "page.html", scores=scores, max_mb=0.85)
+    page = (tmp_path / "page.html").read_text()
+    assert len(page) < 0.85e6
+    assert re.search(r"shown: rows \d+ to \d+, columns \d+ to \d+ of the input", page)
+    facts = json.loads(re.search(r'id="facts">(.*?)</script>', page)[1])
+    assert 16 <= facts["shape"][0] // 2 < 60
+    step = next(layer["step"] for layer in facts["layers"] if layer["name"] == "DualSR")
+    assert step < 1.5 / 1000  # bicubic overshoots 1 by less than a half
 
 
 def test_names_become_file_names():

@@ -264,7 +264,7 @@ class _Page:
         spinner = models.Spinner(low=0, value=facts.angle_limit, step=0.5, width=90)
         spinner.js_on_change("value", self.on("limit(cb_obj.value)"))
         views = {"opening": facts.opening, "all": (0, 0, self.width, self.height)}
-        for name, label in (("all", "Whole image"), ("opening", "First view")):
+        for name, label in (("all", "Show all"), ("opening", "First view")):
             left, top, right, bottom = self.within(*views[name])
             button = models.Button(label=label, width=96, margin=(0, 3))
             button.js_on_event("button_click", self.on(f"show({left}, {top}, {right}, {bottom})"))

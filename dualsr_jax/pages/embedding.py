@@ -12,7 +12,7 @@ less the one before. These differences, modulo 2^16, are folded to non-negative 
 
 import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -165,7 +165,9 @@ def _embed(cubes: PageCubes, angles: AngleImages, step: float) -> Embedding:
     return Embedding(text, layers.described, step, layers.largest_error)
 
 
-def embed(cubes: PageCubes, angles: AngleImages, max_bytes: float) -> Embedding:
+def embed(
+    cubes: PageCubes, angles: AngleImages, max_bytes: float, levels: Sequence[int] = LEVELS
+) -> Embedding:
     """Packs the cubes of a page in the finest steps whose text has at most `max_bytes`.
 
     If none has, the text of the coarsest is returned: the caller decides.
@@ -175,19 +177,20 @@ def embed(cubes: PageCubes, angles: AngleImages, max_bytes: float) -> Embedding:
         angles: result of `angles_deg`. They were computed from unrounded cubes, because in dark
             pixels rounding alone would change an angle.
         max_bytes: length of the text.
+        levels: numbers of steps to choose from, finest first.
     """
     shown = (cubes.lr, cubes.bicubic, *cubes.results.values(), *cubes.reduced.values())
     if cubes.reference is not None:
         shown = (*shown, cubes.reference)
     largest = max(float(np.abs(cube).max()) for cube in shown) or 1.0
-    finest, coarsest = 0, len(LEVELS) - 1  # of those that are left to choose from
-    found = _embed(cubes, angles, largest / LEVELS[finest])
+    finest, coarsest = 0, len(levels) - 1  # of those that are left to choose from
+    found = _embed(cubes, angles, largest / levels[finest])
     if len(found.text) <= max_bytes:
         return found
-    found = _embed(cubes, angles, largest / LEVELS[coarsest])
+    found = _embed(cubes, angles, largest / levels[coarsest])
     while len(found.text) <= max_bytes and coarsest - finest > 1:
         middle = (finest + coarsest) // 2
-        tried = _embed(cubes, angles, largest / LEVELS[middle])
+        tried = _embed(cubes, angles, largest / levels[middle])
         if len(tried.text) <= max_bytes:
             coarsest, found = middle, tried
         else:

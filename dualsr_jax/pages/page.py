@@ -163,8 +163,8 @@ def _make_page(
             "precision": "Scores are those of the evaluation, of whole images in full precision.",
         },
     )
-    page, cubes_bytes = render(content, options.max_mb)
-    _check_size(len(page), cubes_bytes, scene, cubes.bicubic.shape, options.max_mb)
+    page, embedding = render(content, options.max_mb)
+    _check_size(len(page), len(embedding.text), scene, cubes.bicubic.shape, options.max_mb)
     return page
 
 

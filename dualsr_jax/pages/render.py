@@ -25,6 +25,7 @@ from dualsr_jax.pages.bokeh_views import Facts, build, colours
 from dualsr_jax.pages.embedding import (
     ANGLE_STEP,
     FINER,
+    LEVELS,
     Embedding,
     PageCubes,
     angles_deg,
@@ -161,8 +162,10 @@ def _html(content: Content, facts: Facts, embedding: Embedding, max_mb: float) -
     return page
 
 
-def render(content: Content, max_mb: float = MAX_MB) -> tuple[bytes, int]:
-    """Makes a page; returns its bytes, and how many of them are the text of the cubes.
+def render(
+    content: Content, max_mb: float = MAX_MB, levels: Sequence[int] = LEVELS
+) -> tuple[bytes, Embedding]:
+    """Makes a page; returns its bytes, and the cubes that it holds.
 
     The cubes are kept in the finest steps with which the page has at most `max_mb` (in 1e6 bytes).
     It has more if the coarsest steps do not suffice. Raises ValueError if Bokeh is not installed.
@@ -170,5 +173,5 @@ def render(content: Content, max_mb: float = MAX_MB) -> tuple[bytes, int]:
     angles = angles_deg(content.cubes)
     facts = _facts(content, angles)
     around = len(_html(content, facts, Embedding("", [], 1.0, 0.0), max_mb).encode()) + _SLACK
-    embedding = embed(content.cubes, angles, max_mb * 1e6 - around)
-    return _html(content, facts, embedding, max_mb).encode(), len(embedding.text)
+    embedding = embed(content.cubes, angles, max_mb * 1e6 - around, levels)
+    return _html(content, facts, embedding, max_mb).encode(), embedding

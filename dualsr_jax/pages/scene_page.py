@@ -29,12 +29,14 @@ from dualsr_jax.evaluation.consistency import (
 )
 from dualsr_jax.evaluation.consistency_report import COMPOSITE_PIXELS, scene_composite
 from dualsr_jax.evaluation.results import BICUBIC
-from dualsr_jax.pages.embedding import PageCubes
+from dualsr_jax.pages.embedding import LEVELS, PageCubes
 from dualsr_jax.pages.render import Content, render
 
 INPUT = "Input"
 _VALUES = 8_000_000  # of one result in the page, to begin with
 _LEAST_SIDE = 16  # of the window, in pixels of the input
+# Steps of a value; a smaller window is shown before they become fewer.
+_LEVELS = [levels for levels in LEVELS if levels >= 1023]
 _TEXTS: dict[str, Any] = {
     "stretch": "The 2nd percentile of each colour in the input is shown black, the 98th in full; "
     "all pictures share this stretch.",
@@ -206,9 +208,11 @@ def write_scene_page(
     side = max(int(math.sqrt(_VALUES / len(scene.bands)) / scale), _LEAST_SIDE)
     while True:
         window = _choose_window(scene.overview, step, (height, width), side)
-        page, _ = render(scene.content(window), max_mb)
-        if len(page) <= max_mb * 1e6 or side <= _LEAST_SIDE:
+        page, embedding = render(scene.content(window), max_mb, _LEVELS)
+        room = max_mb * 1e6 - (len(page) - len(embedding.text))
+        if len(embedding.text) <= room or side <= _LEAST_SIDE:
             break
-        side = max(int(0.7 * side), _LEAST_SIDE)
+        side = min(side, max(height, width))
+        side = max(int(0.95 * side * math.sqrt(max(room, 0) / len(embedding.text))), _LEAST_SIDE)
     with replacing(path) as new:
         new.write_bytes(page)
