@@ -22,25 +22,27 @@ def _bash(commands: Sequence[Command]) -> str:
     names = " ".join([*(command.name for command in commands), "completion"])
     lines = [
         "_dualsr() {",
-        "  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} words=",
-        f'  if [ "$COMP_CWORD" = 1 ]; then words="{names} --help --version"; else',
+        "  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} offered=",
+        '  if [ "$word" = = ]; then word=; fi  # bash makes a word of the = in --flag=value',
+        '  if [ "$before" = = ]; then before=${COMP_WORDS[COMP_CWORD-2]}; fi',
+        f'  if [ "$COMP_CWORD" = 1 ]; then offered="{names} --help --version"; else',
         '  case "${COMP_WORDS[1]} $before" in',
-        f'  "completion "*) words="{" ".join(SHELLS)}" ;;',
+        f'  "completion "*) offered="{" ".join(SHELLS)}" ;;',
     ]
     for command in commands:
         for name, flag in _flags(command).items():
             if flag.choices:
-                lines.append(f'  "{command.name} --{name}") words="{" ".join(flag.choices)}" ;;')
+                lines.append(f'  "{command.name} --{name}") offered="{" ".join(flag.choices)}" ;;')
             elif flag.kind != "switch":
                 lines.append(f'  "{command.name} --{name}") ;;')
     lines += ["  *) case ${COMP_WORDS[1]} in"]
     for command in commands:
         words = " ".join(f"--{name}" for name in [*_flags(command), "help"])
-        lines.append(f'    {command.name}) case $word in -*) words="{words}" ;; esac ;;')
+        lines.append(f'    {command.name}) case $word in -*) offered="{words}" ;; esac ;;')
     lines += [
         "    esac ;;",
         "  esac; fi",
-        '  COMPREPLY=($(compgen -W "$words" -- "$word"))',
+        '  COMPREPLY=($(compgen -W "$offered" -- "$word"))',
         "}",
         "complete -o bashdefault -o default -F _dualsr dualsr",
     ]

@@ -211,6 +211,8 @@ def test_completion():
     assert completed("dualsr", "--v") == ["--version"]
     assert completed("dualsr", "predict", "--sc") == ["--scale", "--scheduler"]
     assert completed("dualsr", "predict", "--precision", "b") == ["bfloat16"]
+    assert completed("dualsr", "predict", "--precision", "=", "b") == ["bfloat16"]
+    assert completed("dualsr", "predict", "--precision", "=") == ["float32", "bfloat16"]
     assert completed("dualsr", "predict", "--output", "") == []  # then the shell offers files
     assert completed("dualsr", "predict", "sc") == []
     assert completed("dualsr", "evaluate", "--weights", "x", "--work") == []  # a former name
