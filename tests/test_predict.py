@@ -667,7 +667,7 @@ def test_one_two_and_dying_workers(scene, weights, tmp_path, monkeypatch):
         return update(bar, n)
 
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
     ) as cluster:
         remote = PredictOptions(tile=TILE, scheduler=cluster.scheduler_address)
         predict(scene, tmp_path / "two.img", weights, remote)
