@@ -3,7 +3,8 @@ r"""Writes a trained network as one file of StableHLO that runs without this pac
     dualsr export --weights runs/cave_x4 --half_weights runs/cave_x2 \
         --output cave_x4.stablehlo
 
-The file holds both stages and their weights, for any height, width and number of bands from 5 on.
+The file holds both stages and their weights, for any height, width and number of bands from 5 on;
+for one number of bands, if the weights belong to each band.
 It runs with JAX and flatbuffers alone (docs/export.md):
 
     jax.export.deserialize(bytes).call(lr)  # float32 [H, W, L] in [0, 1] -> [s H, s W, L]

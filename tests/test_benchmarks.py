@@ -35,6 +35,19 @@ def test_benchmarks_run(tmp_path, name, options, cases):
     assert all(row["median_s"] > 0 and row["gflop_per_s"] >= 0 for row in report["rows"])
 
 
+def test_compared_methods_are_timed(tmp_path):
+    script = str(ROOT / "benchmarks" / "compared_methods.py")
+    tiny = ("--features=4", "--bands=5", "--lr_image=6", "--repeats=1", "--scale=2")
+    options = [*tiny, "--methods=SFCSR", f"--json={tmp_path / 'report.json'}"]
+    done = subprocess.run(
+        [sys.executable, script, *options], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads((tmp_path / "report.json").read_text())["rows"]
+    assert row["case"] == "SFCSR, ours"
+    assert row["median_s"] > 0
+
+
 def test_memory_is_reported():
     script = str(ROOT / "benchmarks" / "memory.py")
     tiny = ("--features=4", "--bands=5", "--band_chunk=2", "--lr_patch=4", "--lr_image=8")

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from support.files import with_prefix
+from support.files import ROOT, load, with_prefix
 from support.methods import SMALL_METHODS, small
 from support.scenes import random_variables
 
@@ -26,7 +26,14 @@ from dualsr_jax.models.compared.layers import Kernel, VolumeConv, conv3d, transp
 from dualsr_jax.models.compared.mcnet import MCNet
 from dualsr_jax.models.compared.sfcsr import SFCSR
 from dualsr_jax.models.compared.sspsr import SSPSR, group_starts
-from dualsr_jax.models.network import METHODS, Network, make_model, settings_of
+from dualsr_jax.models.network import (
+    METHODS,
+    Network,
+    fitted,
+    make_model,
+    num_parameters,
+    settings_of,
+)
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.training.checkpoint import check_model
 from dualsr_jax.training.optimizer import adam
@@ -309,11 +316,30 @@ def test_parameter_counts(method):
     lr = jax.ShapeDtypeStruct((1, 8, 6, 31), jnp.float32)
     for scale, expected in PARAMETERS[method].items():
         model = make_model({"method": method, "scale": scale, "num_bands": 31})
-        params = dict(jax.eval_shape(model.init, jax.random.key(0), lr)["params"])
-        params.pop("band_mean", None)  # a constant
-        assert sum(leaf.size for leaf in jax.tree.leaves(params)) == expected, scale
+        params = jax.eval_shape(model.init, jax.random.key(0), lr)["params"]
+        assert num_parameters(params) == expected, scale
         assert model.reach == "global" or model.reach > 0
         assert model.feature_maps > 0
+
+
+SMALL_NETWORKS = {  # of configs/compared.py at x4
+    "3dfcnn": 9_561,
+    "edsr": 3_458_335,
+    "sspsr": 657_381,
+    "mcnet": 138_030,
+    "sfcsr": 68_416,
+    "ercsr": 100_646,
+    "essaformer": 293_211,
+}
+
+
+@pytest.mark.parametrize("name", SMALL_NETWORKS)
+def test_parameter_counts_of_the_small_networks(name):
+    config = load(ROOT / "configs" / "compared.py").get_config(f"{name}-4-small")
+    model = fitted(make_model(dict(config.model)), 31)
+    lr = jax.ShapeDtypeStruct((1, 8, 6, 31), jnp.float32)
+    params = jax.eval_shape(model.init, jax.random.key(0), lr)["params"]
+    assert num_parameters(params) == SMALL_NETWORKS[name]
 
 
 def test_every_method_is_registered():

@@ -13,6 +13,9 @@ from dualsr_jax.large_scene.second_pass import SecondPass
 from dualsr_jax.large_scene.tile_store import MemoryTileStore
 from dualsr_jax.large_scene.tiling import choose_tiling, halo
 from dualsr_jax.models.network import Network
+from dualsr_jax.prediction.cluster import Weights
+from dualsr_jax.prediction.options import PredictOptions
+from dualsr_jax.prediction.run import predict
 from dualsr_jax.stablehlo import export_dualsr
 
 UNTILED = ("SSPSR", "ESSAformer")
@@ -80,3 +83,16 @@ def test_bands_that_do_not_fit_are_refused_before_work(rng):
     half = made("EDSR", num_bands=6).coarse
     with pytest.raises(ValueError, match="EDSR is made for 6 bands, but 5 are given"):
         export_dualsr(DualSR(made("MCNet", scale=4).coarse, half), ("cpu",))
+
+
+def test_predict_says_that_a_scene_is_computed_untiled(rng, tmp_path, capsys):
+    made("SSPSR").save_pretrained(tmp_path / "weights.safetensors")
+    np.save(tmp_path / "scene.npy", smooth(rng, 6, 7, 5))
+    weights = Weights(tmp_path / "weights.safetensors")
+    predict(tmp_path / "scene.npy", tmp_path / "sr.npy", weights, PredictOptions(peak=1.0))
+    out = capsys.readouterr().out
+    assert "SSPSR sees the whole scene: it is computed untiled" in out
+    assert np.load(tmp_path / "sr.npy").shape == (12, 14, 5)
+    tiled = PredictOptions(peak=1.0, tile=(4, 4), overwrite=True)
+    with pytest.raises(ValueError, match="tiles of 4x4 pixels are not possible"):
+        predict(tmp_path / "scene.npy", tmp_path / "sr.npy", weights, tiled)

@@ -9,6 +9,7 @@ import pytest
 from support.methods import SMALL_METHODS
 from support.trainings import records
 
+from dualsr_jax.evaluation.run import evaluate
 from dualsr_jax.training import parallel
 from dualsr_jax.training.checkpoint import Checkpoints
 from dualsr_jax.training.loop import _first_state, train
@@ -74,6 +75,8 @@ def test_a_run_of_another_method_is_not_resumed_or_begun_from(make_config, tmp_p
     train(make_config(method="EDSR", epochs=1 / 15), tmp_path / "edsr")
     with pytest.raises(ValueError, match=r"it has method='EDSR', not 'MCNet'\. Use the config"):
         train(make_config(method="MCNet", epochs=1 / 15), tmp_path / "edsr")
+    results = evaluate(make_config(method="EDSR"), tmp_path / "edsr", save_cubes=False)
+    assert list(results["images"]["test"]["scores"]) == ["Bicubic", "EDSR", "DualSR"]
     warm = {"train__warm_start": str(tmp_path / "edsr")}
     with pytest.raises(ValueError, match="edsr' holds EDSR, but MCNet is trained"):
         train(make_config(method="MCNet", **warm), tmp_path / "mcnet")

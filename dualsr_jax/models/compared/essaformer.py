@@ -171,7 +171,7 @@ class ESSAformer(Compared):
     @property
     def feature_maps(self) -> float:
         """Feature maps that the network holds at a time, per band and counted at LR size."""
-        return 9 * self.scale**2 / (self.num_bands or 1)
+        return 15 * self.scale**2 / (self.num_bands or 1)
 
     def check_settings(self) -> None:
         """Raises ValueError if a setting is not admitted."""
