@@ -99,6 +99,7 @@ def test_everything_wrong_is_named_at_once(folder, little, tmp_path):
     bands = folder / "cloth_ms" / "cloth_ms"
     (bands / "cloth_ms_03.png").unlink()
     (bands / "cloth_ms_06.png").unlink()
+    (bands / "._cloth_ms_06.png").touch()  # as macOS leaves them
     broken = folder / "watercolors_ms" / "watercolors_ms" / "watercolors_ms_02.png"
     broken.write_bytes(broken.read_bytes()[:60])
     with pytest.raises(ValueError, match=r"Little CAVE in .* is not complete") as error:

@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt16
 
+from dualsr_jax.disk import visible
 from dualsr_jax.io.cubes import Cube, list_cubes, read_cube
 
 SPLIT = "scenes"
@@ -74,7 +75,7 @@ def find_scenes(cube_set: CubeSet, folder: Path) -> dict[str, Path]:
 
 def _missing_bands(path: Path, num_bands: int) -> str:
     """Names the bands that a folder of numbered images lacks."""
-    numbers = (re.search(r"(\d+)$", file.stem) for file in path.iterdir())
+    numbers = (re.search(r"(\d+)$", file.stem) for file in visible(path))
     have = {int(match[1]) for match in numbers if match}
     missing = sorted(set(range(1, num_bands + 1)) - have)
     return f" (missing: {', '.join(map(str, missing))})" if missing else ""
