@@ -202,6 +202,7 @@ def change_and_compare(current: Path, suffix: str, rng: random.Random) -> tuple[
 def work(suffix: str, seeds: Path, current: Path, seed: int, *, metadata: bool) -> None:
     """Runs one batch in this process; prints a line of JSON for each case."""
     warnings.simplefilter("ignore")
+    results, sys.stdout = sys.stdout, sys.stderr  # readers print notes
     run_case = change_and_compare if metadata else damage_and_read
     # The others are files of kinds that are not written.
     originals = [seeds / "0", seeds / "1"] if metadata else sorted(seeds.iterdir())
@@ -234,7 +235,7 @@ def work(suffix: str, seeds: Path, current: Path, seed: int, *, metadata: bool) 
             kept = current.with_name(f"{current.name}-{seed}-{rng.getrandbits(32):08x}")
             shutil.copytree(current, kept)
             problem = f"{kept}: {problem}"
-        print(json.dumps({"outcome": outcome, "problem": problem}), flush=True)
+        print(json.dumps({"outcome": outcome, "problem": problem}), file=results, flush=True)
 
 
 def fuzz(suffix: str, seconds: float, seed: int, findings: Path, *, metadata: bool) -> int:
