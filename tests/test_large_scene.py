@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from support.scenes import Memory, small_networks, smooth
 
-from dualsr_jax.large_scene.first_pass import FirstPass
+from dualsr_jax.large_scene.first_pass import FirstPass, _AngleSums
 from dualsr_jax.large_scene.normalisation import plan, read_normalised, scan
 from dualsr_jax.large_scene.second_pass import SecondPass
 from dualsr_jax.large_scene.tile_store import FileTileStore, MemoryTileStore
@@ -74,16 +74,31 @@ def test_pixels_without_data_do_not_count_in_the_gain(rng):
 
 
 def test_an_ensemble_in_tiles_is_that_of_the_whole(rng):
-    source, networks = Memory(smooth(rng, 31, 31, 6)), small_networks(2, ensemble=16)
-    whole = networks(source.cube)
+    cube, networks = smooth(rng, 31, 31, 6), small_networks(2, ensemble=16)
+    whole = networks(cube)
+    source = Memory(np.insert(cube, 2, np.float32(0.25), axis=-1))  # a band that is not usable
     _, second = super_resolved(source, networks, (27, 27), 4, spread=True)
     fine = collected(second.write_fine, second.shape, source.dtype)
-    np.testing.assert_allclose(fine, whole.fine, atol=1e-5)
+    np.testing.assert_allclose(np.delete(fine, 2, -1), whole.fine, atol=1e-5)
     again = collected(second.write_fine, second.shape, source.dtype)
     np.testing.assert_array_equal(again, fine)  # writing leaves the store as it was
     spread = collected(second.write_spread, second.shape)
     assert whole.spread.max() > 1e-4
-    np.testing.assert_allclose(spread, whole.spread, atol=1e-5)
+    np.testing.assert_allclose(np.delete(spread, 2, -1), whole.spread, atol=1e-5)
+    assert not spread[..., 2].any()  # what networks did not see has no spread
+
+
+def test_angles_of_zero_and_of_parallel_spectra(rng):
+    """Parallel ones have a cosine that may be above 1 by rounding, zero ones have none."""
+    low = rng.integers(1, 2**22, (300, 1, 400)).astype(np.float32)
+    guide = 3 * low  # exactly
+    low[:, :, 0] = guide[:, :, 1] = 0
+    sums = _AngleSums((1, 400))
+    for bands in (slice(0, 200), slice(200, 300)):
+        sums.add(low[bands], guide[bands])
+    found = sums.finish(np.ones((1, 400), bool))
+    assert found.count == 400
+    assert 0 <= found.sum_deg < 0.001
 
 
 def test_devices_share_the_tiles_and_change_nothing(rng, monkeypatch):
