@@ -174,6 +174,7 @@ def _evaluate() -> ConfigDict:
     c = ConfigDict()
     c.crop = config_dict.placeholder(int)  # top-left pixels tested; None: as the protocol says
     c.iterations = 1  # of the fine stage
+    c.consistent = 0  # back-projections that make DualSR's result, reduced, the LR image
     c.ensemble = 1  # 8: mean over flips and rotations; 16: also over reversed bands
     c.band_chunk = 8  # bands computed at once, bounds the memory
     c.bands = (10, 20)  # shown in figures, counted from 1

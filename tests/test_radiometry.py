@@ -1,5 +1,6 @@
 """Clipping and consistency: what they promise, of any scene, undivided or in tiles."""
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from support.scenes import Memory, small_networks, smooth
 
 from dualsr_jax.back_projection import correct, find_limits
+from dualsr_jax.dualsr import DualSR, Result
+from dualsr_jax.evaluation.run import evaluate_scene
 from dualsr_jax.large_scene import correction, second_pass
 from dualsr_jax.large_scene.correction import check_clip
 from dualsr_jax.large_scene.first_pass import COARSE, RESIDUAL, FirstPass
@@ -16,6 +19,7 @@ from dualsr_jax.large_scene.tile_store import AngleSum, MemoryTileStore
 from dualsr_jax.large_scene.tiling import Tiling
 from dualsr_jax.ops import resize
 from dualsr_jax.ops.pseudo_inverse import solve
+from dualsr_jax.protocols import get_protocol
 from dualsr_jax.radiometry import Radiometry, psnr_db
 
 
@@ -190,6 +194,29 @@ def test_what_was_done_is_reported_as_stored(rng, networks, caplog, dtype, least
     said_db = float(caplog.messages[-1].split(" dB PSNR")[0].rpartition(" ")[2])
     # In float32 the residual is itself rounded.
     assert abs(said_db - measured_db) < (0.01 if dtype is not np.float32 else 6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stub(DualSR):
+    """Gives a result that is known, without its networks."""
+
+    _: dataclasses.KW_ONLY
+    made: Result = None
+
+    def __call__(self, lr):
+        return self.made
+
+
+def test_an_evaluation_scores_the_consistent_result(images):
+    hr, lr, sr = images
+    networks = small_networks(len(sr) // len(lr))
+    dualsr = Stub(networks.coarse, made=Result(sr, sr, np.ones(1, np.float32)))
+    protocol, how = get_protocol("dualsr"), Radiometry(consistent=1)
+    plain, _ = evaluate_scene(dualsr, hr, lr, protocol)
+    cubes, record = evaluate_scene(dualsr, hr, lr, protocol, how)
+    np.testing.assert_array_equal(cubes["CoarSR"], plain["CoarSR"])
+    np.testing.assert_array_equal(cubes["DualSR"], correct(how, sr, lr).clip(0, 1))
+    assert record["scores"]["DualSR"]["psnr_db"] > record["scores"]["CoarSR"]["psnr_db"]
 
 
 def test_bad_settings(rng, networks):

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
+from dualsr_jax.back_projection import correct
 from dualsr_jax.composite import make_composite
 from dualsr_jax.data.parts import open_parts
 from dualsr_jax.data.sources import NamedCube, Scenes
@@ -32,6 +33,7 @@ from dualsr_jax.models.network import Model, make_model, method_of, settings_of
 from dualsr_jax.ops.degrade import Degradation
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.protocols import Protocol, get_protocol
+from dualsr_jax.radiometry import Radiometry
 from dualsr_jax.training.restore import restore_dualsr
 from dualsr_jax.weights.safetensors_file import find_weights
 
@@ -90,13 +92,21 @@ def methods_of(dualsr: DualSR) -> tuple[str, str, str]:
 
 
 def evaluate_scene(
-    dualsr: DualSR, hr: Cube, lr: Cube, protocol: Protocol
+    dualsr: DualSR,
+    hr: Cube,
+    lr: Cube,
+    protocol: Protocol,
+    radiometry: Radiometry = Radiometry(),  # noqa: B008
 ) -> tuple[dict[str, Cube], dict[str, Any]]:
-    """Super-resolves and scores; returns the cubes by method, and the record of `write_results`."""
+    """Super-resolves and scores; returns the cubes by method, and the record of `write_results`.
+
+    The result of DualSR is corrected as `radiometry` says, which the other methods are not.
+    """
     started = time.perf_counter()
     result = dualsr(lr)
+    fine = result.fine if radiometry == Radiometry() else correct(radiometry, result.fine, lr)
     seconds = time.perf_counter() - started
-    made = imresize(lr, dualsr.scale), protocol.clip(result.coarse), protocol.clip(result.fine)
+    made = imresize(lr, dualsr.scale), protocol.clip(result.coarse), protocol.clip(fine)
     cubes = dict(zip(methods_of(dualsr), made, strict=True))
     scores = {m: protocol.score_image(cube, hr, scale=dualsr.scale) for m, cube in cubes.items()}
     return cubes, {"scores": scores, "gains": result.gains.tolist(), "seconds": round(seconds, 2)}
@@ -113,6 +123,7 @@ def _evaluate_scenes(
 ) -> dict[str, Any]:
     """Evaluates the test images; returns their records by name."""
     settings, scale, scenes = config.evaluate, dualsr.scale, list(test)
+    protocol, how = get_protocol(config.protocol), Radiometry(consistent=settings.consistent)
     for scene in scenes:
         dualsr.coarse_stage.check_bands(scene.cube.shape[-1])
     wavelengths = _wavelengths(test, scenes, config.data.name)
@@ -129,7 +140,7 @@ def _evaluate_scenes(
         hr, lr = reference_and_lr(
             scene.cube, scale, degradation=degradation, name=name, seed=config.seed
         )
-        cubes, records[name] = evaluate_scene(dualsr, hr, lr, get_protocol(config.protocol))
+        cubes, records[name] = evaluate_scene(dualsr, hr, lr, protocol, how)
         sides = np.array(hr.shape[:2]) - 1
         pixels = [(round(y * sides[0]), round(x * sides[1])) for y, x in settings.pixels]
         stem, title = file_name(name), f"{name}, x{scale}"
