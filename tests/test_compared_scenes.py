@@ -13,6 +13,7 @@ from dualsr_jax.large_scene.second_pass import SecondPass
 from dualsr_jax.large_scene.tile_store import MemoryTileStore
 from dualsr_jax.large_scene.tiling import choose_tiling, halo
 from dualsr_jax.models.network import Network
+from dualsr_jax.prediction.batch import check_before_run
 from dualsr_jax.prediction.cluster import Weights
 from dualsr_jax.prediction.options import PredictOptions
 from dualsr_jax.prediction.run import predict
@@ -93,6 +94,9 @@ def test_predict_says_that_a_scene_is_computed_untiled(rng, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "SSPSR sees the whole scene: it is computed untiled" in out
     assert np.load(tmp_path / "sr.npy").shape == (12, 14, 5)
+    little = PredictOptions(peak=1.0, memory_gb=1e-5, overwrite=True)
+    with pytest.raises(ValueError, match=r"nothing was computed, .*SSPSR cannot be computed in ti"):
+        check_before_run(tmp_path / "scene.npy", tmp_path / "sr.npy", weights.dualsr, little)
     tiled = PredictOptions(peak=1.0, tile=(4, 4), overwrite=True)
     with pytest.raises(ValueError, match="tiles of 4x4 pixels are not possible"):
         predict(tmp_path / "scene.npy", tmp_path / "sr.npy", weights, tiled)

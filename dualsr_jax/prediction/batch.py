@@ -16,7 +16,7 @@ from dualsr_jax.large_scene.normalisation import plan, scan
 from dualsr_jax.large_scene.second_pass import check_dtype
 from dualsr_jax.messages import say
 from dualsr_jax.prediction.options import PredictOptions
-from dualsr_jax.prediction.run import result_of
+from dualsr_jax.prediction.run import result_of, tiling_of
 
 
 def outputs(
@@ -93,7 +93,7 @@ def check_before_run(path: Path, output: Path, dualsr: DualSR, options: PredictO
             normalisation = plan(statistics, source.dtype, source.metadata, peak=options.peak)
             (_, _, bands), dtype, metadata = result_of(source, dualsr, options)
             check_dtype(normalisation, source.metadata.nodata, dtype)
-            dualsr.coarse_stage.check_bands(len(normalisation.bands))
+            tiling_of(source, normalisation, dualsr, options)
             check_clip(options.radiometry, statistics, normalisation, dtype)
         metadata = dataclasses.replace(metadata, latitude=None, longitude=None)
         # One pixel in a temporary folder shows what the format cannot hold.

@@ -25,10 +25,10 @@ from dualsr_jax.io.raw import staged
 from dualsr_jax.large_scene.correction import check_clip
 from dualsr_jax.large_scene.first_pass import FirstPass
 from dualsr_jax.large_scene.nodata import describe_missing
-from dualsr_jax.large_scene.normalisation import plan, scan
+from dualsr_jax.large_scene.normalisation import Normalisation, plan, scan
 from dualsr_jax.large_scene.second_pass import SecondPass, check_dtype
 from dualsr_jax.large_scene.tile_store import FileTileStore
-from dualsr_jax.large_scene.tiling import choose_tiling
+from dualsr_jax.large_scene.tiling import Tiling, choose_tiling
 from dualsr_jax.large_scene.windows import device_count
 from dualsr_jax.messages import bar, late_bar, say, show
 from dualsr_jax.models.network import method_of, settings_of
@@ -145,6 +145,22 @@ def result_of(
     return (height * scale, width * scale, bands), dtype, metadata
 
 
+def tiling_of(
+    source: CubeReader, normalisation: Normalisation, dualsr: DualSR, options: PredictOptions
+) -> Tiling:
+    """How a scene is divided; raises ValueError if it cannot be with these networks and options."""
+    height, width, _ = source.shape
+    return choose_tiling(
+        (height, width, len(normalisation.bands)),
+        source.dtype.itemsize,
+        dualsr.coarse_stage,
+        memory_gb=options.memory_gb,
+        window=options.tile,
+        spread=options.uncertainty is not None,
+        devices=device_count(),
+    )
+
+
 def _planned(
     source: CubeReader,
     dualsr: DualSR,
@@ -160,15 +176,7 @@ def _planned(
     say(describe_missing(statistics.valid[normalisation.bands], statistics.pixels))
     check_dtype(normalisation, source.metadata.nodata, dtypes[0])
     check_clip(options.radiometry, statistics, normalisation, dtypes[0])
-    tiling = choose_tiling(
-        (height, width, len(normalisation.bands)),
-        source.dtype.itemsize,
-        dualsr.coarse_stage,
-        memory_gb=options.memory_gb,
-        window=options.tile,
-        spread=spread,
-        devices=device_count(),
-    )
+    tiling = tiling_of(source, normalisation, dualsr, options)
     models = [network.model for network in dualsr.coarse_stage.networks]
     networks = [tags(dualsr), *({**settings_of(m), "precision": m.precision} for m in models)]
     settings = {"networks": networks, "tile": options.tile, "spread": spread, "axes": options.axes}
