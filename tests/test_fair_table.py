@@ -37,7 +37,7 @@ def records(workdir):
 
 
 def test_the_fair_table(run, capsys):
-    folder = run("--minutes=1e-3")
+    folder = run("--minutes=1e-2")
     fair = json.loads((folder / "fair.json").read_text())
     assert list(fair["networks"]) == ["edsr", "edsr-bicubic"]
     for name, network in fair["networks"].items():
@@ -88,7 +88,7 @@ def check_resumed(run, folder, capsys):
     """A second call trains nothing again; another budget is refused."""
     files = [p for p in folder.rglob("*") if p.is_file() and "comparison" not in p.parts]
     before = {p: p.stat().st_mtime_ns for p in files if p.name != "fair.json"}
-    run("--minutes=1e-3")
+    run("--minutes=1e-2")
     assert {p: p.stat().st_mtime_ns for p in before} == before
     with pytest.raises(SystemExit, match=r"was begun with .* another --output"):
         run("--tera_macs=1")
