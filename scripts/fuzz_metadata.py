@@ -18,6 +18,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import scipy.io
 
 from dualsr_jax.io.cubes import create_cube, open_cube
 from dualsr_jax.io.formats.envi_header import parse
@@ -171,7 +172,7 @@ def _attribute(attributes: Any, rng: random.Random, bands: int) -> set[str]:
 
 
 def in_hdf5(path: Path, rng: random.Random, bands: int) -> set[str]:
-    """Changes a dataset, or an attribute of the cube, of HDF5, MATLAB or NetCDF."""
+    """Changes a dataset, or an attribute of the cube, of HDF5, MATLAB 7.3 or NetCDF."""
     with h5py.File(path, "r+") as file:
         if rng.random() < 0.5:
             return _attribute(file["cube"].attrs, rng, bands)
@@ -197,6 +198,18 @@ def in_hdf5(path: Path, rng: random.Random, bands: int) -> set[str]:
             del file[key]
         file[key] = of_variable(key, rng, bands)
         return VARIABLES[key]
+
+
+def in_matlab(path: Path, rng: random.Random, bands: int) -> set[str]:
+    """Changes a variable of MATLAB."""
+    if h5py.is_hdf5(path):
+        return in_hdf5(path, rng, bands)
+    content = scipy.io.loadmat(path)
+    variables = {name: value for name, value in content.items() if not name.startswith("__")}
+    key = rng.choice([*VARIABLES, "tags", "tags"])
+    variables[key] = of_variable(key, rng, bands)
+    scipy.io.savemat(path, variables)
+    return VARIABLES[key]
 
 
 def in_zarr(path: Path, rng: random.Random, bands: int) -> set[str]:
@@ -261,7 +274,7 @@ WAYS: dict[str, Callable[[Path, random.Random, int], set[str]]] = {
     ".nc": in_hdf5,
     ".zarr": in_zarr,
     ".h5": in_hdf5,
-    ".mat": in_hdf5,
+    ".mat": in_matlab,
     ".npy": in_json,
     ".npz": in_archive,
     "": in_json,
