@@ -465,3 +465,12 @@ def test_reading_needs_no_more_memory_than_the_window(tmp_path):
         array = RawArray(file, (1000, 2000, 3000), np.dtype("<f8"))  # 48 GB of holes
         array.allocate()
         assert array[998:1000, 1998:2000, 2990:3000].shape == (2, 2, 10)
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_a_tag_without_a_name_is_left_out(tmp_path, suffix):
+    """HDF5 has no attributes without a name; a JSON sidecar may hold such a tag."""
+    path = tmp_path / f"a{suffix}"
+    write(path, random_cube((3, 4, 5), "uint16"), Metadata(tags={"": "x", "b": "y"}))
+    with open_cube(path) as reader:
+        assert dict(reader.metadata.tags) == {"b": "y"}

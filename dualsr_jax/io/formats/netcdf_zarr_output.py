@@ -34,7 +34,7 @@ def _skeleton(new: NewCube) -> Any:
     """A dataset with everything but the cube."""
     xarray, _ = geo("xarray"), geo("rioxarray")
     m = new.metadata
-    tags = {name: tag for name, tag in m.tags.items() if name not in OF_THE_CUBE}
+    tags = {name: tag for name, tag in m.tags.items() if name and name not in OF_THE_CUBE}
     dataset = xarray.Dataset(attrs={"Conventions": "CF-1.8", **tags})
     if m.crs:
         dataset = dataset.rio.write_crs(parse_crs(m.crs))
