@@ -508,8 +508,10 @@ def test_a_page_shows_less_of_a_scene_before_it_shows_it_coarsely(tmp_path, rng)
     lr = rng.random((60, 50, 6), np.float32)  # noise, which cannot be packed
     results = {name: rng.random((120, 100, 6), np.float32) for name in METHODS[1:]}
     scores = {name: {"psnr_db": 40.0, "sam_deg": 1.0} for name in METHODS}
-    write_scene_page(lr, results, 2, tmp_path / "page.html", scores=scores, max_mb=0.85)
+    how = {"scores": scores, "max_mb": 0.85, "notes": ["3 <of> 7 values were clipped"]}
+    write_scene_page(lr, results, 2, tmp_path / "page.html", **how)
     page = (tmp_path / "page.html").read_text()
+    assert "3 &lt;of&gt; 7 values were clipped" in page
     assert len(page) < 0.85e6
     assert re.search(r"shown: rows \d+ to \d+, columns \d+ to \d+ of the input", page)
     facts = json.loads(re.search(r'id="facts">(.*?)</script>', page)[1])

@@ -7,7 +7,7 @@ reduced to the size of the scene, with the scene. Cubes may be readers of any si
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,7 @@ class _Scene:
     overview: Float[np.ndarray, "_ _ 3"]
     title: str
     scores: Mapping[str, Mapping[str, float | None]]
+    notes: Sequence[str]
 
     def content(self, window: tuple[slice, slice]) -> Content:
         """What the page of a window shows."""
@@ -154,6 +155,7 @@ class _Scene:
                 **_TEXTS,
                 "settings": _settings(self.source.shape, scale, window),
                 "scene_scores": _scores(self.scores),
+                "scores_notes": [*_TEXTS["scores_notes"], *self.notes],
             },
         )
 
@@ -170,6 +172,7 @@ def write_scene_page(
     nodata: float | None = None,
     bad_bands: BadBands | None = None,
     title: str = "",
+    notes: Sequence[str] = (),
     max_mb: float = MAX_MB,
 ) -> None:
     """Writes the page of a scene.
@@ -185,34 +188,35 @@ def write_scene_page(
         nodata: stored value of masked pixels, besides NaN.
         bad_bands: True where a band is left out.
         title: title of the page.
+        notes: what was done to the result, in sentences that follow its consistency.
         max_mb: size that the page has at most, in 1e6 bytes; decides how much it shows.
 
     Raises:
         ValueError: for wavelengths or bad bands that do not fit, or if Bokeh is not installed.
     """
     source = Intensity(lr, peak, nodata)
-    height, width, num_bands = source.shape
     composite = scene_composite(source, wavelengths, bad_bands)
     thin, step = thinned(source, composite.bands, COMPOSITE_PIXELS)
     scene = _Scene(
         source=source,
         made={name: Intensity(cube, peak, nodata) for name, cube in results.items()},
         scale=scale,
-        bands=good_bands(num_bands, bad_bands),
+        bands=good_bands(source.shape[2], bad_bands),
         wavelengths=wavelengths,
         composite=composite,
         overview=composite(thin),
         title=title,
         scores=scores,
+        notes=notes,
     )
     side = max(int(math.sqrt(_VALUES / len(scene.bands)) / scale), _LEAST_SIDE)
     while True:
-        window = _choose_window(scene.overview, step, (height, width), side)
+        window = _choose_window(scene.overview, step, source.shape[:2], side)
         page, embedding = render(scene.content(window), max_mb, _LEVELS)
         room = max_mb * 1e6 - (len(page) - len(embedding.text))
         if len(embedding.text) <= room or side <= _LEAST_SIDE:
             break
-        side = min(side, max(height, width))
+        side = min(side, max(source.shape[:2]))
         side = max(int(0.95 * side * math.sqrt(max(room, 0) / len(embedding.text))), _LEAST_SIDE)
     with replacing(path) as new:
         new.write_bytes(page)

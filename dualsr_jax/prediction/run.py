@@ -129,7 +129,8 @@ def _report(
         else:
             scores = report["lr_consistency"]
             page = folder / "report.html"
-            write_scene_page(source, results, scale, page, scores=scores, **about)
+            notes = second.effect.describe()
+            write_scene_page(source, results, scale, page, scores=scores, notes=notes, **about)
     say(*describe_consistency(report["lr_consistency"]), f"report: {folder}")
 
 
