@@ -45,15 +45,17 @@ class PatchSampler:
         """Plans the epochs.
 
         A patch has `patch_size` HR pixels along a side, at most those of the smallest image, and
-        `window_bands` neighbouring bands, chosen at random; None means all bands. A batch of all
-        processes together holds `batch_size` patches. Images may differ in their number of bands only
-        with `window_bands`. Raises ValueError if a patch has more bands than an image, or an epoch
-        holds no batch.
+        `window_bands` neighbouring bands, chosen at random; None means all bands, of which all
+        images must then have the same number. A batch of all processes together holds
+        `batch_size` patches. Raises ValueError if a patch has more bands than an image, or an
+        epoch holds no batch.
         """
         num_bands = min(bands for _, _, bands in images.shapes)
         self.num_bands = window_bands or num_bands
         if self.num_bands > num_bands:
-            raise ValueError(f"window_bands={window_bands} is more than the {num_bands} bands of a scene")
+            raise ValueError(
+                f"window_bands={window_bands} is more than the {num_bands} bands of a scene"
+            )
         self._images = images
         self._patch_size, self._batch_size = patch_size, batch_size
         self._patches_per_image, self._fixed_patches = patches_per_image, fixed_patches

@@ -15,7 +15,7 @@ _BANDS_NM = {  # first, last, number of bands
 }
 
 
-def known_wavelengths(data_set: str, num_bands: int) -> Float[np.ndarray, "{num_bands}"] | None:
+def known_wavelengths(data_set: str, num_bands: int) -> Float[np.ndarray, "L"] | None:
     """The wavelengths in nm of a data set's bands; None if they, or this selection, are unknown."""
     first, last, count = _BANDS_NM.get(data_set, (0.0, 0.0, 0))
     return np.linspace(first, last, count) if count == num_bands else None
