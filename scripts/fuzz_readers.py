@@ -29,6 +29,7 @@ import time
 import traceback
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import scipy.io
@@ -81,9 +82,11 @@ def write_seeds(suffix: str, folder: Path) -> None:
         other.write_text(text)
         other.with_suffix(".img").write_bytes(gzip.compress(cube.tobytes()))
     elif suffix == ".mat":  # of others, and version 7.3
-        matlab_output._MOST_BYTES_5 = 0
         (folder / "4").mkdir()
-        with create_cube(folder / "4" / "cube.mat", cube.shape, "u2", full) as writer:
+        with (
+            mock.patch.object(matlab_output, "_MOST_BYTES_5", 0),
+            create_cube(folder / "4" / "cube.mat", cube.shape, "u2", full) as writer,
+        ):
             writer.write(cube, 0, 0)
         other.parent.mkdir()
         header = {"map_info": "{UTM, 1, 1, 5, 6, 7, 7, 11, North, WGS-84}", "fwhm": k}

@@ -623,7 +623,7 @@ def test_a_finished_result_is_known(scene, weights, tmp_path, suffix):
         (dualsr, PredictOptions()),  # int16
         (dataclasses.replace(weights, ensemble=8).dualsr, PredictOptions(dtype=dtype)),
     ):
-        with pytest.raises(ValueError, match="is of another shape, data type, network or version"):
+        with pytest.raises(ValueError, match="is of another shape, data type, network, radiometry"):
             finished(scene, made, other, options)
 
 

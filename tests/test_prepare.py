@@ -294,7 +294,8 @@ def test_builders_agree_with_the_splits(name):
     for path in (ROOT / "dualsr_jax" / "data" / "splits").glob(f"{name}_*.txt"):
         parts = divide(described.scenes, path.stem.removeprefix(f"{name}_"), data_set=name)
         used = {s.name for part in parts.values() for s in part}
-        assert used == set(described.scenes)
+        left_out = {"watercolors"} if path.stem == "cave_dualsr" else set()  # docs/data.md
+        assert used == set(described.scenes) - left_out
 
 
 def test_counts_of_the_published_data_sets():

@@ -91,7 +91,7 @@ def test_a_warm_start_from_weights_in_a_file(dualsr, tmp_path):
     new = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 8, 8, 5), np.float32))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), new["params"])
     params, theirs = (
-        warm_start(zeros, str(tmp_path / "x4.safetensors")),
+        warm_start(zeros, model, str(tmp_path / "x4.safetensors")),
         dualsr.coarse.variables["params"],
     )
     for name in theirs.keys() - {"tail"}:

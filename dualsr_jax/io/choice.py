@@ -64,7 +64,7 @@ def choose_cube(
         return _as_ordered(path, shapes, key, order)
     three = {name: shape for name, shape in shapes.items() if len(shape) == 3}
     flat = {name: shape for name, shape in shapes.items() if len(shape) == 2 and min(shape) > 1}
-    if (three and key not in flat) or not flat:
+    if (three and key not in flat) or not flat or key not in (None, *shapes):
         axes = {name: (known or {}).get(name, ROWS_FIRST) for name in three}
         last = {name: tuple(three[name][a] for a in axes[name]) for name in three}
         name = choose(path, {**shapes, **last}, key)
