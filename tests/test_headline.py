@@ -29,6 +29,14 @@ def test_trains_for_the_time_and_scores(tmp_path, rng, monkeypatch, capsys):
     flags = [f"--{name}={value}" for name, value in (sizes | places).items()]
     monkeypatch.setattr(sys, "argv", ["headline.py", *flags])
     headline = load()
+    make_config = headline.make_config
+
+    def smallest(options):
+        config = make_config(options)
+        config.model.num_asfm = config.model.num_blocks = 1
+        return config
+
+    monkeypatch.setattr(headline, "make_config", smallest)
     headline.main()
     plan = json.loads((output / "plan.json").read_text())
     assert plan["steps"] >= 1
