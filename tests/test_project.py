@@ -190,7 +190,7 @@ def open_config(name, argument):
     [
         *CONFIGS,
         *(("cave", s) for s in "238"),
-        *(("cave_plus", s) for s in ("2", "2-small", "3", "4", "8", "8-small")),
+        *(("cave_plus", s) for s in ("2", "2-small", "3", "4", "4-joint", "8", "8-small")),
         *(("harvard", s) for s in "24"),
         ("remote_sensing", "pavia_centre-8"),
         *(("compared", f"{method}-4") for method in ("coarsr", "3dfcnn", "edsr", "sspsr")),
@@ -268,7 +268,7 @@ def test_the_remote_sensing_config_refuses_others(argument):
 
 @pytest.mark.parametrize(
     ("name", "argument"),
-    [("cave", "5"), ("harvard", "5"), ("cave_plus", "5-small"), ("cave_plus", "4-tiny")],
+    [("cave", "5"), ("harvard", "5"), ("cave_plus", "5-small"), ("cave_plus", "2-joint")],
 )
 def test_configs_refuse_other_scales(name, argument):
     message = f"unknown scale '{argument}': expected configs/{name}.py:2"
