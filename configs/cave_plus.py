@@ -9,7 +9,7 @@ FOLDER holds CAVE as it is distributed; split and protocol are those of `configs
 Arguments: 2, 3, 4, 8, the scale factor; with `-small` a narrower network and a run for a
 processor, about an hour and a half on one core; at x8 it begins from the shipped `cave_x4_small`.
 With `-joint` (4 and 8) one network also makes the guide of the fine stage, in a somewhat longer run
-for a processor; two scenes are held out, for its curve. The shipped `cave_x4` was trained so.
+for a processor; two scenes are held out, for its curve. The shipped `cave_x4_joint` was trained so.
 The shipped `cave_x4_small`, `cave_x2_small` and `cave_x8_small` were trained so, on 25 scenes
 (`--config.data.split=dualsr_25`). Expected (coarse stage): 38.597 dB / 0.9294 / 3.288 degrees at
 x4, 44.192 / 0.9728 / 2.276 at x2, 34.844 / 0.8802 / 4.497 at x8. At full width, without `-small`,
