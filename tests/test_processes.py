@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -183,7 +184,8 @@ def test_nobody_hangs_if_the_others_do_not_come():
     assert re.search(r"cannot find the processes \(.*2\(x3\).*\): start", errors[5])
 
 
-def test_a_process_that_fails_ends_at_once_and_the_others_too():
+def start_one_that_fails():
+    """Returns status and errors of two processes, of which the first fails."""
     code = (
         "import sys\nfrom dualsr_jax.commands import run\n"
         "from dualsr_jax.training import processes\n\n"
@@ -207,15 +209,22 @@ def test_a_process_that_fails_ends_at_once_and_the_others_too():
         )
         stack.callback(first.kill)
         stack.callback(second.kill)
-        _, error = first.communicate(timeout=60)
-        assert first.returncode == 1
-        assert error.splitlines()[-1] == "error: mine"
-        _, error = second.communicate(timeout=60)
-        assert second.returncode == 1
-        assert "Traceback" not in error
-        assert error.splitlines()[-1].startswith(
-            "error: another process of this training has ended"
-        )
+        errors = [process.communicate(timeout=60)[1] for process in (first, second)]
+        return [first.returncode, second.returncode], errors
+
+
+def test_a_process_that_fails_ends_at_once_and_the_others_too():
+    # If JAX's own watch of process 0 notices its end first, it aborts the other: rare, tried again.
+    for _ in range(3):
+        statuses, errors = start_one_that_fails()
+        if -signal.SIGABRT not in statuses:
+            break
+    assert statuses == [1, 1]
+    assert errors[0].splitlines()[-1] == "error: mine"
+    assert "Traceback" not in errors[1]
+    assert (
+        errors[1].splitlines()[-1].startswith("error: another process of this training has ended")
+    )
 
 
 @pytest.mark.parametrize("kind", [jax.errors.JaxRuntimeError, ValueError])
