@@ -99,14 +99,16 @@ def write_seeds(suffix: str, folder: Path) -> None:
         dataset = xarray.Dataset({"cube": (("y", "x", "band"), cube.astype("i2"))})
         dataset.to_netcdf(other, engine="scipy")
     elif suffix == ".h5":  # packed, in a group
-        import h5py
-
         other.parent.mkdir()
-        with h5py.File(other, "w") as file:
-            packed = file.create_dataset(
-                "a/b/cube", data=cube, chunks=(3, 3, 3), compression="gzip"
-            )
-            packed.attrs.update({"_FillValue": 7, "missing_value": "none", "scale_factor": k})
+        _write_packed_hdf5(other, cube, {"_FillValue": 7, "scale_factor": k})
+
+
+def _write_packed_hdf5(path: Path, cube: np.ndarray, attributes: dict) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        packed = file.create_dataset("a/b/cube", data=cube, chunks=(3, 3, 3), compression="gzip")
+        packed.attrs.update({**attributes, "missing_value": "none"})
 
 
 def write_sensor_seed(sensor: str, folder: Path) -> None:
