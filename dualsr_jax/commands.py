@@ -16,7 +16,7 @@ from absl import app, flags, logging
 
 from dualsr_jax import messages
 from dualsr_jax.flag_table import Flag, Groups, define, shown, switch, text
-from dualsr_jax.interrupts import end_at_interrupt
+from dualsr_jax.interrupts import LINE, end_at_interrupt
 
 _HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
 _WIDTH = 96
@@ -136,7 +136,7 @@ def run(
                 "or choose smaller batches, patches, tiles or chunks of bands"
             )
         except KeyboardInterrupt:
-            print("interrupted: run the same command again to resume", file=sys.stderr)
+            print(LINE, file=sys.stderr)
             sys.exit(130)
 
     app.run(guarded, argv, flags_parser=parse)

@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
+LINE = "interrupted: run the same command again to resume"
 _FLUSH_S = 2.0  # what is written to a pipe that nobody reads may wait for ever
 
 
-def leave(number: int, text: str) -> NoReturn:
-    """Ends the process with a line of text and the status that shells use for a signal.
+def leave(number: int, text: str = "") -> NoReturn:
+    """Ends the process with a line of text, if any, and the status that shells use for a signal.
 
     Nothing is unwound, because the runtime of JAX crashes when it is shut down at work: files,
     locks and tiles are left as by a kill, after which the same command resumes.
@@ -29,7 +30,8 @@ def leave(number: int, text: str) -> NoReturn:
     if "multiprocessing" in sys.modules:
         for child in sys.modules["multiprocessing"].active_children():
             child.kill()
-    os.write(2, f"{text}\n".encode())
+    if text:
+        os.write(2, f"{text}\n".encode())
     with contextlib.suppress(OSError, ValueError):  # of a reader that has ended
         sys.stdout.flush()
     os._exit(128 + number)
@@ -39,8 +41,7 @@ def end_at_interrupt() -> None:
     """From now on, Ctrl-C ends the process at once; what was called before stays in force."""
     global _ending
     if _ending is None:
-        text = "interrupted: run the same command again to resume"
-        _ending = Watch([signal.SIGINT], lambda number: leave(number, text), always=False)
+        _ending = Watch([signal.SIGINT], lambda number: leave(number, LINE), always=False)
         _ending.__enter__()
 
 

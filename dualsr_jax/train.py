@@ -4,8 +4,9 @@ r"""Trains the coarse network.
 
 `python -m dualsr_jax.train` is the same. Any field of the config can be set on the command line, as
 in `--config.train.batch_size=16`; `dualsr_jax/recipe.py` explains them. The same command resumes a
-run that was interrupted. SIGTERM and SIGINT make a run save and end with status 128 + number of the
-signal; a second signal, or one before the first step, ends it at once.
+run that was interrupted. SIGTERM and Ctrl-C (SIGINT) make a run save and end with status 128 +
+number of the signal. Ctrl-C does so within 10 seconds: it abandons steps that take longer, and the
+scoring of held-out scenes. A second signal, or one before the first step, ends the run at once.
 
 Several processes, on several hosts that share the workdir, train together on all their devices.
 Process 0 listens at the coordinator's address. Each of them runs
@@ -16,6 +17,7 @@ Process 0 listens at the coordinator's address. Each of them runs
 or just `--distributed`, if JAX finds the others by itself (SLURM, Open MPI, TPU pod).
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from absl import flags
 
 from dualsr_jax.commands import Command, start
 from dualsr_jax.flag_table import Flag, Groups, integer, switch, text
+from dualsr_jax.interrupts import leave
 
 FLAGS: Groups = {
     "Training": {
@@ -47,6 +50,8 @@ FLAGS: Groups = {
 
 def main(given: flags.FlagValues, _: list[str]) -> None:
     """Trains the network of the config; checkpoints and records lie in the workdir."""
+    import jax
+
     from dualsr_jax.training import processes
     from dualsr_jax.training.loop import train
 
@@ -58,6 +63,8 @@ def main(given: flags.FlagValues, _: list[str]) -> None:
         timeout_s=given.coordinator_timeout_s,
     ):
         stopped_by = train(given.config, Path(given.workdir).expanduser())
+    if stopped_by == signal.SIGINT and jax.process_count() == 1:
+        leave(stopped_by)  # at once: the devices may be at work on steps that are lost
     if stopped_by:
         sys.exit(128 + stopped_by)
 

@@ -236,7 +236,10 @@ def interrupted(code, *signals, tmp_path, pause=0.3):
     for number in signals:
         time.sleep(pause)
         process.send_signal(number)
-    return process, *process.communicate(timeout=60)
+    try:
+        return process, *process.communicate(timeout=60)
+    finally:
+        process.kill()
 
 
 WORK = "hashlib.pbkdf2_hmac('sha256', b'', b'', 2 * 10**8)"  # minutes in C, deaf to signals
@@ -277,8 +280,43 @@ def test_a_second_signal_ends_a_run_that_would_save(tmp_path, second):
     process, _, err = interrupted(code, signal.SIGINT, second, tmp_path=tmp_path)
     assert process.returncode == 128 + second
     first, last = err.strip().splitlines()[::2]
-    assert first == "SIGINT: saves after the steps under way and stops; again: stops without saving"
+    assert first == (
+        "SIGINT: saves the finished steps, within seconds, and stops; again: stops without saving"
+    )
     assert last == f"{second.name}: stops without saving; the same command resumes"
+
+
+@pytest.mark.parametrize(
+    ("work", "last"),
+    [
+        (f"print(signals.finished(lambda: {WORK}))", "saving"),  # abandoned
+        (f"print(signals.finished(lambda: {WORK}, patient=False))", "saving"),
+        (f"print('saving'); {WORK}", "interrupted: run the same command again to resume"),
+    ],
+    ids=["after the grace", "at once", "at the limit"],
+)
+def test_one_interrupt_ends_a_run_that_saves_soon(tmp_path, work, last):
+    code = f"""
+        import hashlib
+        from dualsr_jax.commands import run
+        from dualsr_jax.training import signals as module
+
+        def main():
+            module.GRACE_S, module.LIMIT_S = {1.0 if "patient" not in work else 1e9}, 3.0
+            with module.StopSignals() as signals:
+                READY
+                {work}
+            assert signals.abandons
+            module.leave(signals.received, "saving")
+
+        run(main)
+    """
+    started = time.monotonic()
+    process, out, err = interrupted(code, signal.SIGINT, tmp_path=tmp_path)
+    assert time.monotonic() - started < 60  # the work takes minutes
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == last
+    assert out == ("None\n" if "signals.finished" in work else "saving\n")
 
 
 def test_the_watch_before_is_in_force_again(tmp_path):

@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import os
 import resource
 import shutil
 import signal
+import threading
 import time
 
 import jax
@@ -16,6 +18,7 @@ from support.trainings import records, restored, running, steps_saved
 
 from dualsr_jax.disk import locked
 from dualsr_jax.models.coarsr.coarse import CoarSR
+from dualsr_jax.training import loop, parallel, signals
 from dualsr_jax.training.checkpoint import Checkpoints
 from dualsr_jax.training.log import TrainingLog
 from dualsr_jax.training.loop import train
@@ -112,11 +115,52 @@ def test_a_signal_saves_and_a_second_run_is_refused(make_config, tmp_path, numbe
     step = records(tmp_path)[-1]["step"]
     assert steps_saved(tmp_path) == [step]
     assert f"stopped by {number.name} after step {step:,} of 150,000, which is saved" in out
-    assert f"{number.name}: saves after the steps under way and stops; again: stops" in err
+    what = {
+        signal.SIGTERM: "after the steps under way",
+        signal.SIGINT: "the finished steps, within seconds,",
+    }
+    assert f"{number.name}: saves {what[number]} and stops; again: stops" in err
     assert "Traceback" not in err
     assert err.index("compiling the training step") < err.index("step/s") < err.index(number.name)
     train(make_config(epochs=(step + 1) / 15), tmp_path)  # the lock is free
     assert [r["step"] for r in records(tmp_path)] == list(range(1, step + 2))
+
+
+@pytest.mark.parametrize("moment", ["steps", "validation"])
+def test_an_interrupt_abandons_what_takes_long(make_config, tmp_path, monkeypatch, moment):
+    """The devices are at work for ever in the fourth step, or in the scoring after the third."""
+    config = make_config(epochs=5 / 10, data__validation=("c",), train__save_every_epochs=3 / 10)
+    calls, data_parallel = [], parallel.data_parallel
+
+    def hang(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Event().wait()
+
+    def slow(step):
+        make = data_parallel(step)
+
+        def run(state, batches):
+            calls.append(state)
+            return hang() if len(calls) == 4 else make(state, batches)
+
+        return run
+
+    with monkeypatch.context() as patch:
+        patch.setattr(signals, "GRACE_S", 0.5)
+        if moment == "steps":
+            config.train.save_every_epochs = 5 / 10
+            patch.setattr(parallel, "data_parallel", slow)
+        else:
+            patch.setattr(loop, "_validation_scores", hang)
+        started = time.monotonic()
+        assert train(config, tmp_path) == signal.SIGINT
+        assert time.monotonic() - started < 60
+    assert steps_saved(tmp_path) == [3]
+    assert [r["step"] for r in records(tmp_path)] == [1, 2, 3]
+    assert all("validation_psnr_db" not in r for r in records(tmp_path))
+    assert train(config, tmp_path) == 0
+    assert [r["step"] for r in records(tmp_path)] == [1, 2, 3, 4, 5]
+    assert restored(tmp_path, "best")[1] == 5
 
 
 def test_a_full_disk_is_one_clear_error(make_config, tmp_path):

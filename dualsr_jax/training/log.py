@@ -56,13 +56,17 @@ class StepMetrics:
         jax.block_until_ready([dispatch.metrics for dispatch in self._dispatches[-1:]])
         self._dispatches.append(_Dispatch(before, metrics, samples))
 
-    def mean(self) -> dict[str, float]:
-        """The mean of each metric over the steps, and `samples_per_s`.
+    def mean(self, until: int | None = None) -> dict[str, float]:
+        """The mean of each metric over the steps, at most `until` one, and `samples_per_s`.
 
-        Raises FloatingPointError if a loss is not finite, naming the step and its scenes.
+        Without steps, it is empty. Raises FloatingPointError if a loss is not finite, naming the
+        step and its scenes.
         """
-        fetched = jax.device_get([dispatch.metrics for dispatch in self._dispatches])
-        for dispatch, metrics in zip(self._dispatches, fetched, strict=True):
+        dispatches = [d for d in self._dispatches if until is None or d.before < until]
+        if not dispatches:
+            return {}
+        fetched = jax.device_get([dispatch.metrics for dispatch in dispatches])
+        for dispatch, metrics in zip(dispatches, fetched, strict=True):
             for number, loss in enumerate(metrics["loss"]):
                 if not math.isfinite(loss):
                     samples = dispatch.samples[number]
@@ -76,7 +80,7 @@ class StepMetrics:
             name: float(np.concatenate([metrics[name] for metrics in fetched]).mean())
             for name in fetched[0]
         }
-        steps = sum(len(dispatch.samples) for dispatch in self._dispatches)
+        steps = sum(len(dispatch.samples) for dispatch in dispatches)
         elapsed_s = time.perf_counter() - self._started
         return {**values, "samples_per_s": steps * self._batch_size / elapsed_s}
 

@@ -7,8 +7,11 @@ with the workdir and its checkpoints before its first step.
 import collections
 import contextlib
 import dataclasses
+import functools
 import signal
+import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +51,7 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     """Trains the coarse network of a config, or resumes the run of the workdir's checkpoints.
 
     Returns the signal, SIGTERM or SIGINT, that stopped the run after saving; 0 if it was finished.
+    After SIGINT the devices may still be at work on steps that are lost.
 
     Raises:
         ValueError: for bad settings, data, workdir or checkpoints, before the first step.
@@ -73,7 +77,10 @@ def run(plan: Plan, workdir: Path) -> int:
         with TrainingLog(
             workdir, first_step=first_step, last_step=plan.last_step, silent=not first
         ) as log:
-            step, stopped_by = _make_steps(plan, state, checkpoints, log, stack)
+            signals = StopSignals(alone=jax.process_count() == 1)
+            steps = _Steps(plan, state, checkpoints, log, signals)
+            del state  # of which the devices would keep a copy
+            step, stopped_by = _make_steps(plan, steps, signals, stack)
     if stopped_by and first:
         say(
             f"stopped by {signal.Signals(stopped_by).name} after step {step:,} of "
@@ -96,53 +103,123 @@ def _first_state(plan: Plan, checkpoints: Checkpoints) -> TrainState:
     return parallel.replicate(checkpoints.restore(state, plan.model, plan.fixed_settings()))
 
 
+class _Steps:
+    """The steps of a run: made on the devices, recorded, saved.
+
+    Two dispatches are on their way, one runs and one waits. The states before and after the one
+    that runs are kept: if the run is interrupted, the newest that is finished is saved.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        state: TrainState,
+        checkpoints: Checkpoints,
+        log: TrainingLog,
+        signals: StopSignals,
+    ) -> None:
+        self._plan, self._checkpoints, self._log, self._signals = plan, checkpoints, log, signals
+        step, settings = int(state.step), plan.config.train
+        self._step_fn = parallel.data_parallel(
+            make_train_step(
+                plan.learning, plan.schedule, degradation=plan.degradation, seed=plan.config.seed
+            )
+        )
+        self._batches = plan.sampler.batches(step, **parallel.share_of_batches())
+        self._since_log = StepMetrics(settings.batch_size, plan.sampler.scene_name)
+        self._made = collections.deque([(step, state)], maxlen=2)
+
+    @property
+    def newest(self) -> tuple[int, TrainState]:
+        """The last step that was sent to the devices, and the state after it."""
+        return self._made[-1]
+
+    def dispatch(self, count: int) -> None:
+        """Makes some steps on the devices; waits for those of the dispatch before."""
+        before, state = self.newest
+        drawn = [next(self._batches) for _ in range(count)]
+
+        def work() -> TrainState:
+            after, metrics = self._step_fn(state, drawn)
+            self._since_log.add(before, metrics, [batch["sample"] for batch in drawn])
+            return after
+
+        after = self._signals.finished(work)
+        if after is not None:
+            self._made.append((before + count, after))
+            self._log.advance(count)
+
+    def record(self, *, score: bool, save: bool) -> None:
+        """Records the steps since the last record; also the scores of scenes held out of training.
+
+        If this is abandoned, nothing is recorded and saved: `save_finished` will do it.
+        """
+        step, state = self.newest
+        values = self._signals.finished(self._since_log.mean)
+        if values is not None and score:
+            scores = functools.partial(_validation_scores, self._plan, state)
+            found = self._signals.finished(scores, patient=False)
+            values = None if found is None else values | found
+        if values is None:
+            return
+        # First the record: if the run is killed in between, this step is made again.
+        self._log.write(step, values)
+        if save:
+            self._save(state, values.get("validation_psnr_db"))
+        self._since_log.clear()
+
+    def save_finished(self) -> int:
+        """Records and saves the newest steps that are finished, and returns the last of them."""
+        step, state = self.newest
+        while not _is_ready(state) and self._signals.grace_s():
+            time.sleep(0.02)
+        if not _is_ready(state):
+            step, state = self._made[0]
+        if step > (self._checkpoints.latest_step() or 0):
+            if values := self._since_log.mean(until=step):
+                self._log.write(step, values)
+            self._save(state, None)
+        return step
+
+    def _save(self, state: TrainState, psnr_db: float | None) -> None:
+        fixed = self._plan.fixed_settings()
+        self._checkpoints.save(state, self._plan.model, fixed, psnr_db=psnr_db)
+
+
+def _is_ready(state: TrainState) -> bool:
+    """Whether the devices have computed a state."""
+    leaves: list[Any] = jax.tree.leaves(state)
+    return all(leaf.is_ready() for leaf in leaves)
+
+
 def _make_steps(
-    plan: Plan,
-    state: TrainState,
-    checkpoints: Checkpoints,
-    log: TrainingLog,
-    stack: contextlib.ExitStack,
+    plan: Plan, steps: _Steps, signals: StopSignals, stack: contextlib.ExitStack
 ) -> tuple[int, int]:
     """Makes the steps; returns the last one, and the signal that stopped them or 0.
 
     From the first steps on, until the stack is closed, signals are noted for the run to be saved.
     """
-    settings, fixed_settings = plan.config.train, plan.fixed_settings()
-    at_once, log_every = settings.steps_per_dispatch, settings.log_every_steps
-    step_fn = parallel.data_parallel(
-        make_train_step(
-            plan.learning, plan.schedule, degradation=plan.degradation, seed=plan.config.seed
-        )
+    at_once, log_every = (
+        plan.config.train[name] for name in ("steps_per_dispatch", "log_every_steps")
     )
-    first_step = step = int(state.step)
-    stopped_by, asked, signals = 0, parallel.maximum(0), StopSignals()
-    batches = plan.sampler.batches(step, **parallel.share_of_batches())
-    since_log = StepMetrics(settings.batch_size, plan.sampler.scene_name)
-    while step < plan.last_step and not stopped_by:
+    first_step = step = steps.newest[0]
+    stopped_by, asked = 0, parallel.maximum(0)
+    if step < plan.last_step and processes.is_first():
+        show(_COMPILING)
+    while step < plan.last_step and not stopped_by and not signals.abandons:
         before, step = step, min(step + at_once - step % at_once, plan.last_step)
-        drawn = [next(batches) for _ in range(before, step)]
-        if before == first_step and processes.is_first():
-            show(_COMPILING)
-        state, metrics = step_fn(state, drawn)
+        steps.dispatch(step - before)
         if before == first_step:  # until then there is nothing to save, and much to wait for
-            jax.block_until_ready(metrics)
+            jax.block_until_ready(steps.newest[1])
             stack.enter_context(signals)
         # Processes stop together, a dispatch after the signal, so as never to wait for it.
         stopped_by, asked = int(asked), parallel.maximum(signals.received)
-        since_log.add(before, metrics, [batch["sample"] for batch in drawn])
-        log.advance(step - before)
         saving = step % plan.save_every == 0 or step == plan.last_step or stopped_by > 0
-        if not saving and step // log_every == before // log_every:
-            continue
-        values = since_log.mean()
-        if saving and not stopped_by:  # the user who stops a run need not wait for scores
-            values |= _validation_scores(plan, state)
-        # First the record: if the run is killed in between, this step is made again.
-        log.write(step, values)
-        if saving:
-            psnr = values.get("validation_psnr_db")
-            checkpoints.save(state, plan.model, fixed_settings, psnr_db=psnr)
-        since_log.clear()
+        if (saving or step // log_every > before // log_every) and not signals.abandons:
+            # The user who stops a run need not wait for scores.
+            steps.record(score=saving and not stopped_by, save=saving)
+    if signals.abandons:
+        return steps.save_finished(), int(signal.SIGINT)
     return step, stopped_by
 
 

@@ -72,9 +72,10 @@ def data_parallel(
 ) -> Callable[[TrainState, Sequence[Mapping[str, np.ndarray]]], tuple[TrainState, Metrics]]:
     """Runs a step of `make_train_step` that averages over `AXIS` on all devices.
 
-    Returns a function of a state, which cannot be used afterwards, and of this process's shares of
-    consecutive batches, which are sent to the devices together. It is compiled once per number of
-    batches. Its metrics are arrays with one value per batch.
+    Returns a function of a state and of this process's shares of consecutive batches, which are
+    sent to the devices together. It is compiled once per number of batches. The state can be used
+    afterwards, as by a run that is interrupted while the devices make these steps. The metrics are
+    arrays with one value per batch.
     """
     devices = jax.local_device_count()
 
@@ -82,7 +83,7 @@ def data_parallel(
         stacked = jax.tree.map(lambda *of_batches: jnp.stack(of_batches), *batches)
         return jax.lax.scan(step, state, stacked)
 
-    mapped = jax.pmap(steps, AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,))
+    mapped = jax.pmap(steps, AXIS, in_axes=(None, 0), out_axes=None)
 
     def run(
         state: TrainState, batches: Sequence[Mapping[str, np.ndarray]]
