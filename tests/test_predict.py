@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import functools
+import html
 import json
 import os
 import pickle
@@ -27,6 +29,7 @@ from dualsr_jax.io.cubes import create_cube, open_cube
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.notes import forget_notes
 from dualsr_jax.io.swath import finer_angles
+from dualsr_jax.large_scene import normalisation
 from dualsr_jax.large_scene.normalisation import read_normalised
 from dualsr_jax.large_scene.tile_store import AngleSum, FileTileStore, Layout
 from dualsr_jax.large_scene.tiling import Tile, Tiling
@@ -147,11 +150,26 @@ def test_progress_within_a_tile(scene, weights, tmp_path, capsys, caplog, monkey
     # The zeros and the step, once: not again for the second chunk, whose states are results.
     assert caplog.text.count("Finished XLA compilation of jit(_fun) in") == 2
     capsys.readouterr()
+    monkeypatch.setattr(command, "_SILENT_S", 0)
     predict(scene, tmp_path / "again.npy", weights, PredictOptions())
     shown = capsys.readouterr().err
+    assert "scan: 100%" in shown
     assert "compiling" not in shown  # it is compiled
     assert "1 tile: 100%" in shown
     assert "5/5" in shown
+
+
+def test_progress_of_the_scan(scene, weights, tmp_path, capsys, monkeypatch):
+    """By blocks of 16 rows, also when several scenes are checked; quick ones show nothing."""
+    monkeypatch.setattr(normalisation, "_BLOCK_BYTES", 16 * 36 * 7 * 2)
+    check_before_run(scene, tmp_path / "a.tif", weights.dualsr, PredictOptions())
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(command, "_SILENT_S", 0)
+    monkeypatch.setattr(command, "bar", functools.partial(command.bar, mininterval=0))
+    check_before_run(scene, tmp_path / "a.tif", weights.dualsr, PredictOptions())
+    shown = capsys.readouterr().err
+    for rows in (16, 32, 40):
+        assert f"| {rows}/40 " in shown
 
 
 def test_a_joint_network_is_its_own_guide(scene, joint, tmp_path, capsys):
@@ -662,7 +680,7 @@ def test_one_two_and_dying_workers(scene, weights, tmp_path, monkeypatch):
     update, pids = tqdm.update, []
 
     def kill_one_and_update(bar, n=1):
-        while len(pids) > 1:
+        while bar.unit == "band" and len(pids) > 1:
             os.kill(pids.pop(), signal.SIGKILL)
         return update(bar, n)
 

@@ -16,7 +16,7 @@ Windows of a scene are normalised here; no-data pixels are handled in `nodata`.
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -73,8 +73,11 @@ def blocks_of_rows(height: int, row_bytes: int, max_bytes: int) -> list[slice]:
     return [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
 
 
-def scan(source: SceneReader) -> Statistics:
-    """Computes the statistics of a scene, read once; raises ValueError unless it holds numbers."""
+def scan(source: SceneReader, done: Callable[[int], object] = lambda _: None) -> Statistics:
+    """Computes the statistics of a scene, read once; raises ValueError unless it holds numbers.
+
+    `done` is called with numbers of rows that were read.
+    """
     height, width, bands = source.shape
     if source.dtype.kind not in "iuf":
         raise ValueError(
@@ -83,19 +86,18 @@ def scan(source: SceneReader) -> Statistics:
     nodata = nodata_of(source.metadata.nodata, source.dtype)
     minimum, maximum = np.full(bands, np.inf), np.full(bands, -np.inf)
     total, valid = np.zeros(bands), np.zeros(bands, np.int64)
-    row_bytes = width * bands * source.dtype.itemsize
     content = hashlib.sha256()
-    for rows in blocks_of_rows(height, row_bytes, _BLOCK_BYTES):
+    for rows in blocks_of_rows(height, width * bands * source.dtype.itemsize, _BLOCK_BYTES):
         block = np.ascontiguousarray(source.read(rows, slice(0, width)))
         content.update(block.data)
         for band in range(bands):  # one at a time: masks and float64 copies stay small
-            values = block[..., band]
-            values = values[~invalid_pixels(values, nodata)]
+            values = block[..., band][~invalid_pixels(block[..., band], nodata)]
             if values.size:
                 minimum[band] = min(minimum[band], values.min())
                 maximum[band] = max(maximum[band], values.max())
                 total[band] += values.sum(dtype=np.float64)
                 valid[band] += values.size
+        done(rows.stop - rows.start)
     empty = valid == 0
     minimum[empty], maximum[empty] = np.nan, np.nan
     return Statistics(

@@ -12,11 +12,11 @@ from dualsr_jax.dualsr import DualSR
 from dualsr_jax.io.cubes import FORMATS, check_output, create_cube, open_cube
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.large_scene.correction import check_clip
-from dualsr_jax.large_scene.normalisation import plan, scan
+from dualsr_jax.large_scene.normalisation import plan
 from dualsr_jax.large_scene.second_pass import check_dtype
 from dualsr_jax.messages import say
 from dualsr_jax.prediction.options import PredictOptions
-from dualsr_jax.prediction.run import result_of, tiling_of
+from dualsr_jax.prediction.run import result_of, scan_shown, tiling_of
 
 
 def outputs(
@@ -89,7 +89,7 @@ def check_before_run(path: Path, output: Path, dualsr: DualSR, options: PredictO
             )
         check_output(output, overwrite=options.overwrite)
         with open_cube(path, options.key, axes=options.axes) as source:
-            statistics = scan(source)
+            statistics = scan_shown(source)
             normalisation = plan(statistics, source.dtype, source.metadata, peak=options.peak)
             (_, _, bands), dtype, metadata = result_of(source, dualsr, options)
             check_dtype(normalisation, source.metadata.nodata, dtype)

@@ -25,7 +25,7 @@ from dualsr_jax.io.raw import staged
 from dualsr_jax.large_scene.correction import check_clip
 from dualsr_jax.large_scene.first_pass import FirstPass
 from dualsr_jax.large_scene.nodata import describe_missing
-from dualsr_jax.large_scene.normalisation import Normalisation, plan, scan
+from dualsr_jax.large_scene.normalisation import Normalisation, Statistics, plan, scan
 from dualsr_jax.large_scene.second_pass import SecondPass, check_dtype
 from dualsr_jax.large_scene.tile_store import FileTileStore
 from dualsr_jax.large_scene.tiling import Tiling, choose_tiling
@@ -38,6 +38,14 @@ from dualsr_jax.prediction.cluster import Job, Weights
 from dualsr_jax.prediction.options import PredictOptions
 from dualsr_jax.prediction.work_folder import begin, describe, work_folder
 from dualsr_jax.radiometry import Radiometry
+
+_SILENT_S = 1.0  # seconds without a bar: most scenes are scanned in less
+
+
+def scan_shown(source: CubeReader) -> Statistics:
+    """The statistics of a scene, of which a bar shows the rows that were read."""
+    with bar(total=source.shape[0], unit="row", desc="scan", delay=_SILENT_S) as shown:
+        return scan(source, shown.update)
 
 
 def _counted(count: int, noun: str) -> str:
@@ -171,7 +179,7 @@ def _planned(
 ) -> tuple[FirstPass, FileTileStore]:
     """Scans a scene, decides how it is computed, begins the run and checks the disk space."""
     (height, width, bands), spread = source.shape, options.uncertainty is not None
-    statistics = scan(source)
+    statistics = scan_shown(source)
     normalisation = plan(statistics, source.dtype, source.metadata, peak=options.peak)
     say(f"{source.path}: {height}x{width}x{bands} {source.dtype}; {normalisation.describe()}")
     say(describe_missing(statistics.valid[normalisation.bands], statistics.pixels))
