@@ -13,6 +13,7 @@ from support.sensor_files import (
     write_aviris_ng,
     write_dlr,
     write_emit,
+    write_enmap_l1b,
     write_prisma,
 )
 
@@ -34,18 +35,19 @@ def prisma_cubes(rows=5, columns=4, bands=(8, 8), seed=0):
     return [rng.integers(0, 65536, (rows, n, columns), np.uint16) for n in bands]
 
 
-@few_examples
+@pytest.mark.parametrize("level", ["L1", "L2B", "L2C", "L2D"])
+@settings(few_examples, max_examples=10)
 @given(data=st.data())
-def test_prisma(tmp_path, data):
+def test_prisma(tmp_path, level, data):
     """All usable bands of both detectors come back, each with its own values and description."""
     rows, columns = data.draw(st.integers(2, 5)), data.draw(st.integers(2, 5))
     counts = {"Vnir": data.draw(st.integers(1, 6)), "Swir": data.draw(st.integers(1, 6))}
-    wavelength = st.floats(400, 1000, width=32) | st.just(0.0)
+    wavelength = st.sampled_from([0.0, 400.0, 700.0]) | st.floats(400, 1000, width=32)
+    flag = st.sampled_from([0, 1, 1])
     waves = {n: sorted(data.draw(st.lists(wavelength, min_size=k, max_size=k)), reverse=True)
              for n, k in counts.items()}  # fmt: skip
-    flags = {n: data.draw(st.lists(st.integers(0, 1), min_size=k, max_size=k))
+    flags = {n: data.draw(st.lists(flag, min_size=k, max_size=k))
              for n, k in counts.items()}  # fmt: skip
-    level = data.draw(st.sampled_from(["L1", "L2B", "L2C", "L2D"]))
     cubes = prisma_cubes(rows, columns, counts.values(), data.draw(st.integers(0, 9)))
     for cube in cubes:
         cube[0, :, 0] = 0  # without data
@@ -58,7 +60,9 @@ def test_prisma(tmp_path, data):
         for k in usable:
             empty = (cube[:, usable] == 0).all(1)
             stored = np.where(empty, 0, np.maximum(cube[:, k], 1))
-            physical = stored / 100 if level == "L1" else low + stored * (high - low) / 65535
+            physical = low + stored * (high - low) / 65535
+            if level == "L1":
+                physical = stored / 100 - 0.25
             wave = np.float32(waves[name][k])
             expected.append((wave, f"{name.upper()} {k + 1}", stored, physical))
     if len({name.split()[0] for _, name, _, _ in expected}) < 2:
@@ -183,6 +187,44 @@ def test_enmap_and_desis(tmp_path, data):
         assert m.bad_bands is None
 
 
+@few_examples
+@given(data=st.data())
+def test_enmap_level_1b(tmp_path, data):
+    """Two cubes, each with its own part of the XML, in which VNIR comes first."""
+    counts = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 5))
+    rng = np.random.default_rng(0)
+    cubes = [rng.integers(0, 9000, (4, 3, n)).astype(np.int16) for n in counts]
+    number = st.floats(-10, 3000, allow_subnormal=False)
+    columns = {name: data.draw(st.lists(number, min_size=sum(counts), max_size=sum(counts)))
+               for name in ("wavelength", "fwhm", "gain", "offset")}  # fmt: skip
+    paths = write_enmap_l1b(tmp_path, *cubes, expected={1, 2}, **columns)
+    for path, cube, first in zip(paths, cubes, (0, counts[0]), strict=True):
+        with open_cube(path) as reader:
+            np.testing.assert_array_equal(reader.read(slice(None), slice(None)), cube)
+            m = reader.metadata
+            assert len(reader.files) == 2
+        for found, values in zip((m.wavelengths, m.fwhm, m.scale, m.offset), columns.values(),
+                                 strict=True):  # fmt: skip
+            np.testing.assert_array_equal(found, values[first : first + cube.shape[2]])
+        assert (m.nodata, m.bad_bands) == (-32768, None)
+
+
+@pytest.mark.parametrize(
+    ("num_vnir", "message"),
+    [
+        ("4", "XML describes 4 bands of VNIR, the image next to it has 3: expected both"),
+        ("7", "numberOfVNIRBands is '7', expected a number from 1 to 6, as the bands of VNIR and"),
+        ("0", "numberOfVNIRBands is '0'"),
+        ("2.5", r"numberOfVNIRBands is '2\.5'"),
+        ("many", "numberOfVNIRBands is 'many'"),
+    ],
+)
+def test_enmap_level_1b_whose_xml_does_not_fit(tmp_path, num_vnir, message):
+    cubes = np.ones((4, 3, 3), np.int16), np.ones((4, 3, 4), np.int16)
+    with pytest.raises(ValueError, match=message):
+        open_cube(write_enmap_l1b(tmp_path, *cubes, num_vnir=num_vnir)[0])
+
+
 ENTITIES = '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c SYSTEM "file:///etc/hostname">]>'
 DEEP = "<a>" * 70 + "</a>" * 70
 
@@ -278,35 +320,73 @@ def test_an_emit_file_without_its_place_is_said_to_be(tmp_path, capsys):
     assert "is of EMIT, but has no latitude and longitude" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("orthorectified", [True, False])
-def test_aviris_3(tmp_path, orthorectified):
-    path, cube = write_aviris_3(tmp_path / "a.nc", (5, 4, 7), orthorectified=orthorectified)
+def spectral_cube(data, least=1):
+    """A cube in which the first pixel has no data, ascending wavelengths, and their widths."""
+    rows, columns, bands = (data.draw(st.integers(n, 5)) for n in (2, 2, least))
+    wave = st.floats(376, 2500, width=32)
+    waves = data.draw(st.lists(wave, min_size=bands, max_size=bands, unique=True))
+    widths = data.draw(st.lists(st.floats(4, 9, width=32), min_size=bands, max_size=bands))
+    cube = np.random.default_rng(data.draw(st.integers(0, 9))).random((rows, columns, bands), "f4")
+    cube[0, 0] = -9999
+    return cube, np.sort(waves), np.array(widths)
+
+
+metres = st.floats(1e5, 8e6).map(lambda x: round(x, 3))
+
+
+@settings(few_examples, max_examples=10)
+@given(data=st.data())
+def test_aviris_3(tmp_path, data):
+    """On a map with its coordinate system, or as measured with latitude and longitude."""
+    cube, waves, widths = spectral_cube(data)
+    orthorectified = data.draw(st.booleans())
+    corner, pixel_m = data.draw(st.tuples(metres, metres)), data.draw(st.floats(0.5, 20))
+    path = tmp_path / "a.nc"
+    latitude, longitude = write_aviris_3(
+        path, cube, orthorectified=orthorectified, wavelengths=waves, fwhm=widths,
+        corner=corner, pixel_m=pixel_m,
+    )  # fmt: skip
+    chosen = data.draw(st.permutations(range(cube.shape[2])))[:3]
     with open_cube(path) as reader:
         np.testing.assert_array_equal(reader.read(slice(None), slice(None)), cube)
+        window = reader.read(slice(1, 2), slice(1, None), chosen)
         m = reader.metadata
-    np.testing.assert_allclose(m.wavelengths, 390 + 7.4 * np.arange(7), rtol=1e-6)
-    np.testing.assert_allclose(m.fwhm, np.full(7, 8.5))
+    np.testing.assert_array_equal(window, cube[1:2, 1:][..., chosen])
+    np.testing.assert_array_equal(m.wavelengths, waves)
+    np.testing.assert_array_equal(m.fwhm, widths)
     assert m.nodata == -9999
     if orthorectified:
-        assert m.transform == (4, 0, 4e5 - 2, 0, -4, 5e6 + 2)
+        outer = corner[0] - pixel_m / 2, corner[1] + pixel_m / 2
+        assert m.transform == (pixel_m, 0, outer[0], 0, -pixel_m, outer[1])
         assert rasterio.crs.CRS.from_wkt(m.crs).to_epsg() == 32611
-        assert (m.latitude, m.variable) == (None, "reflectance")
+        assert (m.latitude, m.longitude, m.variable) == (None, None, "reflectance")
     else:
         assert (m.crs, m.transform, m.variable) == (None, None, "radiance")
-        assert m.latitude.shape == m.longitude.shape == (5, 4)
+        np.testing.assert_array_equal(m.latitude, latitude)
+        np.testing.assert_array_equal(m.longitude, longitude)
 
 
-@pytest.mark.parametrize("named", ["header", "pixels"])
-def test_aviris_ng(tmp_path, named):
+@few_examples
+@given(data=st.data())
+def test_aviris_ng(tmp_path, data):
     """An orthocorrected, rotated grid in ENVI format, whose raw file has no suffix."""
-    header, raw, cube = write_aviris_ng(tmp_path, (5, 4, 7))
-    with open_cube(header if named == "header" else raw) as reader:
+    cube, waves, widths = spectral_cube(data)
+    east, north, pixel_m = data.draw(metres), data.draw(metres), data.draw(st.floats(0.5, 20))
+    rotation = round(data.draw(st.floats(-180, 180)), 8)
+    level = data.draw(st.sampled_from(["rfl", "rdn"]))
+    header, raw = write_aviris_ng(
+        tmp_path, cube, wavelengths=waves, fwhm=widths, level=level,
+        map_info=(east, north, pixel_m, rotation),
+        interleave=data.draw(st.sampled_from(["bil", "bip", "bsq"])),
+    )  # fmt: skip
+    with open_cube(data.draw(st.sampled_from([header, raw]))) as reader:
         np.testing.assert_array_equal(reader.read(slice(None), slice(None)), cube)
         m = reader.metadata
-    np.testing.assert_allclose(m.wavelengths, 376.86 + 5.01 * np.arange(7))
+    np.testing.assert_array_equal(m.wavelengths, waves)
+    np.testing.assert_array_equal(m.fwhm, widths)
     assert m.nodata == -9999
     assert rasterio.crs.CRS.from_wkt(m.crs).to_epsg() == 32606
-    turn = np.radians(-55.0)
-    expected = (5.3 * np.cos(turn), 5.3 * np.sin(turn), 5.3 * np.sin(turn), -5.3 * np.cos(turn))
-    np.testing.assert_allclose(np.array(m.transform)[[0, 1, 3, 4]], expected)
-    assert list(list_cubes(tmp_path)) == [header.stem]
+    cos, sin = pixel_m * np.cos(np.radians(rotation)), pixel_m * np.sin(np.radians(rotation))
+    expected = (cos, sin, east, sin, -cos, north)
+    np.testing.assert_allclose(m.transform, expected, rtol=1e-12, atol=1e-12)
+    assert header.stem in list_cubes(tmp_path)

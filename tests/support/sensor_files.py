@@ -33,7 +33,10 @@ def write_prisma(path, vnir, swir, level="L2D", *, wavelengths=None, flags=None,
         given = (waves > 0).astype("u1") if flags is None else flags[name]
         attributes[f"List_Cw_{name}_Flags"] = np.asarray(given, "u1")
         if level == "L1":
-            attributes |= {f"ScaleFactor_{name}": np.float32(100), f"Offset_{name}": np.float32(0)}
+            attributes |= {
+                f"ScaleFactor_{name}": np.float32(100),
+                f"Offset_{name}": np.float32(0.25),
+            }
         else:
             attributes |= {f"L2Scale{name}Min": np.float32(low)}
             attributes |= {f"L2Scale{name}Max": np.float32(high)}
@@ -56,7 +59,7 @@ def write_prisma(path, vnir, swir, level="L2D", *, wavelengths=None, flags=None,
     return path
 
 
-def dlr_xml(mission, bands, expected=None, **columns):
+def dlr_xml(mission, bands, expected=None, num_vnir="0", **columns):
     """The XML of a product with as many bands; `expected` are channels, counted from 1."""
     k = np.arange(bands)
     columns = {"wavelength": 401 + 2.5 * k, "fwhm": 3.5 + 0 * k, "gain": 1e-4 + 0 * k,
@@ -84,6 +87,7 @@ def dlr_xml(mission, bands, expected=None, **columns):
     return (
         "<level_X><base><level>L2A</level></base><product><bandStatistics>"
         '<bandID number="1"><mean>1</mean></bandID></bandStatistics></product><specific>'
+        f"<numberOfVNIRBands>{num_vnir}</numberOfVNIRBands>"
         f"<backgroundValue>-32768</backgroundValue><{part}>{''.join(lines)}</{part}>{quality}"
         "</specific></level_X>"
     )
@@ -97,15 +101,31 @@ def write_dlr(folder, cube, mission, **described):
     }
     stem, image, described_by = names[mission]
     path = folder / f"{stem}-SPECTRAL_IMAGE{image}"
+    _write_image(path, cube)
+    xml = dlr_xml(mission, cube.shape[2], **described)
+    (folder / f"{stem}-METADATA{described_by}").write_text(xml)
+    return path
+
+
+def write_enmap_l1b(folder, vnir, swir, **described):
+    """Writes the images of both detectors of EnMAP's level 1B, and their XML; gives the paths."""
+    stem = "ENMAP01-____L1B-DT1_V1"
+    paths = [folder / f"{stem}-SPECTRAL_IMAGE_{name}.TIF" for name in ("VNIR", "SWIR")]
+    for path, cube in zip(paths, (vnir, swir), strict=True):
+        _write_image(path, cube)
+    bands = vnir.shape[2] + swir.shape[2]
+    xml = dlr_xml("EnMAP", bands, **{"num_vnir": vnir.shape[2], **described})
+    (folder / f"{stem}-METADATA.XML").write_text(xml)
+    return paths
+
+
+def _write_image(path, cube):
     profile = {"driver": "GTiff", "count": cube.shape[2], "dtype": "int16"}
     profile |= {"height": cube.shape[0], "width": cube.shape[1], "interleave": "pixel"}
     place = rasterio.Affine(30, 0, 4e5, 0, -30, 5e6)
     crs = rasterio.crs.CRS.from_epsg(32633)
     with rasterio.open(path, "w", crs=crs, transform=place, **profile) as dataset:
         dataset.write(cube.transpose(2, 0, 1))
-    xml = dlr_xml(mission, cube.shape[2], **described)
-    (folder / f"{stem}-METADATA{described_by}").write_text(xml)
-    return path
 
 
 def write_emit(path, shape, name="reflectance", good=None):
@@ -147,48 +167,58 @@ def write_emit(path, shape, name="reflectance", good=None):
     return path, cube, latitude, longitude
 
 
-def write_aviris_3(path, shape, *, orthorectified):
-    """Writes AVIRIS-3's reflectance on a map, or its radiance as measured, with a lookup table."""
-    rows, columns, bands = shape
-    cube = np.random.default_rng(0).random(shape, np.float32)
+def write_aviris_3(
+    path, cube, *, orthorectified, wavelengths, fwhm, corner=(4e5, 5e6), pixel_m=4.0
+):
+    """Writes AVIRIS-3's reflectance on a map, or its radiance as measured, with its place.
+
+    `corner` is the centre of the first pixel. Gives latitude and longitude, which the first lacks.
+    """
+    rows, columns, _ = cube.shape
     crs = rasterio.crs.CRS.from_epsg(32611).to_wkt()
-    mapping = {"spatial_ref": crs, "crs_wkt": crs, "GeoTransform": "399998.0 4 0 5000002.0 0 -4"}
+    (x, y), half = corner, pixel_m / 2
+    outer = (x - half, pixel_m, 0.0, y + half, 0.0, -pixel_m)
+    mapping = {"spatial_ref": crs, "crs_wkt": crs, "GeoTransform": " ".join(map(repr, outer))}
     root = xarray.Dataset({"transverse_mercator": ((), "", mapping)})
     dims, name = ("lines", "samples"), "radiance"
+    down, right = np.mgrid[:rows, :columns]
+    latitude, longitude = 34 - 1e-5 * down, -118 + 1e-5 * right + 1e-6 * down
     if orthorectified:
         dims, name = ("northing", "easting"), "reflectance"
-        northing, easting = 5e6 - 4.0 * np.arange(rows), 4e5 + 4.0 * np.arange(columns)
+        northing, easting = y - pixel_m * np.arange(rows), x + pixel_m * np.arange(columns)
         root = root.assign_coords(northing=northing, easting=easting)
     else:
-        y, x = np.mgrid[:rows, :columns]
-        root["lat"], root["lon"] = (dims, 34 - 1e-5 * y), (dims, -118 + 1e-5 * x)
+        root["lat"], root["lon"] = (dims, latitude), (dims, longitude)
     group = xarray.Dataset({
         name: (("wavelength", *dims), cube.transpose(2, 0, 1), {"_FillValue": np.float32(-9999)}),
-        "wavelength": ("wavelength", (390 + 7.4 * np.arange(bands)).astype("f4"), {"units": "nm"}),
-        "fwhm": ("wavelength", np.full(bands, 8.5, "f4")),
+        "wavelength": ("wavelength", wavelengths.astype("f4"), {"units": "nm"}),
+        "fwhm": ("wavelength", fwhm.astype("f4")),
     })  # fmt: skip
     if orthorectified:
         group[name].attrs["grid_mapping"] = "transverse_mercator"
     root.to_netcdf(path, engine="h5netcdf")
     group.to_netcdf(path, engine="h5netcdf", group=name, mode="a")
-    return path, cube
+    return latitude, longitude
 
 
-def write_aviris_ng(folder, shape):
-    """Writes AVIRIS-NG's orthocorrected reflectance; gives header, raw file and cube."""
-    rows, columns, bands = shape
-    cube = np.random.default_rng(0).random(shape, np.float32)
-    raw = folder / "ang20180814t224053_rfl_v2r2_img"
-    raw.write_bytes(cube.transpose(0, 2, 1).astype("<f4").tobytes())
-    waves = ", ".join(f"{376.86 + 5.01 * k:.2f}" for k in range(bands))
+def write_aviris_ng(folder, cube, *, wavelengths, fwhm, map_info, interleave="bil", level="rfl"):
+    """Writes AVIRIS-NG's orthocorrected reflectance or radiance; gives header and raw file.
+
+    `map_info` are easting, northing, pixel size in metres and rotation in degrees.
+    """
+    rows, columns, bands = cube.shape
+    axes = {"bil": (0, 2, 1), "bip": (0, 1, 2), "bsq": (2, 0, 1)}[interleave]
+    raw = folder / f"ang20180814t224053_{level}_v2r2_img"
+    raw.write_bytes(cube.transpose(axes).astype("<f4").tobytes())
+    waves, widths = (", ".join(map(repr, values.tolist())) for values in (wavelengths, fwhm))
+    east, north, pixel_m, rotation = map_info
     header = raw.with_name(raw.name + ".hdr")
     header.write_text(
-        f"ENVI\ndescription = {{\n  AVIRIS-NG reflectance}}\nsamples = {columns}\nlines = {rows}\n"
+        f"ENVI\ndescription = {{\n  AVIRIS-NG}}\nsamples = {columns}\nlines = {rows}\n"
         f"bands = {bands}\nheader offset = 0\nfile type = ENVI Standard\ndata type = 4\n"
-        "interleave = bil\nbyte order = 0\nmap info = { UTM , 1.000 , 1.000 , 552000.0 , 7112000.0 "
-        ", 5.3 , 5.3 , 6 , North , WGS-84 , units=Meters , rotation=-55.00000000 }\n"
-        f"wavelength units = Nanometers\nwavelength = {{ {waves} }}\n"
-        f"fwhm = {{ {', '.join(['5.5'] * bands)} }}\ndata ignore value = -9999\n"
-        "smoothing factors = { 1, 1, 1 }\n"
+        f"interleave = {interleave}\nbyte order = 0\nmap info = {{ UTM , 1.000 , 1.000 , "
+        f"{east!r} , {north!r} , {pixel_m!r} , {pixel_m!r} , 6 , North , WGS-84 , units=Meters , "
+        f"rotation={rotation:.8f} }}\nwavelength units = Nanometers\nwavelength = {{ {waves} }}\n"
+        f"fwhm = {{ {widths} }}\ndata ignore value = -9999\nsmoothing factors = {{ 1, 1, 1 }}\n"
     )
-    return header, raw, cube
+    return header, raw

@@ -1,11 +1,13 @@
-"""EnMAP and DESIS: a GeoTIFF `*-SPECTRAL_IMAGE.TIF` with `*-METADATA.XML` next to it, as of DLR.
+"""EnMAP and DESIS: GeoTIFFs `*-SPECTRAL_IMAGE.TIF` with `*-METADATA.XML` next to them, as of DLR.
 
 Contract: the XML has an element for each band, in their order, with `wavelengthCenterOfBand` in nm,
 `FWHMOfBand` (EnMAP) or `wavelengthWidthOfBand` (DESIS), and gain and offset: physical value =
 stored value * gain + offset. `backgroundValue` is the stored value of pixels without data. Channels
-that `expectedChannelsList` of EnMAP does not have are bad bands. Layout: EnMAP's product
-specification EN-PCV-ICD-2009-2; DESIS has the same under other names. A document type is refused,
-so that the XML cannot have entities.
+that `expectedChannelsList` of EnMAP does not have are bad bands. Level 1B of EnMAP has an image for
+each detector, `*-SPECTRAL_IMAGE_VNIR.TIF` and `_SWIR`, which do not lie on each other and so remain
+two cubes; the XML has the `numberOfVNIRBands` of VNIR first. Layout: EnMAP's product specification
+EN-PCV-ICD-2009-2; DESIS has the same under other names. A document type is refused, so that the XML
+cannot have entities.
 """
 
 import dataclasses
@@ -23,7 +25,7 @@ from dualsr_jax.io.formats.geotiff import open_geotiff as open_other
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.notes import note
 
-_IMAGE = re.compile(r"-SPECTRAL_IMAGE(_COG)?\.TIFF?$", re.IGNORECASE)
+_IMAGE = re.compile(r"-SPECTRAL_IMAGE(?:_(VNIR|SWIR))?(?:_COG)?\.TIFF?$", re.IGNORECASE)
 _METADATA = "-METADATA.XML"
 _MOST_XML_BYTES = 2**26
 _MOST_DEEP = 64  # elements in elements
@@ -34,7 +36,8 @@ _GAIN, _OFFSET = ("GainOfBand", "gainOfBand"), ("OffsetOfBand", "offsetOfBand")
 def open_geotiff(path: Path, key: str | None = None) -> CubeReader:
     """Opens a product of EnMAP or DESIS, or any other GeoTIFF."""
     reader = open_other(path, key)
-    if not _IMAGE.search(path.name):
+    named = _IMAGE.search(path.name)
+    if named is None:
         return reader
     try:
         described = _next_to(path)
@@ -45,7 +48,7 @@ def open_geotiff(path: Path, key: str | None = None) -> CubeReader:
                 "are not known"
             )
             return reader
-        reader.metadata = _described(described, reader.metadata, reader.shape[2])
+        reader.metadata = _described(described, reader.metadata, reader.shape[2], named[1])
         reader.files = (*reader.files, described)
     except BaseException:
         reader.close()
@@ -114,14 +117,28 @@ def _channels(root: Element) -> Iterator[int]:
                 yield int(item)
 
 
-def _described(path: Path, stored: Metadata, num_bands: int) -> Metadata:
-    """The metadata of an image with what the XML says of it."""
+def _of_detector(path: Path, root: Element, bands: list[Element], detector: str) -> list[Element]:
+    """The bands of a detector, VNIR or SWIR, of which VNIR comes first."""
+    text = next((element.text or "" for element in root.iter("numberOfVNIRBands")), "nothing")
+    count = _number(text)
+    if not count.is_integer() or not 0 < count < len(bands):
+        raise BadFileError(
+            f"{path}: numberOfVNIRBands is {text[:40]!r}, expected a number from 1 to "
+            f"{len(bands) - 1}, as the bands of VNIR and SWIR are {len(bands)}"
+        )
+    return bands[: int(count)] if detector.upper() == "VNIR" else bands[int(count) :]
+
+
+def _described(path: Path, stored: Metadata, num_bands: int, detector: str | None) -> Metadata:
+    """The metadata of an image, of one detector or of both, with what the XML says of it."""
     root = _parse(path)
     bands = [e for e in root.iter() if e.find("wavelengthCenterOfBand") is not None]
+    bands = bands if detector is None else _of_detector(path, root, bands, detector)
     if len(bands) != num_bands:
+        of = "" if detector is None else f" of {detector}"
         raise BadFileError(
-            f"{path} describes {len(bands)} bands, the image next to it has {num_bands}: expected "
-            "both of the same product"
+            f"{path} describes {len(bands)} bands{of}, the image next to it has {num_bands}: "
+            "expected both of the same product"
         )
 
     def per_band(*names: str) -> np.ndarray | None:
@@ -132,7 +149,7 @@ def _described(path: Path, stored: Metadata, num_bands: int) -> Metadata:
     if wavelengths is None or not np.isfinite(wavelengths).all():
         raise BadFileError(f"{path}: a wavelengthCenterOfBand is not a number")
     background = [_number(element.text or "") for element in root.iter("backgroundValue")]
-    expected = set(_channels(root))
+    expected = set() if detector else set(_channels(root))  # counted over both detectors
     bad = np.array([k + 1 not in expected for k in range(num_bands)]) if expected else None
     return dataclasses.replace(
         stored,
