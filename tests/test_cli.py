@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,8 +24,15 @@ from dualsr_jax.disk import locked
 from dualsr_jax.flag_table import define
 from dualsr_jax.large_scene.tiling import Tiling
 from dualsr_jax.predict import FLAGS
-from dualsr_jax.prediction.options import check_flags, scenes_of, weights_of
+from dualsr_jax.prediction.options import (
+    PredictOptions,
+    check_flags,
+    options_of,
+    scenes_of,
+    weights_of,
+)
 from dualsr_jax.prediction.work_folder import begin
+from dualsr_jax.radiometry import Radiometry
 
 NAMES = [name for names in cli.COMMANDS.values() for name in names]
 
@@ -153,6 +161,34 @@ def test_what_may_be_left_out(parsed, tmp_path, capsys):
         values, paths = parsed(*arguments)
         with pytest.raises(ValueError, match=message):
             decided(values, paths)
+
+
+def test_flags_of_predict_become_options(parsed):
+    values, _ = parsed("a", "b")
+    assert options_of(values) == PredictOptions()
+    values, _ = parsed("a", "b", "--clip=off", "--consistent=0")
+    assert options_of(values) == PredictOptions()
+    given = [
+        "--axes=band,y,x", "--clip=unit", "--consistent=3", "--key=k", "--peak=3", "--dtype=int16",
+        "--overwrite", "--tile=40x50", "--memory_gb=1.5", "--scheduler=threads", "--report=r",
+        "--uncertainty=u.tif",
+    ]  # fmt: skip
+    assert options_of(parsed("a", "b", *given)[0]) == PredictOptions(
+        axes="band,y,x",
+        radiometry=Radiometry(clip="unit", consistent=3),
+        key="k",
+        peak=3.0,
+        dtype=np.dtype(np.int16),
+        overwrite=True,
+        tile=(40, 50),
+        memory_gb=1.5,
+        scheduler="threads",
+        report=Path("r"),
+        uncertainty=Path("u.tif"),
+    )
+    for wrong in ("--clip=range", "--consistent=-1"):
+        with pytest.raises(flags.IllegalFlagValueError, match=wrong[2:].partition("=")[0]):
+            parsed("a", "b", wrong)
 
 
 def test_predict_in_short_and_quietly(tmp_path, rng):

@@ -259,6 +259,9 @@ def test_radiometry_of_a_file(scene, weights, tmp_path, capsys):
     assert done["how"] == {"clip": "unit", "consistent": 2}
     assert (done["clipped"], done["values"]) == (int(clipped[1].replace(",", "")), 27_900)
     assert f"{done['after_db']:.2f}" == said[1]
+    page = html.unescape((report / "report.html").read_text())
+    assert said[0] in page
+    assert clipped[0] in page
     assert about["lr_consistency"]["DualSR"]["psnr_db"] > 80 > done["before_db"]
     stored, _ = read(scene)
     whole = weights.dualsr.upscale(
@@ -473,7 +476,7 @@ def test_every_field_of_the_weights_is_in_the_plan(stages, tmp_path, rng):
                 begin(dataclasses.replace(begun, **{field: value}))
 
 
-def test_a_swath_and_a_cube_of_named_axes(weights, tmp_path, rng, capsys):
+def test_a_swath_and_a_cube_of_named_axes(weights, tmp_path, rng, capsys, monkeypatch):
     """The angles of a swath come back enlarged, with the cube; axes reach the reader."""
     cube = smooth(rng, 20, 18, 8, np.uint16, 50000.0) + np.uint16(1)
     cube[:4, :3] = 0  # without data
@@ -496,6 +499,15 @@ def test_a_swath_and_a_cube_of_named_axes(weights, tmp_path, rng, capsys):
     predict(tmp_path / "b.npy", tmp_path / "b.tif", weights, PredictOptions(axes="band,x,y"))
     rounding = np.abs(read(tmp_path / "b.tif")[0].astype(int) - weights.dualsr.upscale(cube))
     assert rounding.max() <= 1
+
+    def work(job, indices, scheduler, done):
+        for index in indices:
+            done(command.cluster.compute_tile(pickle.loads(pickle.dumps(job)), index))
+
+    monkeypatch.setattr(command.cluster, "compute_on_cluster", work)
+    options = PredictOptions(axes="band,x,y", scheduler="tcp://there:1")
+    predict(tmp_path / "b.npy", tmp_path / "there.tif", weights, options)
+    np.testing.assert_array_equal(read(tmp_path / "there.tif")[0], read(tmp_path / "b.tif")[0])
     forget_notes()
     again = PredictOptions(overwrite=True)
     assert checked([(path, tmp_path / "c.tif")] * 2, weights.dualsr, again, skip_existing=False)
