@@ -2,9 +2,9 @@
 
     python scripts/radiometry_study.py --weights cave_x4_small scene.hdr other.mat
 
-The top-left pixels of each scene are the reference of `other_scenes.py`; reduced by MATLAB bicubic,
-they are the input. A row has, for each form of the result, its consistency with the input in dB,
-and its PSNR, SSIM and SAM against the reference, all without further clipping.
+The top-left pixels of each scene, or all, are the reference of `other_scenes.py`; reduced by MATLAB
+bicubic, they are the input. A row has, for each form of the result, its consistency with the input
+in dB, and its PSNR, SSIM and SAM against the reference, all without further clipping.
 """
 
 import argparse
@@ -43,22 +43,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scenes", nargs="+", type=Path)
     parser.add_argument("--weights", default="cave_x4_small", help="file or name of weights")
-    parser.add_argument("--side", type=int, default=80, help="pixels of a scene along a side")
+    parser.add_argument(
+        "--side", type=int, default=80, help="pixels of a scene along a side; 0: the whole scene"
+    )
+    parser.add_argument(
+        "--forms", nargs="+", choices=FORMS, default=list(FORMS), help="forms of the result"
+    )
     options = parser.parse_args()
+    side = slice(options.side or None)
     dualsr, protocol = restore_dualsr(options.weights), get_protocol("dualsr")
-    print(f"| x{dualsr.scale} | size | " + " | ".join(FORMS) + " |")
-    print("| --- " * (2 + len(FORMS)) + "|")
+    print(f"| x{dualsr.scale} | size | " + " | ".join(options.forms) + " |")
+    print("| --- " * (2 + len(options.forms)) + "|")
     for path in options.scenes:
         hr, lr = reference_and_lr(
-            reference(path)[: options.side, : options.side],
+            reference(path)[side, side],
             dualsr.scale,
             degradation=Degradation(),
             name=path.stem,
             seed=0,
         )
         fine, cells = dualsr.upscale(lr, peak=1.0), []
-        for how in FORMS.values():
-            cube = correct(how, fine, lr)
+        for form in options.forms:
+            cube = correct(FORMS[form], fine, lr)
             scores = protocol.score_image(cube, hr, scale=dualsr.scale)
             text = "{psnr_db:.3f} / {ssim:.4f} / {sam_deg:.3f}".format(**scores)
             cells.append(f"{consistency_db(cube, lr):.1f} dB, {text}")
