@@ -6,18 +6,18 @@
 The faults are drawn with a fixed seed among all that the rules below make of the files in
 `TARGETS`: a comparison, an operation, a number, a truth value or a function of another kind, a
 condition inverted, a check that never raises. Each is planted into a copy of the tracked files, and
-the tests of its file run there; the fault is killed if a test fails, or if they take more than
-several times the processor time that they take without it. A second call resumes where the first
-one stopped; the outcome of a fault is forgotten when the code of its function changes. Survivors
-that change no result are listed in `EQUIVALENT` with the reason. Prints what survived; the status
-is 1 if anything did.
+those tests of its file run there that call its function, the quickest first, and with `--again` all
+tests of its file; the fault is killed if a test fails, or if they take more than several times the
+processor time that they take without it. Which test calls what is noted once, in a file next to the
+results, until the tests change. A second call resumes where the first one stopped; the outcome of a
+fault is forgotten when the code of its function changes. Survivors that change no result are listed
+in `EQUIVALENT` with the reason. Prints what survived; the status is 1 if anything did.
 """
 
 import argparse
 import ast
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import importlib
 import itertools
@@ -31,13 +31,15 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests_by_function import Calls, Chosen, Recorder, callers  # lies next to this file
 
 ROOT = Path(__file__).parents[1]
 SPARE_S, TIMES = 60, 4  # of processor time, beyond and above that of the tests without a fault
+NOT_RUN = 99  # the status of a fork in which pytest itself failed
 MOST_S = 1800  # on the clock, after which tests that wait for something are ended
 
 # Imported once; of the package itself nothing.
@@ -246,14 +248,62 @@ def chosen(seed: int) -> list[Fault]:
     return [fault for turn in itertools.zip_longest(*drawn) for fault in turn if fault is not None]
 
 
+def in_a_fork(work: Callable[[], int], cpu_s: float, *, folder: Path) -> tuple[int, str]:
+    """Runs a function in a fork, in a folder; returns its status, and the end of its output.
+
+    A process that has imported the libraries is forked, because that takes longer than most tests.
+    """
+    with tempfile.TemporaryFile() as output:
+        sys.stdout.flush()
+        child = os.fork()
+        if not child:
+            status = NOT_RUN
+            try:
+                os.setpgid(0, 0)  # for the processes that tests start
+                resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_s), int(cpu_s)))
+                os.dup2(output.fileno(), 1)
+                os.dup2(output.fileno(), 2)
+                os.chdir(folder)
+                sys.path.insert(0, str(folder))
+                status = work()
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+        until, ended = time.monotonic() + MOST_S, 0
+        while not ended:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if not ended and time.monotonic() > until:
+                os.killpg(child, signal.SIGKILL)
+            time.sleep(0.05)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)  # what tests have left behind
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    return os.waitstatus_to_exitcode(status), text[-3000:]
+
+
+def run_tests(tests: tuple[str, ...], *plugins: object) -> int:
+    """Runs tests in this process until one fails; returns pytest's status."""
+    quiet = ["-x", "-q", "-n0", "-p", "no:cacheprovider"]
+    imported = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    return int(pytest.main([*quiet, *imported, *tests], plugins=list(plugins)))
+
+
 @dataclasses.dataclass(frozen=True)
 class Copy:
-    """A copy of the repository in which faults are planted."""
+    """A copy of the repository in which faults are planted.
+
+    `notes` is the file that says which test calls what, by the SHA-256 of the tests.
+    """
 
     folder: Path
+    notes: Path
 
     @classmethod
-    def make(cls, folder: Path) -> "Copy":
+    def make(cls, folder: Path, notes: Path) -> "Copy":
         """Copies the files that Git knows."""
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -265,69 +315,69 @@ class Copy:
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, folder / name)
-        return cls(folder)
+        return cls(folder, notes)
 
-    def test(self, tests: tuple[str, ...], cpu_s: int) -> tuple[int, float, str]:
-        """Runs tests in a fork; returns the status, the seconds of processor time, and the output.
+    def calls(self, tests: tuple[str, ...]) -> Calls:
+        """What the tests call, and how long they take without a fault; exits if they fail."""
+        known = json.loads(self.notes.read_text()) if self.notes.exists() else {}
+        found: Calls = {}
+        for test in tests:
+            content = (self.folder / test.partition("::")[0]).read_bytes()
+            key = f"{test} {hashlib.sha256(content).hexdigest()}"
+            if key not in known:
+                known[key] = self._record(test)
+                write_json(self.notes, known)
+            found |= known[key]
+        return found
 
-        Forked from a process that has imported the libraries, which takes longer than most tests.
-        """
-        with tempfile.TemporaryFile() as output:
-            sys.stdout.flush()
-            child = os.fork()
-            if not child:
-                status = 99
-                try:
-                    os.setpgid(0, 0)  # for the processes that tests start
-                    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
-                    os.dup2(output.fileno(), 1)
-                    os.dup2(output.fileno(), 2)
-                    os.chdir(self.folder)
-                    sys.path.insert(0, str(self.folder))
-                    sys.dont_write_bytecode = True
-                    quiet = ["-x", "-q", "-n0", "--durations=0", "-p", "no:cacheprovider"]
-                    imported = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-                    status = int(pytest.main([*quiet, *imported, *tests]))
-                except BaseException:
-                    traceback.print_exc()
-                finally:
-                    sys.stdout.flush()
-                    sys.stderr.flush()
-                    os._exit(status)
-            until, ended = time.monotonic() + MOST_S, 0
-            while not ended:
-                ended, status, usage = os.wait4(child, os.WNOHANG)
-                if not ended and time.monotonic() > until:
-                    os.killpg(child, signal.SIGKILL)
-                time.sleep(0.05)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child, signal.SIGKILL)  # what tests have left behind
-            output.seek(0)
-            text = output.read().decode(errors="replace")
-        return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, text[-3000:]
+    def _record(self, test: str) -> Calls:
+        made = self.folder / ".calls.json"
 
-    @functools.cache  # noqa: B019, there is one copy
-    def seconds(self, tests: tuple[str, ...]) -> float:
-        """The processor time of tests without a fault; exits if they fail."""
-        status, seconds, text = self.test(tests, 10_000)
+        def work() -> int:
+            recorder = Recorder(self.folder / "dualsr_jax")
+            status = run_tests((test,), recorder)
+            made.write_text(json.dumps(recorder.calls))
+            return status
+
+        status, text = in_a_fork(work, 10_000, folder=self.folder)
         if status:
-            sys.exit(f"{' '.join(tests)} fail without a fault:\n{text}")
-        return seconds
+            sys.exit(f"{test} fails without a fault:\n{text}")
+        return json.loads(made.read_text())
 
-    def outcome(self, fault: Fault, tests: tuple[str, ...]) -> tuple[str, str]:
-        """Plants a fault, and says "killed" or "survived", and by which test."""
+    def outcome(self, fault: Fault, tests: tuple[str, ...], *, every: bool) -> tuple[str, str]:
+        """Plants a fault, and says "killed" or "survived", and by which test.
+
+        The tests are those that call the function of the fault or, if `every`, all.
+        """
         path = self.folder / "dualsr_jax" / fault.file
-        clean = path.read_bytes()
-        cpu_s = int(TIMES * self.seconds(tests)) + SPARE_S
+        clean, calls = path.read_bytes(), self.calls(tests)
+        chosen = list(calls) if every else callers(calls, [f"{fault.file}:{fault.function}"])
+        if not chosen:
+            return "survived", "not called by a test"
+
+        def work() -> int:
+            sys.dont_write_bytecode = True
+            return run_tests(tests, Chosen(chosen))
+
+        cpu_s = TIMES * sum(calls[test][0] for test in chosen) + SPARE_S
         try:
             path.write_bytes(fault.plant(clean))
-            status, _, text = self.test(tests, cpu_s)
+            status, text = in_a_fork(work, cpu_s, folder=self.folder)
         finally:
             path.write_bytes(clean)
         if not status:
-            return "survived", ""
+            return "survived", f"{len(chosen)} tests pass"
+        if status in (int(pytest.ExitCode.NO_TESTS_COLLECTED), NOT_RUN):
+            sys.exit(f"{' '.join(tests)} could not be run:\n{text}")
         failed = [line for line in text.splitlines() if line.startswith(("FAILED", "ERROR"))]
         return "killed", failed[0][:200] if failed else f"status {status}"
+
+
+def write_json(path: Path, content: object) -> None:
+    """Writes JSON, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.replace(path)
 
 
 def main() -> None:
@@ -358,7 +408,7 @@ def main() -> None:
         )
         for name in LIBRARIES:
             importlib.import_module(name)
-        copy = Copy.make(Path(temporary))
+        copy = Copy.make(Path(temporary), arguments.results.with_suffix(".calls.json"))
         for number, fault in enumerate(faults_chosen, 1):
             before = known(fault)
             skipped = before == "killed" or (before == "survived" and not arguments.again)
@@ -366,11 +416,10 @@ def main() -> None:
                 continue
             if time.monotonic() > until:
                 break
-            outcome, by = copy.outcome(fault, TARGETS[fault.file][1])
+            tests = TARGETS[fault.file][1]
+            outcome, by = copy.outcome(fault, tests, every=arguments.again)
             results[fault.name] = {"outcome": outcome, "by": by, "code": fault.code}
-            partial = arguments.results.with_suffix(".partial")
-            partial.write_text(json.dumps(results, indent=1) + "\n")
-            partial.replace(arguments.results)
+            write_json(arguments.results, results)
             print(f"{number:4} of {len(faults_chosen)}  {outcome:8}  {fault.name}", flush=True)
     survivors = [f.name for f in faults_chosen if known(f) == "survived"]
     survivors = [name for name in survivors if name not in EQUIVALENT]

@@ -1,6 +1,7 @@
 """Short forms of the scripts that look for faults for hours: each must find a planted one."""
 
 import ast
+import contextlib
 import importlib
 import random
 import sys
@@ -17,7 +18,7 @@ from dualsr_jax.large_scene import normalisation
 def script(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     yield importlib.import_module
-    for name in ("fuzz_readers", "fuzz_metadata", "mutants"):
+    for name in ("fuzz_readers", "fuzz_metadata", "mutants", "tests_by_function"):
         sys.modules.pop(name, None)
 
 
@@ -75,6 +76,39 @@ def test_mutants_are_other_programs(script):
         assert (fault.name, fault.code) in [(other.name, other.code) for other in moved]
     for _, tests in mutants.TARGETS.values():
         assert all((ROOT / test.partition("::")[0]).is_file() for test in tests)
+
+
+def test_tests_are_chosen_by_what_they_call(script, tmp_path):
+    chosen_by = script("tests_by_function")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "m.py").write_text(
+        "class A:\n    def f(self):\n        return [x for x in self.g()()]\n"
+        "    def g(self):\n        def inner():\n            return 'ab'\n        return inner\n"
+    )
+    (tmp_path / "test_m.py").write_text(
+        "import sys\nsys.path.insert(0, 'package')\nimport m\n"
+        "def test_slow():\n    assert sum(range(10**6)) and m.A().f()\n"
+        "def test_quick():\n    assert m.A().g()\n"
+        "def test_other():\n    pass\n"
+    )
+
+    def run(*plugins):
+        (tmp_path / "pytest.ini").write_text("[pytest]\n")
+        with contextlib.chdir(tmp_path):
+            quiet = ["-q", "-p", "no:cacheprovider"]
+            assert not pytest.main([*quiet, "-c", "pytest.ini", "test_m.py"], plugins=list(plugins))
+
+    run(recorder := chosen_by.Recorder(tmp_path / "package"))
+    assert {name: called for name, (_, called) in recorder.calls.items()} == {
+        "test_m.py::test_slow": ["m.py:A", "m.py:A.f", "m.py:A.g", "m.py:A.g.inner"],
+        "test_m.py::test_quick": ["m.py:A", "m.py:A.g"],
+        "test_m.py::test_other": [],
+    }
+    chosen = chosen_by.callers(recorder.calls, ["m.py:A.g"])
+    assert chosen == ["test_m.py::test_quick", "test_m.py::test_slow"]
+    again = chosen_by.Recorder(tmp_path / "package")
+    run(chosen_by.Chosen(chosen), again)
+    assert list(again.calls) == chosen
 
 
 def test_rules_of_mutants(script):
