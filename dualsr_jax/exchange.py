@@ -4,6 +4,7 @@ Contract: what is written is whole or not at all. Nothing in a file of the publi
 executed.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from dualsr_jax.training.restore import restore_dualsr
 from dualsr_jax.weights.published import PUBLISHED_SUFFIXES, load_published, write_published
 
 
-def load(weights: str, *, which: str = "latest", **settings: Any) -> DualSR:
+def load(weights: str | os.PathLike[str], *, which: str = "latest", **settings: Any) -> DualSR:
     """Reads a trained network.
 
     Args:
@@ -32,16 +33,16 @@ def load(weights: str, *, which: str = "latest", **settings: Any) -> DualSR:
         return DualSR(load_published(Path(weights).expanduser(), **settings))
     if settings:
         raise ValueError(
-            f"{', '.join(settings)}: {weights!r} is not a file of the published code "
+            f"{', '.join(settings)}: {os.fspath(weights)!r} is not a file of the published code "
             f"({', '.join(PUBLISHED_SUFFIXES)}), and holds its settings itself"
         )
     return restore_dualsr(weights, which=which)
 
 
 def convert(
-    weights: str,
-    half_weights: str | None,
-    output: Path,
+    weights: str | os.PathLike[str],
+    half_weights: str | os.PathLike[str] | None,
+    output: str | Path,
     *,
     which: str = "latest",
     storage: str = "float32",
@@ -69,6 +70,7 @@ def convert(
         FileNotFoundError: if there are no such weights, or the output has no folder.
         ValueError: if the weights cannot be read, or not be written in this form.
     """
+    output = Path(output)
     check_output(output, overwrite=overwrite)
     wrong = [text for text in about if "=" not in text]
     if wrong:

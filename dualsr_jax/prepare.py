@@ -53,7 +53,7 @@ def load_builder(name: str) -> type["CubeSetBuilder"]:
     return builder
 
 
-def prepare(name: str, source: Path | None, data_dir: Path) -> Path:
+def prepare(name: str, source: str | Path | None, data_dir: str | Path) -> Path:
     """Prepares a data set of `datasets/`; returns the folder of the prepared one.
 
     `source` holds the data as distributed; None means packaged or downloaded data.
@@ -64,6 +64,7 @@ def prepare(name: str, source: Path | None, data_dir: Path) -> Path:
         FileNotFoundError: if the source does not exist.
         OSError: if the server cannot be reached, or the disk is full.
     """
+    source = None if source is None else Path(source)
     builder_class = load_builder(name)
     cube_set = builder_class.CUBE_SET
     if source is not None and not source.is_dir():

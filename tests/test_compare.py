@@ -295,7 +295,7 @@ def test_trainings_that_differ_are_refused(make_config, config, files, tmp_path)
     other.data.name = "cave"
     (row,) = (
         row
-        for row in compare(other, [str(workdir)], output=tmp_path / "out")["rows"]
+        for row in compare(other, [workdir], output=str(tmp_path / "out"))["rows"]
         if row["label"] == "CoarSR"
     )
     assert (row["steps"], row["patches"]) == (1, 2)

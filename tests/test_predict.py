@@ -248,7 +248,7 @@ def test_radiometry_of_a_file(scene, weights, tmp_path, capsys):
         with pytest.raises(TypeError):
             predict(scene, made, weights, PredictOptions(tile=TILE))
     assert finished_tiles(tmp_path / ".made.npy.parts") == 24
-    predict(scene, made, weights, dataclasses.replace(options, report=report))
+    predict(scene, made, weights, dataclasses.replace(options, report=str(report)))
     np.testing.assert_array_equal(read(made)[0], read(fresh)[0])
     printed = capsys.readouterr().out
     assert "45 of 1,440 pixels (3.12 %) have no data" in printed
@@ -298,6 +298,8 @@ def test_refused_before_any_work(scene, weights, tmp_path, monkeypatch):
         (tmp_path / "x").mkdir(exist_ok=True)
         with pytest.raises(ValueError, match=r" would be written over itself"):
             predict(source, scene.with_suffix(".img"), weights, PredictOptions(overwrite=True))
+    with pytest.raises(ValueError, match="the result and its uncertainty are both"):
+        predict(scene, str(output), weights, PredictOptions(uncertainty=str(output)))
     report = tmp_path / "file"
     report.touch()
     with pytest.raises(ValueError, match=r"the report '.*file' cannot be written \(File exists"):

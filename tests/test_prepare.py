@@ -81,7 +81,7 @@ def test_prepare_and_read(folder, cubes, little, tmp_path, capsys):
     before = {p: p.stat().st_mtime_ns for p in prepared.iterdir()}
     shutil.rmtree(folder)
     folder.mkdir()
-    assert prepare("little_cave", folder, tmp_path / "tfds") == prepared
+    assert prepare("little_cave", str(folder), str(tmp_path / "tfds")) == prepared
     assert "prepared already" in capsys.readouterr().out
     assert {p: p.stat().st_mtime_ns for p in prepared.iterdir()} == before
 

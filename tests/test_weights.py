@@ -231,7 +231,7 @@ def test_a_joint_network_comes_back(dualsr, tmp_path):
     joint = small_networks(4, "joint")
     place = tmp_path / "joint.safetensors"
     joint.save_pretrained(place)
-    again = convert(str(place), None, tmp_path / "again.safetensors")
+    again = convert(place, None, str(tmp_path / "again.safetensors"))
     assert again.coarse.model == joint.coarse.model.clone(band_chunk=8)
     assert again.coarse_stage.ratio == 2
     jax.tree.map(np.testing.assert_array_equal, again.coarse.variables, joint.coarse.variables)

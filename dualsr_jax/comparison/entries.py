@@ -5,6 +5,7 @@ first image is computed. What is not known does not.
 """
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,10 +29,11 @@ class Named:
     weights: str
 
     @classmethod
-    def parse(cls, text: str) -> "Named":
-        """Reads `label=weights`; a text that is a file or folder is not divided."""
+    def parse(cls, named: str | os.PathLike[str]) -> "Named":
+        """Reads `label=weights`; a path, and a text that is a file or folder, are not divided."""
+        text = os.fspath(named)
         label, equals, weights = text.partition("=")
-        if not equals or Path(text).expanduser().exists():
+        if not (equals and isinstance(named, str)) or Path(text).expanduser().exists():
             return cls(None, text)
         if not (label.strip() and weights.strip()) or not label.isprintable():
             raise ValueError(f"{text!r} names no weights: expected weights, or label=weights")
@@ -104,8 +106,8 @@ def _check_names(entries: Sequence[Named], halves: Sequence[Named]) -> None:
 
 def open_runs(
     config: ConfigDict,
-    weights: Sequence[str],
-    half_weights: Sequence[str],
+    weights: Sequence[str | os.PathLike[str]],
+    half_weights: Sequence[str | os.PathLike[str]],
     *,
     which: str,
     bands: int,

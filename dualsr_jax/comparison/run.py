@@ -6,6 +6,7 @@ table in several forms. Images, degradation, protocol and settings of the fine s
 config, the networks from their weights.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,10 +74,10 @@ def _draw(
 
 def compare(
     config: ConfigDict,
-    weights: Sequence[str],
-    half_weights: Sequence[str] = (),
+    weights: Sequence[str | os.PathLike[str]],
+    half_weights: Sequence[str | os.PathLike[str]] = (),
     *,
-    output: Path,
+    output: str | Path,
     which: str = "latest",
     figures: str = "png",
     time_steps: bool = False,
@@ -106,6 +107,7 @@ def compare(
     scenes = _scenes(config)
     num_bands = scenes[0].hr.shape[-1]
     runs = open_runs(config, weights, half_weights, which=which, bands=num_bands)
+    output = Path(output)
     make_writable(output, "output")
     bands = figure_bands(config.evaluate.bands, num_bands)
     bicubic = {scene.name: imresize(scene.lr, scale) for scene in scenes}

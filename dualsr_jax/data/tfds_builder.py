@@ -117,9 +117,9 @@ class CubeSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "Initial release."}
 
-    def __init__(self, *, source: Path | None = None, **settings: Any) -> None:
+    def __init__(self, *, source: str | Path | None = None, **settings: Any) -> None:
         """Makes a builder; without a `source` folder the data are packaged or downloaded."""
-        self._source = source
+        self._source = None if source is None else Path(source)
         super().__init__(**settings)
 
     def _info(self) -> tfds.core.DatasetInfo:

@@ -25,8 +25,8 @@ class PredictOptions:
     memory_gb: float = MEMORY_GB
     tile: tuple[int, int] | None = None
     radiometry: Radiometry = dataclasses.field(default_factory=Radiometry)
-    uncertainty: Path | None = None
-    report: Path | None = None
+    uncertainty: str | Path | None = None
+    report: str | Path | None = None
 
 
 def _tile(text: str | None) -> tuple[int, int] | None:

@@ -239,17 +239,19 @@ def predict(
     scene or the folder of the output does not exist.
     """
     path, output, dualsr = Path(path), Path(output), weights.dualsr
+    uncertainty = None if options.uncertainty is None else Path(options.uncertainty)
+    report = None if options.report is None else Path(options.report)
     with contextlib.ExitStack() as stack, contextlib.ExitStack() as writing:
         source = stack.enter_context(open_cube(path, options.key, axes=options.axes))
-        _check_paths(source, output, options.uncertainty)
-        if options.report is not None:
-            make_writable(options.report, "report")
+        _check_paths(source, output, uncertainty)
+        if report is not None:
+            make_writable(report, "report")
         folder = stack.enter_context(work_folder(output))
         shape, dtype, metadata = result_of(source, dualsr, options)
         targets = [(output, dtype, metadata)]
-        if options.uncertainty is not None:
+        if uncertainty is not None:
             spread = dataclasses.replace(metadata, nodata=None, offset=None)
-            targets.append((options.uncertainty, np.dtype(np.float32), spread))
+            targets.append((uncertainty, np.dtype(np.float32), spread))
         # Opened before the work, so that what cannot be written is reported immediately.
         writers = [
             writing.enter_context(create_cube(to, shape, kind, said, overwrite=options.overwrite))
@@ -264,6 +266,6 @@ def predict(
             f"{second.gain:.4f} of the difference (0: nothing to correct, 1: all of it)",
             *second.effect.describe(),
         )
-        if options.report is not None:
-            _report(source, second, scene, output, options.report)
+        if report is not None:
+            _report(source, second, scene, output, report)
     return second.gain
