@@ -8,13 +8,14 @@ and, where this is another network, with the bicubic image added to the output. 
 the same loss on the same patches in the same order: one sampler, one list of seeds. The budget of a
 training is wall time on one core (`--minutes`; a trial measures the seconds per step) or compute
 (`--tera_macs`). The learning rate of each network is the best of `--rates` on two scenes held out
-of training; each try has a third of the budget. Then each network is trained once per seed on all
-training scenes, and `dualsr_jax.compare` makes the table. This is short training: the order of the
-methods may be another one than after the published training.
+of training; each try has a third of the budget, and a single rate is taken untried. Then each
+network is trained once per seed on all training scenes, and `dualsr_jax.compare` makes the table.
+This is short training: the order of the methods may be another one than after the published one.
 
 `--output` then holds a folder per network, `fair.json` (budget, rates and steps), and `comparison`.
 A second call resumes what was interrupted, and repeats nothing that is finished. Two processes can
-share the work, each with its own `--methods` and `--core`; a last call with all methods compares.
+share the work, each with its own `--methods`, `--core` and `--train_only`; a last call with all
+methods compares.
 """
 
 import argparse
@@ -178,9 +179,9 @@ def plan_steps(variant: Variant, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def choose_rate(variant: Variant, options: argparse.Namespace, steps: int) -> dict[str, float]:
-    """The PSNR of the held-out scenes by learning rate."""
-    found = {}
-    for rate in options.rates:
+    """The PSNR of the held-out scenes by learning rate; nothing is tried if there is one rate."""
+    found: dict[str, float] = {}
+    for rate in options.rates if len(options.rates) > 1 else ():
         config = make_config(variant, options)
         config.seed, config.train.learning_rate = options.seeds[0], rate
         config.data.validation = options.held_out
@@ -200,7 +201,7 @@ def train_variant(variant: Variant, options: argparse.Namespace) -> dict[str, An
         )
     steps = planned["steps"]
     psnr = choose_rate(variant, options, steps)
-    rate = max(psnr, key=lambda name: psnr[name])
+    rate = max(psnr, key=lambda name: psnr[name], default=options.rates[0])
     seconds = []
     for seed in options.seeds:
         config = make_config(variant, options)
@@ -224,7 +225,8 @@ def train_variant(variant: Variant, options: argparse.Namespace) -> dict[str, An
 
 def describe(options: argparse.Namespace) -> str:
     """What the script would do, in words."""
-    chosen, per = variants(options), len(options.rates) * TRY + len(options.seeds)
+    tries = len(options.rates) if len(options.rates) > 1 else 0
+    chosen, per = variants(options), tries * TRY + len(options.seeds)
     lines = []
     for variant in chosen:
         config = make_config(variant, options)
@@ -234,10 +236,9 @@ def describe(options: argparse.Namespace) -> str:
             size += f", {max(1, round(options.tera_macs / tera)):,} steps per training"
         lines.append(f"{variant.label(config)}: {size}")
     rates = ", ".join(f"{rate:g}" for rate in options.rates)
-    lines.append(
-        f"each: rates {rates} on {' and '.join(options.held_out)}, a third of the budget each; "
-        f"then seeds {', '.join(map(str, options.seeds))} on all training scenes"
-    )
+    how = f" on {' and '.join(options.held_out)}, a third of the budget each" if tries else ""
+    seeds = ", ".join(map(str, options.seeds))
+    lines.append(f"each: rates {rates}{how}; then seeds {seeds} on all training scenes")
     if options.minutes is not None:
         hours = options.minutes * per * len(chosen) / 60
         lines.append(
@@ -282,6 +283,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--core", type=int, help="processor core (default: the first one)")
     parser.add_argument("--all_cores", action="store_true", help="use all cores, or a GPU")
     parser.add_argument("--plan", action="store_true", help="only say what would be done")
+    parser.add_argument("--train_only", action="store_true", help="leave the table to a last call")
     parser.add_argument("--tiny", action="store_true", help="rehearse with tiny networks")
     options = parser.parse_args()
     for given, known in ((options.methods, METHODS), (options.skips, ("published", "bicubic"))):
@@ -303,6 +305,8 @@ def main() -> None:
         return
     options.output.mkdir(parents=True, exist_ok=True)
     found = {variant.name: train_variant(variant, options) for variant in variants(options)}
+    if options.train_only:
+        return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     hardware = {"machine": platform.machine(), "processor": platform.processor(), "cores": cores}
     content = {"budget": budget_of(options), "hardware": hardware, "networks": found}

@@ -95,6 +95,15 @@ def check_resumed(run, folder, capsys):
     capsys.readouterr()
 
 
+def test_a_single_rate_is_taken_untried_and_the_table_can_wait(run):
+    flags = ("--rates=1e-2", "--seeds=3", "--skips=published", "--tera_macs=1e-9")
+    folder = run(*flags, "--train_only", output="alone")
+    assert [path.name for path in folder.iterdir()] == ["edsr"]
+    assert {path.name for path in (folder / "edsr").iterdir()} == {"plan.json", "seed_3"}
+    config = json.loads((folder / "edsr" / "seed_3" / "config.json").read_text())
+    assert config["train"]["learning_rate"] == 1e-2
+
+
 def test_the_plan(run, capsys):
     folder = run("--tera_macs=1e-6", "--plan", output="planned")
     assert not folder.exists()
@@ -105,6 +114,10 @@ def test_the_plan(run, capsys):
     run("--minutes=30", "--plan", output="planned")
     hours = 2 * 30 * (2 / 3 + 2) / 60
     assert f"2 networks x 2.67 budgets of 30 minutes: {hours:.1f} hours" in capsys.readouterr().out
+    run("--minutes=30", "--rates=1e-3", "--plan", output="planned")
+    printed = capsys.readouterr().out
+    assert "each: rates 0.001; then seeds 0, 3 on all training scenes" in printed
+    assert "2 networks x 2.00 budgets of 30 minutes: 2.0 hours" in printed
     for flags in ((), ("--minutes=0",), ("--minutes=1", "--methods=edsr,edsl")):
         with pytest.raises(SystemExit):
             run(*flags)
