@@ -1,5 +1,7 @@
 """The order of axes: named by the user, assumed and said, and of flattened pixels."""
 
+import logging
+
 import h5py
 import numpy as np
 import pytest
@@ -204,10 +206,15 @@ def test_what_is_assumed_of_a_doubtful_shape_is_said(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_arrays_in_memory(rng):
+def test_arrays_in_memory(rng, caplog):
+    caplog.set_level(logging.INFO, "dualsr_jax")
     networks = small_networks(2)
     cube = smooth(rng, 12, 10, 6)
     expected = networks.upscale(cube)
+    assert "the axes" not in caplog.text
+    networks.upscale(cube.reshape(24, 5, 6))
+    assert "the axes (24, 5, 6) count as rows, columns, bands: if" in caplog.text
+    caplog.clear()
     found = networks.upscale(np.ascontiguousarray(cube.transpose(2, 1, 0)), axes="band,x,y")
     np.testing.assert_array_equal(found, expected.transpose(2, 1, 0))
     found = networks.upscale(cube.reshape(-1, 6), axes=("y=12", "x=10", "band"))
@@ -218,4 +225,5 @@ def test_arrays_in_memory(rng):
         networks.upscale(cube, axes="y,x=3,band")
     with pytest.raises(ValueError, match="axes are for NumPy arrays"):
         networks.upscale(xarray.DataArray(cube, dims=("y", "x", "band")), axes="y,x,band")
+    assert "the axes" not in caplog.text
     assert parse_axes(None) is None

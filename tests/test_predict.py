@@ -310,6 +310,28 @@ def test_refused_before_any_work(scene, weights, tmp_path, monkeypatch):
         predict(scene, output, weights, PredictOptions())
 
 
+def test_bad_input_is_one_error_before_any_work(weights, tmp_path, rng, monkeypatch):
+    monkeypatch.setattr(command.FirstPass, "compute", None)
+    cube = smooth(rng, 12, 11, 6, np.uint16, 5000.0)
+    np.save(tmp_path / "a.npy", cube)
+    np.savez(tmp_path / "flat.npz", Y=cube.reshape(-1, 6).T)
+    waves = {"Vnir": np.arange(900.0, 300.0, -100.0), "Swir": []}
+    write_prisma(tmp_path / "half.he5", cube.transpose(0, 2, 1), None, wavelengths=waves)
+    clip = {"radiometry": Radiometry(clip="unit"), "peak": 5000.0, "dtype": np.dtype(np.int8)}
+    for name, options, message in (
+        ("a.npy", {"axes": "y,x=5,band"}, "axes 'y,x=5,band' do not fit what it holds"),
+        ("a.npy", {"axes": "y,x"}, "axes 'y,x' are not those of a cube: expected three names"),
+        ("half.he5", {}, "has no .*/SWIR_Cube: it is not a whole PRISMA product.* --key=VNIR"),
+        ("flat.npz", {}, "if Y is a flattened cube, say the sides of its image: --axes=band,y=ROW"),
+        ("a.npy", clip, "clip='unit': int8 cannot hold the range 0 to 5000 .*: choose another"),
+    ):
+        there = sorted(tmp_path.iterdir())
+        with pytest.raises(ValueError, match=message) as caught:
+            predict(tmp_path / name, tmp_path / "made.tif", weights, PredictOptions(**options))
+        assert len(str(caught.value).splitlines()) == 1
+        assert sorted(tmp_path.iterdir()) == there
+
+
 def test_a_second_run_leaves_the_first_alone(scene, weights, tmp_path, monkeypatch):
     output, compute = tmp_path / "made.npy", command.FirstPass.compute
 

@@ -68,6 +68,12 @@ def parse_axes(axes: str | Sequence[str] | None) -> AxisOrder | None:
     return AxisOrder(text, found, (lengths[0], lengths[1], lengths[2]))
 
 
+def is_doubtful(shape: Shape) -> bool:
+    """Whether it is doubtful that the axes are rows, columns, bands: bands are not the fewest."""
+    rows, columns, bands = shape
+    return bands > min(rows, columns)
+
+
 def reversed_axes(axes: Axes) -> Axes:
     """Where the axes lie if an array is stored with its first axis the fastest."""
     rows, columns, bands = (2 - axis for axis in axes)

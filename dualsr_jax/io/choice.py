@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dualsr_jax.io.axes import ROWS_FIRST, Axes, AxisOrder, Shape
+from dualsr_jax.io.axes import ROWS_FIRST, Axes, AxisOrder, Shape, is_doubtful
 from dualsr_jax.io.base import choose
 from dualsr_jax.io.damage import BadFileError
 from dualsr_jax.io.notes import note
@@ -151,7 +151,7 @@ def say_what_was_assumed(path: Path, shape: Shape, num_wavelengths: int | None) 
     """Notes that rows, columns, bands was assumed, if the shape of a cube leaves a doubt."""
     rows, columns, bands = shape
     confirmed = num_wavelengths == bands and bands not in (rows, columns)
-    if bands <= min(rows, columns) or confirmed:
+    if confirmed or not is_doubtful(shape):
         return
     note(
         f"{path} does not say the order of its axes {tuple(shape)}; rows, columns, bands is "

@@ -3,17 +3,20 @@
 Contract: a result is of the kind of its input. Neither Dask nor xarray is imported.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from dualsr_jax.io.axes import as_cube
+from dualsr_jax.io.axes import as_cube, is_doubtful
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.large_scene.in_memory import upscale_array, upscale_later
 from dualsr_jax.large_scene.labelled import upscale_labelled
 from dualsr_jax.models.network import CoarseStage
+
+_LOG = logging.getLogger(__name__)
 
 
 def check_unmasked(cube: Any) -> None:
@@ -67,6 +70,11 @@ def upscale(
             f"a NumPy array or an xarray.DataArray is expected, got {type(cube).__name__}"
         )
     stored, order = as_cube(cube, axes)
+    if axes is None and len(stored.shape) == 3 and is_doubtful(stored.shape):
+        _LOG.info(
+            f"the axes {stored.shape} count as rows, columns, bands: if that is wrong, name "
+            "them, such as axes='band,y,x'"
+        )
     compute = upscale_later if later else upscale_array
     found = compute(stage, stored, Metadata(nodata=nodata), **settings)
     return found.transpose(np.argsort(order).tolist())
