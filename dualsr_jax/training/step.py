@@ -16,8 +16,9 @@ scale, whose target is the HR patch reduced by 2 (MATLAB bicubic). There are two
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -79,19 +80,24 @@ def _beginning(variables: Any, optimizer: optax.GradientTransformation) -> Train
     )
 
 
+@functools.lru_cache(maxsize=8)
+def _init(model: Model) -> Callable[..., Any]:
+    """The network's `init`; each network is traced once in a process, and compiled once."""
+    # Run once: what optimising the program would save is less than what it costs.
+    return jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 1})
+
+
 def create_state(
     model: Model, optimizer: optax.GradientTransformation, key: jax.Array
 ) -> TrainState:
     """A new state; its shapes do not depend on the size of images."""
-    # Run once: what optimising the program would save is less than what it costs.
-    init = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 1})
-    return _beginning(init(key, _example(model)), optimizer)
+    return _beginning(_init(model)(key, _example(model)), optimizer)
 
 
 def state_shapes(model: Model, optimizer: optax.GradientTransformation) -> TrainState:
     """The shapes and types of `create_state`, without computing it."""
-    example = _example(model)
-    return jax.eval_shape(lambda: _beginning(model.init(jax.random.key(0), example), optimizer))
+    shapes = cast(Any, _init(model)).eval_shape(jax.random.key(0), _example(model))
+    return jax.eval_shape(lambda variables: _beginning(variables, optimizer), shapes)
 
 
 def make_images(
