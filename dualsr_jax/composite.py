@@ -98,16 +98,19 @@ def make_composite(
         bad_bands: True where a band is left out.
 
     Raises:
-        ValueError: if the wavelengths or bad bands are not `[L]`, or all bands are bad.
+        ValueError: if the wavelengths or bad bands are not `[L]`, or fewer than three bands are
+            not bad.
     """
     num_bands = cube.shape[-1]
     if wavelengths is not None and wavelengths.shape != (num_bands,):
         raise ValueError(f"{wavelengths.size} wavelengths do not belong to {num_bands} bands")
     good = ~np.zeros(num_bands, bool) if bad_bands is None else ~bad_bands
-    if good.shape != (num_bands,) or not good.any():
+    if good.shape != (num_bands,):
+        raise ValueError(f"bad_bands must be [{num_bands}], one of each band, got {good.shape}")
+    if good.sum() < len(CHANNELS):
         raise ValueError(
-            f"a composite needs a usable band: bad_bands must be [{num_bands}] and leave at least "
-            f"one, got {int((~good).sum())} bad of {good.size}"
+            "a picture in colours needs 3 usable bands, for red, green and blue, but "
+            f"{good.sum()} of {num_bands} are usable: give a cube with more bands"
         )
     bands = np.flatnonzero(good)
     pixels = cube[..., bands].reshape(-1, len(bands))

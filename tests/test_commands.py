@@ -253,6 +253,18 @@ def test_bad_data_is_found_before_training(make_config, folder, tmp_path):
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
+def test_pictures_of_figures(rng):
+    cubes = {name: rng.random((5, 4, 3)).astype(np.float32) for name in ("Reference", "x")}
+    pictures, colours = run._pictures(cubes, np.array([640.0, 550.0, 470.0]))
+    low, high = np.percentile(cubes["Reference"], (2, 98), axis=(0, 1))
+    for name, cube in cubes.items():
+        expected = ((cube - low) / (high - low)).clip(0, 1)
+        np.testing.assert_allclose(pictures[name], expected, atol=1e-6)
+    assert colours.startswith("colours: red 640 nm (band 1), green 550 nm")
+    two = {name: cube[..., :2] for name, cube in cubes.items()}
+    assert run._pictures(two, None) == ({}, "without colours, as there are fewer than three bands")
+
+
 def test_bands_of_figures(capsys):
     assert figure_bands((10, 20), 31) == (10, 20)
     assert figure_bands((10, 20), 8) == (3, 6)

@@ -8,7 +8,7 @@ the first image is computed.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from dualsr_jax.back_projection import correct
-from dualsr_jax.composite import make_composite
+from dualsr_jax.composite import CHANNELS, make_composite
 from dualsr_jax.data.parts import open_parts
 from dualsr_jax.data.sources import NamedCube, Scenes
 from dualsr_jax.data.test_images import reference_and_lr
@@ -112,6 +112,18 @@ def evaluate_scene(
     return cubes, {"scores": scores, "gains": result.gains.tolist(), "seconds": round(seconds, 2)}
 
 
+def _pictures(
+    cubes: Mapping[str, Cube], wavelengths: np.ndarray | None
+) -> tuple[dict[str, np.ndarray], str]:
+    """The cubes in colours, stretched as the first, and what the colours are."""
+    reference = next(iter(cubes.values()))
+    if reference.shape[-1] < len(CHANNELS):
+        return {}, "without colours, as there are fewer than three bands"
+    composite = make_composite(reference, wavelengths)
+    pictures = {name: composite(cube[..., composite.bands]) for name, cube in cubes.items()}
+    return pictures, f"colours: {composite.name}"
+
+
 def _evaluate_scenes(
     dualsr: DualSR,
     test: Scenes,
@@ -147,11 +159,8 @@ def _evaluate_scenes(
         records[name]["wavelengths_nm"] = None if in_nm is None else in_nm.tolist()
         shown = {method: select_bands(cube, bands) for method, cube in cubes.items()}
         file = output / f"{stem}_bands.{figures}"
-        composite = make_composite(hr, in_nm)
-        rgb = [band + 1 for band in composite.bands]
-        coloured = {"Reference": hr, **cubes}
-        pictures = {n: composite(select_bands(c, rgb)) for n, c in coloured.items()}
-        heading = f"{title}\ncolours: {composite.name}"
+        pictures, colours = _pictures({"Reference": hr, **cubes}, in_nm)
+        heading = f"{title}\n{colours}"
         band_figure(file, select_bands(hr, bands), shown, bands, heading, pictures=pictures)
         spectra_figure(output / f"{stem}_spectra.{figures}", hr, cubes, pixels, title)
         if save_cubes:
