@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dualsr_jax.evaluation import consistency_report
 from dualsr_jax.evaluation.consistency import lr_consistency
 from dualsr_jax.evaluation.consistency_report import describe_consistency, write_consistency
 from dualsr_jax.ops.resize import imresize
@@ -120,6 +121,28 @@ def test_report(lr, sr, tmp_path):
     with Image.open(tmp_path / "report" / "report.png") as image:
         assert min(image.size) > 500
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 500
+
+
+def test_the_pictures_of_a_report_have_one_stretch(lr, sr, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(consistency_report, "report_figure", lambda *drawn: found.extend(drawn))
+    wavelengths = np.array([900.0, 640, 700, 550, 470, 400])
+    write_consistency(lr, {"DualSR": sr}, 2, tmp_path, wavelengths=wavelengths, title="a scene")
+    _, looks, _, places, label, title = found
+    assert list(looks) == ["Input", "Bicubic", "DualSR"]
+    low, high = np.percentile(lr[..., [1, 3, 4]], (2, 98), axis=(0, 1))
+    middle = slice(8, 24), slice(6, 20)  # of the results
+    for name, cube in {"Bicubic": imresize(lr, 2), "DualSR": sr}.items():
+        expected = ((cube[..., [1, 3, 4]] - low) / (high - low)).clip(0, 1)
+        np.testing.assert_allclose(looks[name].whole, expected, atol=1e-5)
+        np.testing.assert_allclose(looks[name].detail, expected[middle], atol=1e-5)
+    assert (places.tolist(), label) == (wavelengths.tolist(), "wavelength (nm)")
+    assert title.startswith(
+        "a scene\nBicubic: reduced to the scene's size it agrees with the scene"
+    )
+    assert title.endswith(
+        "colours: red 640 nm (band 2), green 550 nm (band 4), blue 470 nm (band 5)"
+    )
 
 
 def test_report_of_an_all_masked_scene(lr, sr, tmp_path):

@@ -1,5 +1,6 @@
 """The interactive page of a scene, in a real browser, and what the report refuses."""
 
+import inspect
 import io
 import json
 import re
@@ -248,6 +249,16 @@ def test_the_page_opens_on_composites_of_one_stretch(page, cubes):
     text = page.driver.find_element("class name", "seen").text
     assert "red 640 nm (band 5), green 520 nm (band 3), blue 460 nm (band 2)" in text
     assert page.by_id("overview").is_displayed()
+
+
+def test_axes_have_wavelengths_and_plain_numbers(page):
+    assert page.model("view_differences", "m.below[0].axis_label") == "wavelength (nm)"
+    drawn = page.model("view_spectra", "Array.from(m.renderers[0].data_source.data.place)")
+    np.testing.assert_allclose(drawn, np.linspace(400, 700, BANDS))
+    for plot in ("view_spectra", "view_differences"):
+        axes = page.model(plot, "[...m.below, ...m.left].map((a) => a.formatter.use_scientific)")
+        assert axes == [False, False]
+    assert page.model("colour_bar", "m.below.at(-1).formatter.use_scientific") is False
 
 
 def test_the_slider_and_the_select_choose_what_is_shown(page, cubes):
@@ -518,6 +529,14 @@ def test_a_page_shows_less_of_a_scene_before_it_shows_it_coarsely(tmp_path, rng)
     assert 16 <= facts["shape"][0] // 2 < 60
     step = next(layer["step"] for layer in facts["layers"] if layer["name"] == "DualSR")
     assert step < 1.5 / 1000  # bicubic overshoots 1 by less than a half
+
+
+def test_a_page_has_10_mb_at_most():
+    given = flags.FlagValues()
+    define(report.FLAGS, given)
+    given(["report"])
+    sizes = inspect.signature(write_scene_page).parameters["max_mb"], PageOptions()
+    assert given.max_mb == sizes[0].default == sizes[1].max_mb == 10
 
 
 def test_names_become_file_names():
