@@ -33,6 +33,7 @@ from dualsr_jax.large_scene import normalisation
 from dualsr_jax.large_scene.normalisation import read_normalised
 from dualsr_jax.large_scene.tile_store import AngleSum, FileTileStore, Layout
 from dualsr_jax.large_scene.tiling import Tile, Tiling
+from dualsr_jax.large_scene.windows import convolution_speed
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.models.network import Network
 from dualsr_jax.prediction import run as command
@@ -138,10 +139,13 @@ def test_progress_within_a_tile(scene, weights, tmp_path, capsys, caplog, monkey
     def late_bar(**settings):
         assert (settings["total"], settings["initial"]) == (5, 0)
         assert not counted
-        assert "compiling the networks" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "estimate: the networks will take less than 10 s for 1 tile\n" in said
+        assert said.index("estimate") < said.index("compiling the networks")
         yield counted.append
 
     monkeypatch.setattr(command, "choose_tiling", lambda *_, **__: Tiling((40, 36), 2))
+    convolution_speed()  # is not compiled below
     with monkeypatch.context() as patch:
         patch.setattr(command, "late_bar", late_bar)
         with jax.log_compiles():

@@ -8,6 +8,7 @@ This is the only file of `large_scene` that knows devices.
 """
 
 import functools
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
@@ -20,6 +21,10 @@ from dualsr_jax.ensemble import count_member, views
 from dualsr_jax.models.coarsr import nbp
 from dualsr_jax.models.network import CoarseStage, Model
 from dualsr_jax.ops import resize
+from dualsr_jax.ops.conv import conv2d
+
+# The image whose convolution is timed, and the least time that counts.
+_IMAGE_SIDE, _IMAGE_CHANNELS, _MEASURED_S = 128, 32, 0.2
 
 
 class Bands(NamedTuple):
@@ -39,6 +44,27 @@ class Bands(NamedTuple):
 def device_count() -> int:
     """Number of devices, each of which computes one window at a time."""
     return jax.local_device_count()
+
+
+@functools.cache
+def convolution_speed() -> float:
+    """Multiply-adds per second of 3x3 convolutions on all local devices together."""
+    devices = device_count()
+    image = np.zeros((devices, 1, _IMAGE_SIDE, _IMAGE_SIDE, _IMAGE_CHANNELS), np.float32)
+    kernel = np.zeros((3, 3, _IMAGE_CHANNELS, _IMAGE_CHANNELS), np.float32)
+
+    def convolve(image: jax.Array, kernel: jax.Array, times: jax.Array) -> jax.Array:
+        return jax.lax.fori_loop(0, times, lambda _, x: conv2d(x, kernel), image)
+
+    run = jax.pmap(convolve, in_axes=(0, None, None))
+    run(image, kernel, np.int32(1)).block_until_ready()  # is compiled
+    times, seconds = 1, 0.0
+    while seconds < _MEASURED_S:
+        times *= 2
+        started = time.perf_counter()
+        run(image, kernel, np.int32(times)).block_until_ready()
+        seconds = time.perf_counter() - started
+    return devices * times * _IMAGE_SIDE**2 * kernel.size / seconds
 
 
 def _restore(

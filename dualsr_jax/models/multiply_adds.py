@@ -135,7 +135,9 @@ _PLACES: dict[str, Callable[[Any, str, str, _Grid], float]] = {
 }
 
 
-def multiply_adds(model: Model, bands: int, *, height: float = 512, width: float = 512) -> float:
+def multiply_adds(
+    model: Model, bands: int, *, height: float = 512, width: float = 512, params: Any = None
+) -> float:
     """Counts the multiply-adds that a network needs for one cube.
 
     Args:
@@ -144,6 +146,7 @@ def multiply_adds(model: Model, bands: int, *, height: float = 512, width: float
         height: rows of the result; need not be a multiple of the scale, so that networks of
             different scales can be compared at one size.
         width: columns of the result.
+        params: parameters of the network; None: those that a new one would have.
 
     Returns:
         Multiply-adds of all layers, for the whole cube.
@@ -156,11 +159,12 @@ def multiply_adds(model: Model, bands: int, *, height: float = 512, width: float
             f"a cube of {bands} bands does not fit {method_of(model)} for "
             f"{model.num_bands or f'{model.min_bands} or more'} bands"
         )
-    example = np.zeros((1, 8, 8, bands), np.float32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), example)
+    if params is None:
+        example = np.zeros((1, 8, 8, bands), np.float32)
+        params = jax.eval_shape(model.init, jax.random.key(0), example)["params"]
     grid = _Grid(height / model.scale, width / model.scale, bands)
     places, total = _PLACES[method_of(model)], 0.0
-    for path, kernel in traverse_util.flatten_dict(shapes["params"]).items():
+    for path, kernel in traverse_util.flatten_dict(params).items():
         if path[-1] not in _KERNELS:
             continue
         module, *inner = path[:-1]

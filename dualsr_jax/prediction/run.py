@@ -23,6 +23,7 @@ from dualsr_jax.io.cubes import CubeReader, create_cube, open_cube, written_file
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.raw import staged
 from dualsr_jax.large_scene.correction import check_clip
+from dualsr_jax.large_scene.estimate import estimated_s, in_words
 from dualsr_jax.large_scene.first_pass import FirstPass
 from dualsr_jax.large_scene.nodata import describe_missing
 from dualsr_jax.large_scene.normalisation import Normalisation, Statistics, plan, scan
@@ -61,6 +62,9 @@ def _first_pass(
     if finished and missing:
         say(f"resuming an interrupted run: {len(finished)} of {total} tiles are finished")
     each, here = scene.steps_per_tile, options.scheduler in (None, cluster.THREADS)
+    if here and missing:
+        duration = in_words(estimated_s(scene, len(missing)))
+        show(f"estimate: the networks will take {duration} for {_counted(len(missing), 'tile')}")
     if here and missing and not scene.compiled:
         show("compiling the networks, once for all tiles: usually 5 to 20 s")
     counts = {"total": total * each, "initial": len(finished) * each}
