@@ -79,6 +79,9 @@ def test_help_shows_every_flag_once_and_an_example_that_parses(name):
         assert len(re.findall(rf"\n  --{flag}\b", text)) == 1, flag
     for flag, value in values.flag_values_dict().items():
         assert value is None or flag in text
+    for title, members in command.groups.items():
+        group = text.partition(f"\n\n{title}\n")[2].partition("\n\n")[0]
+        assert re.findall(r"^  --(\w+)", group, re.MULTILINE) == [*members]
     example = next(line for line in text.splitlines() if line.startswith(f"  dualsr {name} "))
     given = {word.lstrip("-") for word in shlex.split(example) if word.startswith("--")}
     assert given <= {*values}
@@ -205,12 +208,15 @@ def test_predict_in_short_and_quietly(tmp_path, rng):
 def test_messages_are_silenced(capsys, monkeypatch):
     monkeypatch.setattr(messages, "_quiet", False)
     messages.say("one", "two")
+    messages.show("three")
     assert list(messages.bar("ab", desc="letters")) == ["a", "b"]
     said = capsys.readouterr()
     assert said.out == "one\ntwo\n"
+    assert said.err.startswith("three\n")
     assert "letters: 100%" in said.err
     messages.be_quiet()
     messages.say("one")
+    messages.show("one")
     assert list(messages.bar("ab")) == ["a", "b"]
     assert capsys.readouterr() == ("", "")
 
