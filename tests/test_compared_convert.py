@@ -24,6 +24,19 @@ UNTOLD = {"EDSR": {"res_scale": 0.5}, "SSPSR": {"res_scale": 0.2, "overlap": 2}}
 TOLD = {"SSPSR": {"group": 4, "overlap": 2, "res_scale": 0.2}, "EDSR": {"res_scale": 0.5}}
 
 
+class Tensor:
+    """What stands for PyTorch's tensors."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def is_floating_point(self):
+        return False
+
+    def numpy(self, *, force):
+        return self.array
+
+
 @pytest.fixture
 def torch(monkeypatch):
     """PyTorch, or what stands for its files where it is not installed."""
@@ -42,9 +55,9 @@ def torch(monkeypatch):
             if file.read(2) != b"PK":
                 raise pickle.UnpicklingError("Unsupported global: models.sspsr.SSPSR")
         with np.load(path) as arrays:
-            return {k: types.SimpleNamespace(numpy=lambda a=arrays[k]: a) for k in arrays.files}
+            return {k: Tensor(arrays[k]) for k in arrays.files}
 
-    stand_in = types.SimpleNamespace(save=save, load=load, from_numpy=np.asarray)
+    stand_in = types.SimpleNamespace(save=save, load=load, from_numpy=np.asarray, Tensor=Tensor)
     monkeypatch.setitem(sys.modules, "torch", stand_in)
     return stand_in
 

@@ -5,7 +5,7 @@ from support.files import with_prefix
 
 from dualsr_jax.exchange import convert
 from dualsr_jax.models.coarsr.coarse import CoarSR
-from dualsr_jax.weights.torch_params import from_torch, load_pth, to_torch
+from dualsr_jax.weights.torch_params import from_torch, load_pth, read_pth, to_torch
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_pth_file(published, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, variables, from_torch(published).variables)
     converted = convert(str(tmp_path / "weights.pth"), None, tmp_path / "weights.safetensors")
     assert converted.coarse.model.neighbours == "released"
-    jax.tree.map(np.testing.assert_array_equal, converted.variables, variables)
+    jax.tree.map(np.testing.assert_array_equal, converted.coarse.variables, variables)
 
 
 class Payload:
@@ -95,3 +95,39 @@ def test_pth_file_is_never_executed(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="holds more than arrays and is not executed"):
         load_pth(tmp_path / "evil.pth")
     assert not (tmp_path / "executed").exists()
+
+
+def test_damaged_and_other_pth_files(tmp_path):
+    torch = pytest.importorskip("torch", reason="reading .pth files needs PyTorch")
+    path, state = tmp_path / "a.pth", {"a": torch.ones(3), "b": torch.zeros(2)}
+
+    def refused(message):
+        with pytest.raises(ValueError, match=message):
+            read_pth(path)
+
+    torch.save(torch.nn.Linear(2, 3), path)
+    refused("holds more than arrays and is not executed")
+    for content in (b"", b"a pickled module", bytes(100)):
+        path.write_bytes(content)
+        refused("is damaged, or holds more than arrays")
+    for zipped in (True, False):
+        torch.save(state, path, _use_new_zipfile_serialization=zipped)
+        whole = path.read_bytes()
+        for size in range(1, len(whole), len(whole) // 20):
+            path.write_bytes(whole[:size])
+            refused("is damaged, or holds more than arrays")
+    torch.save({"a": torch.ones(3), "epoch": 3}, path)
+    refused("a.pth' holds int under 'epoch': expected a state_dict")
+    torch.save([1, 2], path)
+    refused("holds a list, not a state_dict")
+    with pytest.raises(FileNotFoundError):
+        read_pth(tmp_path / "none.pth")
+
+
+def test_a_pth_file_may_hold_parameters_and_halves(tmp_path):
+    torch = pytest.importorskip("torch", reason="reading .pth files needs PyTorch")
+    values = torch.tensor([0.5, 2.0])
+    torch.save({"a": torch.nn.Parameter(values), "b": values.bfloat16()}, tmp_path / "a.pth")
+    for array in read_pth(tmp_path / "a.pth").values():
+        assert array.dtype == np.float32
+        np.testing.assert_array_equal(array, [0.5, 2.0])

@@ -6,7 +6,6 @@ it; `to_torch` is its inverse. `load_pth` reads a `.pth` file if torch is instal
 """
 
 import os
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -187,7 +186,9 @@ def read_pth(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise ValueError("reading .pth files needs PyTorch: pip install torch") from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # of almost any kind, IndexError and AssertionError among them
         raise ValueError(
             f"{os.fspath(path)!r} is damaged, or holds more than arrays and is not executed: "
             "expected a state_dict. A checkpoint that holds the module itself, such as those of "
@@ -199,7 +200,14 @@ def read_pth(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             content = content[key]
     if not isinstance(content, dict):
         raise ValueError(f"{os.fspath(path)!r} holds a {type(content).__name__}, not a state_dict")
-    return {name: tensor.numpy() for name, tensor in content.items()}
+    for name, value in content.items():
+        if not (isinstance(name, str) and isinstance(value, torch.Tensor)):
+            raise ValueError(
+                f"{os.fspath(path)!r} holds {type(value).__name__} under {name!r}: expected a "
+                "state_dict, which holds arrays under names"
+            )
+    tensors = {k: v.float() if v.is_floating_point() else v for k, v in content.items()}
+    return {name: tensor.numpy(force=True) for name, tensor in tensors.items()}
 
 
 def write_pth(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
