@@ -43,8 +43,8 @@ NOT_RUN = 99  # the status of a fork in which pytest itself failed
 MOST_S = 1800  # on the clock, after which tests that wait for something are ended
 
 # Imported once; of the package itself nothing.
-LIBRARIES = ("beartype", "flax.linen", "h5py", "jax", "optax", "orbax.checkpoint", "rasterio",
-             "rioxarray", "scipy.io", "scipy.ndimage", "skimage.metrics", "xarray",
+LIBRARIES = ("beartype", "flax.linen", "h5py", "hypothesis", "jax", "optax", "orbax.checkpoint",
+             "rasterio", "rioxarray", "scipy.io", "scipy.ndimage", "skimage.metrics", "xarray",
              "zarr")  # fmt: skip
 
 # How many faults of each file, and the tests that decide.
@@ -288,6 +288,7 @@ def in_a_fork(work: Callable[[], int], cpu_s: float, *, folder: Path) -> tuple[i
 def run_tests(tests: tuple[str, ...], *plugins: object) -> int:
     """Runs tests in this process until one fails; returns pytest's status."""
     quiet = ["-x", "-q", "-n0", "-p", "no:cacheprovider"]
+    quiet += ["-p", "no:unraisableexception", "-p", "no:threadexception"]  # which collect garbage
     imported = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     return int(pytest.main([*quiet, *imported, *tests], plugins=list(plugins)))
 
@@ -334,6 +335,7 @@ class Copy:
         made = self.folder / ".calls.json"
 
         def work() -> int:
+            sys.dont_write_bytecode = False  # for the runs with faults
             recorder = Recorder(self.folder / "dualsr_jax")
             status = run_tests((test,), recorder)
             made.write_text(json.dumps(recorder.calls))

@@ -26,11 +26,11 @@ class Recorder:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Runs one test with its fixtures."""
-        seen = set()
+        seen = {}  # by identity: to hash code takes long
 
         def note(frame: Any, event: str, _: Any) -> None:
             if event == "call":
-                seen.add(frame.f_code)
+                seen[id(frame.f_code)] = frame.f_code
 
         begin = time.process_time()
         threading.setprofile(note)
@@ -42,7 +42,7 @@ class Recorder:
             threading.setprofile(None)  # type: ignore[arg-type]
             functions = {
                 f"{code.co_filename.removeprefix(self._package)}:{part}"
-                for code in seen
+                for code in seen.values()
                 if code.co_filename.startswith(self._package)
                 for part in _with_outer(code.co_qualname)
             }
