@@ -125,10 +125,14 @@ def write_sensor_seed(sensor: str, folder: Path) -> None:
         files.write_dlr(folder / "0", cube.astype(np.int16), mission, expected={1, 2, 5})
     elif sensor == "emit":
         files.write_emit(folder / "0" / "cube.nc", (7, 5, 6), good=[1] * 6)
-    elif sensor == "aviris_3":
-        files.write_aviris_3(folder / "0" / "cube.nc", (7, 5, 6), orthorectified=True)
     else:
-        files.write_aviris_ng(folder / "0", (7, 5, 6))
+        cube, k = cube.astype(np.float32), np.arange(6)
+        of_bands = {"wavelengths": 400.0 + 10 * k, "fwhm": 5.0 + k}
+        if sensor == "aviris_3":
+            path = folder / "0" / "cube.nc"
+            files.write_aviris_3(path, cube, orthorectified=True, **of_bands)
+        else:
+            files.write_aviris_ng(folder / "0", cube, map_info=(4e5, 5e6, 4.0, 15.0), **of_bands)
 
 
 def cube_in(folder: Path, reader: str) -> Path:

