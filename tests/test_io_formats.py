@@ -256,6 +256,25 @@ def test_files_of_others(tmp_path, rng):
     assert rasterio.crs.CRS.from_wkt(found["bands"].crs) == rasterio.crs.CRS.from_wkt(UTM)
 
 
+def test_a_header_in_a_struct_of_matlab(tmp_path):
+    """As hyperspectral toolboxes store it next to the cube."""
+    header = {"wavelength": np.arange(401.0, 407), "fwhm": np.arange(6.0), "sensor_type": "AVIRIS"}
+    cube = np.arange(120, dtype=np.int16).reshape(5, 4, 6)
+    scipy.io.savemat(tmp_path / "a.mat", {"cube": cube, "info": header, "other": {"fwhm": 1}})
+    with open_cube(tmp_path / "a.mat") as reader:
+        np.testing.assert_array_equal(reader.metadata.wavelengths, header["wavelength"])
+        np.testing.assert_array_equal(reader.metadata.fwhm, header["fwhm"])
+        assert reader.metadata.tags == {"sensor type": "AVIRIS"}
+
+
+def test_numpy_files_of_the_second_version(tmp_path):
+    cube = np.arange(120, dtype=np.int16).reshape(5, 4, 6)
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.lib.format.write_array(file, cube, version=(2, 0))
+    with open_cube(tmp_path / "a.npy") as reader:
+        np.testing.assert_array_equal(reader.read(slice(None), slice(None)), cube)
+
+
 def test_band_images_are_in_the_order_of_their_numbers(tmp_path):
     for k in (1, 2, 9, 10, 11, 100):
         Image.fromarray(np.full((2, 3), k, np.uint8)).save(tmp_path / f"s2_band{k}.png")
