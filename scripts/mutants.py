@@ -34,7 +34,9 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import Phase
 from tests_by_function import Calls, Chosen, Recorder, callers  # lies next to this file
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +45,7 @@ NOT_RUN = 99  # the status of a fork in which pytest itself failed
 MOST_S = 1800  # on the clock, after which tests that wait for something are ended
 
 # Imported once; of the package itself nothing.
-LIBRARIES = ("beartype", "flax.linen", "h5py", "hypothesis", "jax", "optax", "orbax.checkpoint",
+LIBRARIES = ("beartype", "flax.linen", "h5py", "jax", "optax", "orbax.checkpoint",
              "rasterio", "rioxarray", "scipy.io", "scipy.ndimage", "skimage.metrics", "xarray",
              "zarr")  # fmt: skip
 
@@ -417,6 +419,9 @@ def main() -> None:
         )
         for name in LIBRARIES:
             importlib.import_module(name)
+        # A failure is enough: no smaller example is looked for.
+        hypothesis.settings.register_profile("first", phases=(Phase.explicit, Phase.generate))
+        hypothesis.settings.load_profile("first")
         copy = Copy.make(Path(temporary), arguments.results.with_suffix(".calls.json"))
         for number, fault in enumerate(faults_chosen, 1):
             before = known(fault)
