@@ -17,6 +17,7 @@ from dualsr_jax.io.axes import parse_axes
 from dualsr_jax.io.cubes import open_cube, read_cube
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.notes import forget_notes
+from dualsr_jax.io.variables import rows_columns_bands
 
 NAMES = ("y", "x", "band")
 ARRAYS = (".npy", "fortran.npy", ".npz", ".h5", ".mat", "7.mat", ".zarr", ".nc")
@@ -134,6 +135,20 @@ def test_named_axes_count_more_than_names_in_the_file(tmp_path):
     xarray.Dataset({"cube": (("x", "y", "band"), cube)}).to_netcdf(tmp_path / "a.nc")
     np.testing.assert_array_equal(read_cube(tmp_path / "a.nc"), cube.transpose(1, 0, 2))
     np.testing.assert_array_equal(read_cube(tmp_path / "a.nc", axes="y,x,band"), cube)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [
+        ("y", "x"), ("lat", "lon"), ("latitude", "longitude"), ("row", "column"), ("rows", "cols"),
+        ("line", "sample"), ("lines", "samples"), ("downtrack", "crosstrack"),
+        ("northing", "easting"), ("scan", "pixel"),
+    ],
+)  # fmt: skip
+def test_dimensions_that_say_their_order(rows, columns):
+    """As in files of CF, of EMIT and of AVIRIS-3."""
+    assert rows_columns_bands((columns, "bands", rows.upper())) == (2, 0, 1)
+    assert rows_columns_bands(("bands", columns, "other")) is None
 
 
 def test_metadata_follows_the_axes(tmp_path):

@@ -536,6 +536,10 @@ def test_a_swath_and_a_cube_of_named_axes(weights, tmp_path, rng, capsys, monkey
     options = PredictOptions(axes="band,x,y", scheduler="tcp://there:1")
     predict(tmp_path / "b.npy", tmp_path / "there.tif", weights, options)
     np.testing.assert_array_equal(read(tmp_path / "there.tif")[0], read(tmp_path / "b.tif")[0])
+    np.save(tmp_path / "flat.npy", cube.reshape(-1, 8))  # which cannot be read without the axes
+    pairs = [(tmp_path / "flat.npy", tmp_path / f"{name}.tif") for name in "bcd"]
+    flat = PredictOptions(axes="y=20,x=18,band")
+    assert checked(pairs, weights.dualsr, flat, skip_existing=True) == pairs[1:]
     forget_notes()
     again = PredictOptions(overwrite=True)
     assert checked([(path, tmp_path / "c.tif")] * 2, weights.dualsr, again, skip_existing=False)
