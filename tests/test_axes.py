@@ -10,7 +10,7 @@ import xarray
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.cubes import everything, write
+from support.cubes import write
 from support.scenes import small_networks, smooth
 
 from dualsr_jax.io.axes import parse_axes
@@ -114,7 +114,7 @@ def test_flattened_npy_and_zarr(tmp_path):
         open_cube(save(tmp_path / "a.nc", cube.reshape(6, 4)), axes="y=2,x=3,band")
 
 
-def test_a_flattened_cube_next_to_another_array_is_named(tmp_path):
+def test_a_flattened_cube_next_to_another_array_is_named(tmp_path, capsys):
     """Abundances `[H, W, materials]` next to the cube that they are of."""
     cube = np.arange(84, dtype=np.int16).reshape(3, 4, 7)
     flat = cube.transpose(2, 1, 0).reshape(7, 12)
@@ -123,6 +123,8 @@ def test_a_flattened_cube_next_to_another_array_is_named(tmp_path):
         path = save(tmp_path / f"a{name}", other, Y=flat, nRow=[[3]], nCol=[[4]])
         assert read_cube(path).shape == (3, 4, 5)
         np.testing.assert_array_equal(read_cube(path, "Y"), cube)
+        said = f"note: {path}: Y (7, 12) is read as 3 rows of 4 pixels, counted by columns as in"
+        assert said in capsys.readouterr().out
         sides = "band,y=3,x=4" if path.suffix == ".mat" else "band,x=4,y=3"
         np.testing.assert_array_equal(read_cube(path, "Y", axes=sides), cube)
         save(path, other, Y=flat)
@@ -214,8 +216,9 @@ def test_what_is_assumed_of_a_doubtful_shape_is_said(tmp_path, capsys):
     open_cube(save(tmp_path / "c.npy", np.zeros((5, 6, 5)))).close()
     open_cube(path, axes="y,x,band").close()
     write(tmp_path / "d.nc", np.zeros((5, 6, 9)))  # named dimensions
-    write(tmp_path / "e.npz", np.zeros((5, 6, 9)), everything(9))  # as many wavelengths
-    write(tmp_path / "f.npy", np.zeros((5, 6, 9)), Metadata(tags={"dualsr_scale": "2"}))  # a result
+    spectral = Metadata(wavelengths=np.arange(400.0, 409))  # as many as bands
+    write(tmp_path / "e.npz", np.zeros((5, 6, 9)), spectral)
+    write(tmp_path / "f.npy", np.zeros((5, 6, 8)), Metadata(tags={"dualsr_scale": "2"}))  # a result
     for name in ("d.nc", "e.npz", "f.npy"):
         open_cube(tmp_path / name).close()
     assert capsys.readouterr().out == ""

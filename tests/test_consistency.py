@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ from dualsr_jax.evaluation import consistency_report
 from dualsr_jax.evaluation.consistency import lr_consistency
 from dualsr_jax.evaluation.consistency_report import describe_consistency, write_consistency
 from dualsr_jax.ops.resize import imresize
+from dualsr_jax.radiometry import Effect, Radiometry
 
 
 class OnDisk:
@@ -143,6 +145,17 @@ def test_the_pictures_of_a_report_have_one_stretch(lr, sr, tmp_path, monkeypatch
     assert title.endswith(
         "colours: red 640 nm (band 2), green 550 nm (band 4), blue 470 nm (band 5)"
     )
+
+
+def test_the_report_says_what_the_radiometry_did(lr, sr, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(consistency_report, "report_figure", lambda *given: drawn.append(given[-1]))
+    how = Radiometry(clip="unit", consistent=2)
+    effect = Effect(how, clipped=3, values=7, before_db=50.0, after_db=80.25)
+    report = write_consistency(lr, {"DualSR": sr}, 2, tmp_path, effect=effect)
+    assert report["radiometry"] == dataclasses.asdict(effect)
+    assert "3 of 7 values (42.9 %) were clipped to [0, 1]" in drawn[0].splitlines()
+    assert "the scene to 80.25 dB PSNR (50.00 dB before)" in drawn[0]
 
 
 def test_report_of_an_all_masked_scene(lr, sr, tmp_path):

@@ -3,7 +3,7 @@ import pytest
 from support.scenes import Memory, smooth
 
 from dualsr_jax.large_scene import normalisation
-from dualsr_jax.large_scene.nodata import RADIUS, fill, nodata_of, to_stored
+from dualsr_jax.large_scene.nodata import RADIUS, describe_missing, fill, nodata_of, to_stored
 from dualsr_jax.large_scene.normalisation import plan, read_normalised, scan
 
 
@@ -24,6 +24,10 @@ def test_statistics_are_those_of_the_valid_pixels(rng, monkeypatch):
     np.testing.assert_array_equal(found.maximum, valid.max((0, 1)))
     np.testing.assert_allclose(found.mean, valid.mean((0, 1)))
     assert found.valid.tolist() == [63, 60, 63, 63, 63, 63]
+    said = describe_missing(found.valid, found.pixels)
+    assert said == "0 to 3 of 63 pixels have no data, depending on the band"
+    assert describe_missing(found.valid[1:2], 63) == "3 of 63 pixels (4.76 %) have no data"
+    assert describe_missing(found.valid[2:], 63) == "all pixels have data"
 
 
 @pytest.mark.parametrize(

@@ -329,10 +329,12 @@ def test_bad_input_is_one_error_before_any_work(weights, tmp_path, rng, monkeypa
         ("flat.npz", {}, "if Y is a flattened cube, say the sides of its image: --axes=band,y=ROW"),
         ("a.npy", clip, "clip='unit': int8 cannot hold the range 0 to 5000 .*: choose another"),
     ):
-        there = sorted(tmp_path.iterdir())
+        there, output = sorted(tmp_path.iterdir()), tmp_path / "made.tif"
         with pytest.raises(ValueError, match=message) as caught:
-            predict(tmp_path / name, tmp_path / "made.tif", weights, PredictOptions(**options))
+            predict(tmp_path / name, output, weights, PredictOptions(**options))
         assert len(str(caught.value).splitlines()) == 1
+        with pytest.raises(ValueError, match=message):  # also of the first of several scenes
+            check_before_run(tmp_path / name, output, weights.dualsr, PredictOptions(**options))
         assert sorted(tmp_path.iterdir()) == there
 
 

@@ -143,8 +143,13 @@ def test_blocks_and_tiles_are_the_whole(rng, monkeypatch, scale):
         rows = []
         second.write_fine(write, np.dtype(np.float32), rows.append)
         assert sum(rows) == 67 * second.passes
-        np.testing.assert_allclose(found, correct(Radiometry(**how), fine, cube), atol=1e-5)
+        expected = correct(Radiometry(**how), fine, cube)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
         assert np.abs(found - fine).max() > 1e-2
+        if how == {"clip": "input"}:
+            changed = np.count_nonzero(expected != fine)
+            assert abs(second.effect.clipped - changed) < 1e-3 * changed
+            assert second.effect.values == fine.size
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +165,7 @@ def test_bad_bands_and_pixels_without_data(rng, networks, caplog):
     caplog.set_level(logging.INFO, "dualsr_jax")
     plain = networks.upscale(cube, nodata=-1, peak=9999.0)
     made = networks.upscale(cube, nodata=-1, peak=9999.0, clip="input", consistent=3)
+    assert caplog.messages.count("10 of 624 pixels (1.6 %) have no data") == 2
     masked = (cube == -1).repeat(2, 0).repeat(2, 1)
     np.testing.assert_array_equal(made == -1, masked)
     np.testing.assert_array_equal(made[..., 3], plain[..., 3])
