@@ -14,8 +14,8 @@ This is short training: the order of the methods may be another one than after t
 
 `--output` then holds a folder per network, `fair.json` (budget, rates and steps), and `comparison`.
 A second call resumes what was interrupted, and repeats nothing that is finished. Two processes can
-share the work, each with its own `--methods`, `--core` and `--train_only`; a last call with all
-methods compares.
+share the work, each with its own `--methods`, `--core` and `--train_only`; a last call compares,
+with `--table_only` just what is finished at these rates and seeds.
 """
 
 import argparse
@@ -62,14 +62,22 @@ class Variant:
         return f"{config.model.method}{added}"
 
 
+def is_finished(variant: Variant, options: argparse.Namespace) -> bool:
+    """Whether nothing of a network is left to train."""
+    tried = [f"rate_{rate:g}" for rate in options.rates if len(options.rates) > 1]
+    names = [*tried, *(f"seed_{seed}" for seed in options.seeds)]
+    return all((options.output / variant.name / n / "finished.json").exists() for n in names)
+
+
 def variants(options: argparse.Namespace) -> list[Variant]:
-    """The networks that the options choose."""
-    return [
+    """The networks that the options choose; for the table alone, those that are finished."""
+    chosen = [
         Variant(method, skip)
         for method in options.methods
         for skip in options.skips
         if skip == "published" or method not in WITHOUT_SKIP
     ]
+    return [v for v in chosen if not options.table_only or is_finished(v, options)]
 
 
 def make_config(variant: Variant, options: argparse.Namespace) -> Any:
@@ -138,14 +146,6 @@ def write(path: Path, content: Any) -> None:
         new.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def kept(path: Path, make: Callable[[], Any]) -> Any:
-    """The content of a file of JSON, which is made and written if it does not exist."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, make())
-    return json.loads(path.read_text())
-
-
 def seconds_per_step(config: Any, folder: Path) -> float:
     """Trains a few steps in a folder of their own, and measures the last of them."""
     config.train.log_every_steps = 1
@@ -154,11 +154,6 @@ def seconds_per_step(config: Any, folder: Path) -> float:
     rates = [record["samples_per_s"] for record in records[-COUNTED_STEPS:]]
     shutil.rmtree(folder)
     return float(config.train.batch_size / statistics.median(rates))
-
-
-def budget_of(options: argparse.Namespace) -> dict[str, float | None]:
-    """The budget of a training."""
-    return {"minutes": options.minutes, "tera_macs": options.tera_macs}
 
 
 def plan_steps(variant: Variant, options: argparse.Namespace) -> dict[str, Any]:
@@ -171,7 +166,7 @@ def plan_steps(variant: Variant, options: argparse.Namespace) -> dict[str, Any]:
         seconds = seconds_per_step(config, options.output / variant.name / "trial")
         steps = 60 * options.minutes / seconds
     return {
-        "budget": budget_of(options),
+        "budget": options.budget,
         "steps": max(1, round(steps)),
         "tera_macs_per_step": tera,
         "trial_seconds_per_step": seconds,
@@ -194,8 +189,12 @@ def choose_rate(variant: Variant, options: argparse.Namespace, steps: int) -> di
 def train_variant(variant: Variant, options: argparse.Namespace) -> dict[str, Any]:
     """Plans, chooses the rate, and trains once per seed; returns what `fair.json` says of it."""
     folder = options.output / variant.name
-    planned = kept(folder / "plan.json", lambda: plan_steps(variant, options))
-    if planned["budget"] != budget_of(options):
+    plan = folder / "plan.json"
+    if not plan.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write(plan, plan_steps(variant, options))
+    planned = json.loads(plan.read_text())
+    if planned["budget"] != options.budget:
         raise SystemExit(
             f"error: {folder} was begun with {planned['budget']}: choose another --output"
         )
@@ -207,11 +206,9 @@ def train_variant(variant: Variant, options: argparse.Namespace) -> dict[str, An
         config = make_config(variant, options)
         config.seed, config.train.learning_rate = seed, float(rate)
         records = run_training(config, folder / f"seed_{seed}", steps=steps)
-        before, spent = 0, 0.0
-        for record in records:
-            spent += (record["step"] - before) * config.train.batch_size / record["samples_per_s"]
-            before = record["step"]
-        seconds.append(spent)
+        before = [0, *(record["step"] for record in records)]
+        spent = [(r["step"] - b) / r["samples_per_s"] for b, r in zip(before, records)]  # noqa: B905
+        seconds.append(config.train.batch_size * sum(spent))
     return {
         **planned,
         "validation_psnr_db": psnr,
@@ -283,13 +280,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--core", type=int, help="processor core (default: the first one)")
     parser.add_argument("--all_cores", action="store_true", help="use all cores, or a GPU")
     parser.add_argument("--plan", action="store_true", help="only say what would be done")
-    parser.add_argument("--train_only", action="store_true", help="leave the table to a last call")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--train_only", action="store_true", help="leave the table to a last call")
+    only.add_argument("--table_only", action="store_true", help="compare what is finished")
     parser.add_argument("--tiny", action="store_true", help="rehearse with tiny networks")
     options = parser.parse_args()
     for given, known in ((options.methods, METHODS), (options.skips, ("published", "bicubic"))):
         if unknown := set(given) - set(known):
             parser.error(f"unknown {sorted(unknown)[0]!r}: expected some of {', '.join(known)}")
-    if not (options.minutes or options.tera_macs) or (options.minutes or options.tera_macs) <= 0:
+    options.budget = {"minutes": options.minutes, "tera_macs": options.tera_macs}
+    if not any((size or 0) > 0 for size in options.budget.values()):
         parser.error("the budget must be more than 0")
     return options
 
@@ -305,11 +305,13 @@ def main() -> None:
         return
     options.output.mkdir(parents=True, exist_ok=True)
     found = {variant.name: train_variant(variant, options) for variant in variants(options)}
+    if not found:
+        raise SystemExit(f"error: in {options.output} no network is finished at these rates, seeds")
     if options.train_only:
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     hardware = {"machine": platform.machine(), "processor": platform.processor(), "cores": cores}
-    content = {"budget": budget_of(options), "hardware": hardware, "networks": found}
+    content = {"budget": options.budget, "hardware": hardware, "networks": found}
     write(options.output / "fair.json", content)
     compare_all(options)
 

@@ -36,7 +36,7 @@ def records(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_the_fair_table(run, capsys):
+def test_the_fair_table(run, capsys, monkeypatch):
     folder = run("--minutes=1e-2")
     fair = json.loads((folder / "fair.json").read_text())
     assert list(fair["networks"]) == ["edsr", "edsr-bicubic"]
@@ -59,7 +59,41 @@ def test_the_fair_table(run, capsys):
     # Its last layer begins so small that training begins at the bicubic image.
     bicubic = rows["Bicubic"]["mean"]["psnr_db"]
     assert abs(rows["EDSR, bicubic added"]["mean"]["psnr_db"] - bicubic) < 3
+    check_page(folder, rows, fair["networks"], monkeypatch)
     check_resumed(run, folder, capsys)
+
+
+def check_page(folder, rows, networks, monkeypatch):
+    """The table in the documentation has the figures of the comparison; the rest stays."""
+    page = folder / "page.md"
+    page.write_text("before\n<!-- fair table -->\nold\n<!-- end of fair table -->\nafter\n")
+    monkeypatch.setattr(sys, "argv", ["fair_results.py", str(folder), str(page)])
+    script = load(ROOT / "scripts" / "fair_results.py")
+    script.main()
+    first = page.read_text()
+    script.main()
+    assert page.read_text() == first
+    lines = first.splitlines()
+    assert (lines[0], lines[-1]) == ("before", "after")
+    assert "old" not in lines
+    assert "each network was trained 2 times; rates tried: 2." in lines[2]
+    tables = [[c.strip() for c in line.strip("|").split("|")] for line in lines if line[0:1] == "|"]
+    found = {cells[0]: dict(zip(tables[0], cells, strict=True)) for cells in tables[2:5]}
+    assert list(found) == ["Bicubic", "EDSR", "EDSR, bicubic added"]
+    for label, cells in found.items():
+        mean, spread = rows[label]["mean"], rows[label]["spread"]
+        shown = f"{mean['psnr_db']:.3f}" + (f" ± {spread['psnr_db']:.3f}" if spread else "")
+        assert cells["PSNR / SSIM / SAM"].split(" / ")[0] == shown
+    fine = rows["EDSR + fine stage"]["mean"]["sam_deg"]
+    assert found["EDSR"]["with the fine stage"].split(" / ")[2].startswith(f"{fine:.3f} ±")
+    assert found["EDSR"]["steps"] == f"{networks['edsr']['steps']:,}"
+    assert found["EDSR"]["rate"] == f"{networks['edsr']['learning_rate']:g}"
+    bicubic = rows["Bicubic"]["mean"]["psnr_db"]  # of one scene
+    assert tables[5:8] == [["PSNR (dB)", "test"], ["---", "---"], ["Bicubic", f"{bicubic:.3f}"]]
+    page.write_text("no lines")
+    with pytest.raises(SystemExit):
+        script.main()
+    assert page.read_text() == "no lines"
 
 
 def check_trainings(folder, network, steps):
@@ -87,8 +121,11 @@ def check_trainings(folder, network, steps):
 def check_resumed(run, folder, capsys):
     """A second call trains nothing again; another budget is refused."""
     files = [p for p in folder.rglob("*") if p.is_file() and "comparison" not in p.parts]
-    before = {p: p.stat().st_mtime_ns for p in files if p.name != "fair.json"}
-    run("--minutes=1e-2")
+    before = {p: p.stat().st_mtime_ns for p in files if p.name not in ("fair.json", "page.md")}
+    run("--minutes=1e-2", "--methods=edsr,mcnet", "--table_only")
+    assert sorted(p.name for p in folder.iterdir() if p.is_dir()) == [
+        *("comparison", "edsr", "edsr-bicubic")
+    ]
     assert {p: p.stat().st_mtime_ns for p in before} == before
     with pytest.raises(SystemExit, match=r"was begun with .* another --output"):
         run("--tera_macs=1")
@@ -102,6 +139,9 @@ def test_a_single_rate_is_taken_untried_and_the_table_can_wait(run):
     assert {path.name for path in (folder / "edsr").iterdir()} == {"plan.json", "seed_3"}
     config = json.loads((folder / "edsr" / "seed_3" / "config.json").read_text())
     assert config["train"]["learning_rate"] == 1e-2
+    with pytest.raises(SystemExit, match="no network is finished at these rates, seeds"):
+        run(*flags, "--table_only", "--seeds=4", output="alone")
+    assert [path.name for path in folder.iterdir()] == ["edsr"]
 
 
 def test_the_plan(run, capsys):
