@@ -322,6 +322,24 @@ def test_parameter_counts(method):
         assert model.feature_maps > 0
 
 
+OTHER_WIDTHS = [  # of the same table, for 31 bands unless the settings say otherwise
+    ({"method": "EDSR", "scale": 4, "features": 256, "num_blocks": 32}, 43_218_975),
+    ({"method": "EDSR", "scale": 3, "features": 256, "num_blocks": 32}, 43_809_055),
+    ({"method": "EDSR", "scale": 8, "num_bands": None, "channels": "single"}, 1_662_977),
+    ({"method": "SSPSR", "scale": 4, "share_branch": False}, 142_543_559),
+    ({"method": "ESSAformer", "scale": 3, "features": 252}, 11_198_435),
+    ({"method": "ESSAformer", "scale": 8, "features": 64}, 884_879),
+]
+
+
+@pytest.mark.parametrize(("settings", "expected"), OTHER_WIDTHS, ids=str)
+def test_parameter_counts_of_other_widths(settings, expected):
+    model = make_model({"num_bands": 31, **settings})
+    lr = jax.ShapeDtypeStruct((1, 8, 6, 31), jnp.float32)
+    params = jax.eval_shape(model.init, jax.random.key(0), lr)["params"]
+    assert num_parameters(params) == expected
+
+
 SMALL_NETWORKS = {  # of configs/compared.py at x4
     "3dfcnn": 9_561,
     "edsr": 3_458_335,
