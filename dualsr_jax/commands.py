@@ -63,7 +63,7 @@ def _line(name: str, flag: Flag) -> str:
         said += " Required."
     elif flag.kind == "switch" and flag.default:
         said += f" On by default: --no{name} turns it off."
-    elif flag.default not in (None, False, []):
+    elif flag.kind != "switch" and flag.default not in (None, []):
         default = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
         said += f" Default: {default}."
     space = " " * _INDENT

@@ -81,7 +81,11 @@ def test_help_shows_every_flag_once_and_an_example_that_parses(name):
         assert value is None or flag in text
     for title, members in command.groups.items():
         group = text.partition(f"\n\n{title}\n")[2].partition("\n\n")[0]
-        assert re.findall(r"^  --(\w+)", group, re.MULTILINE) == [*members]
+        entries = [" ".join(entry.split()) for entry in f"\n{group}".split("\n  --")[1:]]
+        assert [entry.partition(" ")[0] for entry in entries] == [*members]
+        for entry, flag in zip(entries, members.values(), strict=True):
+            if flag.kind in ("text", "integer", "number") and flag.default is not None:
+                assert entry.endswith(f"Default: {flag.default}.")
     example = next(line for line in text.splitlines() if line.startswith(f"  dualsr {name} "))
     given = {word.lstrip("-") for word in shlex.split(example) if word.startswith("--")}
     assert given <= {*values}
