@@ -26,5 +26,10 @@ def test_the_site_builds_and_its_notebooks_run(tmp_path):
     assert "(160, 160, 40) uint16" in text("enlarge")
     assert re.search(r"DualSR\s+\d+\.\d+ dB", text("enlarge"))
     assert "(32, 48, 20)" in text("train")
+    bicubic, small = (
+        float(re.search(rf"{name}\s+(\d+\.\d+) dB", text("method"))[1])
+        for name in ("bicubic", "Small")
+    )
+    assert small > bicubic  # of which it learns to correct the errors
     assert "DIFFERS from the published row" in text("published")  # its stand-ins are not CAVE
     assert len(list((tmp_path / "_images").glob("*.png"))) >= 3
