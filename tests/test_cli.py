@@ -1,5 +1,6 @@
 """The command `dualsr`: help, completion, what may be left out, and Ctrl-C."""
 
+import os
 import re
 import resource
 import shlex
@@ -275,7 +276,12 @@ def interrupted(code, *signals, tmp_path, pause=0.3):
     ready = tmp_path / "ready"
     code = textwrap.dedent(code).replace("READY", f"open({str(ready)!r}, 'w').close()")
     process = subprocess.Popen(
-        [*CATCHING, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*CATCHING, "-c", code],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while not ready.exists():
         assert process.poll() is None, process.communicate()
