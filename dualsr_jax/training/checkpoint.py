@@ -26,6 +26,7 @@ import optax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from dualsr_jax.disk import replacing
 from dualsr_jax.models.network import Model, Network, make_model, method_of, settings_of
 from dualsr_jax.training import processes
 from dualsr_jax.training.optimizer import averaged_params
@@ -194,6 +195,15 @@ class Checkpoints:
                 f"a checkpoint could not be saved in {str(self._folder)!r} ({_reason(error)}): "
                 "make room there; the same command resumes from the last one that was saved"
             ) from error
+
+    def is_scored(self, step: int) -> bool:
+        """Whether the checkpoint of a step has the PSNR of held-out scenes."""
+        return math.isfinite(self._manager.metrics(step)[_METRIC])
+
+    def score(self, step: int, psnr_db: float) -> None:
+        """Adds the PSNR of held-out scenes to a checkpoint that was saved without it."""
+        with replacing(_metrics_file(self._folder, step)) as new:
+            new.write_text(json.dumps({_METRIC: psnr_db}))
 
     def _read(self, step: int, **items: ocp.args.CheckpointArgs) -> Any:
         try:

@@ -2,8 +2,9 @@
 
 Contract: `<workdir>/metrics.jsonl` has one object per record, each with its `step`. Records of
 steps after the one at which a run resumes are dropped, so that no step is recorded twice; so are,
-with a warning, records after a damaged line. TensorBoard events lie under `<workdir>/tensorboard`.
-Of several processes only the first writes.
+with a warning, records after a damaged line. Only the scores of held-out scenes after the last step
+may follow in a record of their own, if the run was stopped before it had them. TensorBoard events
+lie under `<workdir>/tensorboard`. Of several processes only the first writes.
 """
 
 import contextlib

@@ -168,6 +168,16 @@ class _Steps:
             self._save(state, values.get("validation_psnr_db"))
         self._since_log.clear()
 
+    def score_last(self) -> None:
+        """Scores a run whose steps are made, if it was stopped before that."""
+        step, state = self.newest
+        if not self._plan.validation or self._checkpoints.is_scored(step):
+            return
+        scores = _validation_scores(self._plan, state)
+        self._log.write(step, scores)
+        if processes.is_first():
+            self._checkpoints.score(step, scores["validation_psnr_db"])
+
     def save_finished(self) -> int:
         """Records and saves the newest steps that are finished, and returns the last of them."""
         step, state = self.newest
@@ -204,7 +214,9 @@ def _make_steps(
     )
     first_step = step = steps.newest[0]
     stopped_by, asked = 0, parallel.maximum(0)
-    if step < plan.last_step and processes.is_first():
+    if step == plan.last_step:
+        steps.score_last()
+    elif step < plan.last_step and processes.is_first():
         show(_COMPILING)
     while step < plan.last_step and not stopped_by and not signals.abandons:
         before, step = step, min(step + at_once - step % at_once, plan.last_step)
