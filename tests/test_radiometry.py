@@ -97,6 +97,8 @@ def test_the_range_of_the_neighbourhood(images):
     assert (made >= low).all()
     assert (made <= high).all()
     assert (made == low).any()
+    made = correct(Radiometry(clip="input"), sr, lr)
+    np.testing.assert_array_equal(made, sr.clip(low, high))
 
 
 def test_pixels_without_data_give_no_limits():
@@ -148,7 +150,7 @@ def test_blocks_and_tiles_are_the_whole(rng, monkeypatch, scale):
         assert np.abs(found - fine).max() > 1e-2
         if how == {"clip": "input"}:
             changed = np.count_nonzero(expected != fine)
-            assert abs(second.effect.clipped - changed) < 1e-3 * changed
+            assert abs(second.effect.clipped - changed) <= 10  # within rounding of a limit
             assert second.effect.values == fine.size
 
 
