@@ -151,6 +151,17 @@ def test_type_codes_at_which_scipy_crashes(tmp_path, packed, code):
         read(tmp_path / "a.mat")
 
 
+def test_a_matrix_in_place_of_the_name_of_a_matrix(tmp_path):
+    scipy.io.savemat(tmp_path / "a.mat", {"cube": CUBE})
+    head = (tmp_path / "a.mat").read_bytes()[:128]
+    flags, size = struct.pack("<IIII", 6, 8, 1, 0), struct.pack("<IIii", 5, 8, 1, 1)  # of a cell
+    inner = flags + size + struct.pack("<II", 1, 0) + struct.pack("<II", 9, 0)
+    content = flags + size + struct.pack("<II", 14, len(inner)) + inner
+    (tmp_path / "a.mat").write_bytes(head + struct.pack("<II", 14, len(content)) + content)
+    with pytest.raises(ValueError, match="an element is of type 14: expected numbers"):
+        read(tmp_path / "a.mat")
+
+
 def test_a_matlab_matrix_that_says_it_is_complex(tmp_path):
     scipy.io.savemat(tmp_path / "a.mat", {"cube": CUBE})
     content = bytearray((tmp_path / "a.mat").read_bytes())
@@ -223,6 +234,13 @@ def test_a_sparse_geotiff_is_read_by_window(tmp_path):
     assert not found[..., 1].any()
     with pytest.raises(ValueError, match=r"a\.tif declares a cube of \(20000, 20000, 6\)"):
         read_cube(tmp_path / "a.tif")
+
+
+def test_what_deflate_can_pack_is_read_however_large(tmp_path):
+    shape = (2**15, 2**15, 1)  # 1 GiB
+    damage.check_size(tmp_path, shape, np.dtype("u1"), 2**20)
+    with pytest.raises(ValueError, match=r"1073741824 bytes, but holds only 524288"):
+        damage.check_size(tmp_path, shape, np.dtype("u1"), 2**19)
 
 
 def test_a_folder_of_empty_images_is_not_unpacked(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import logging
 
 import numpy as np
 import pytest
+import xarray
 from support.scenes import Memory, small_networks, smooth
 
 from dualsr_jax.back_projection import correct, find_limits
@@ -202,6 +203,21 @@ def test_what_was_done_is_reported_as_stored(rng, networks, caplog, dtype, least
     said_db = float(caplog.messages[-1].split(" dB PSNR")[0].rpartition(" ")[2])
     # In float32 the residual is itself rounded.
     assert abs(said_db - measured_db) < (0.01 if dtype is not np.float32 else 6)
+
+
+def test_what_was_done_is_the_same_with_an_offset(rng, networks, caplog):
+    cube = smooth(rng, 24, 26, 6, np.int16, 9000.0)
+    caplog.set_level(logging.INFO, "dualsr_jax")
+    said_db = []
+    for offset in (0, 500):
+        attributes = {"add_offset": float(offset)}
+        stored = xarray.DataArray(
+            cube - np.int16(offset), dims=("y", "x", "band"), attrs=attributes
+        )
+        networks.upscale(stored, consistent=1)
+        said_db.append(float(caplog.messages[-1].split(" dB PSNR")[0].rpartition(" ")[2]))
+    assert said_db[0] > 90
+    assert abs(said_db[1] - said_db[0]) < 0.02  # rounded in float32
 
 
 @dataclasses.dataclass(frozen=True)

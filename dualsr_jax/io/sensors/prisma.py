@@ -112,8 +112,8 @@ def _open(
         )
     cubes = [_detector(path, name, swath, found, attributes) for name in _wanted(path, swath, key)]
     sides = {(cube.source.shape[0], cube.source.shape[2]) for cube in cubes}
-    if len(sides) > 1 or len({cube.source.dtype for cube in cubes}) > 1:
-        raise BadFileError(f"{path}: VNIR_Cube and SWIR_Cube differ in rows, columns or type")
+    if len(sides) > 1:
+        raise BadFileError(f"{path}: VNIR_Cube and SWIR_Cube differ in rows or columns")
     places = np.array([(n, band) for n, cube in enumerate(cubes) for band in cube.bands])
     rising = np.argsort(np.concatenate([cube.wavelengths for cube in cubes]), kind="stable")
     metadata = _metadata(path, cubes, places[rising], rising, attributes)
