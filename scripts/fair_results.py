@@ -8,6 +8,7 @@ page. All figures come from `fair.json` and `comparison/results.json` in the fol
 
 import argparse
 import json
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,18 +75,18 @@ def text(folder: Path) -> str:
     rows = {row["label"]: row for row in results["rows"]}
     minutes, tera = fair["budget"]["minutes"], fair["budget"]["tera_macs"]
     budget = f"{minutes:g} minutes" if minutes is not None else f"{tera:g} x 10^12 multiply-adds"
-    counts = {len(network["training_seconds"]) for network in networks.values()}
-    tried = {len(network["validation_psnr_db"]) for network in networks.values()}
+    counts = sorted({len(network["training_seconds"]) for network in networks.values()})
+    tried = {rate for network in networks.values() for rate in network["validation_psnr_db"]}
     hardware, versions = fair["hardware"], results["versions"]
     facts = (
-        f"x{results['scale']}, split `{results['split']}`. A training had {budget}; each network "
-        f"was trained {'/'.join(map(str, sorted(counts)))} times; rates tried: "
-        f"{'/'.join(map(str, sorted(tried)))}. {hardware['machine']}, {hardware['cores']} core(s), "
-        f"jax {versions['jax']}. Seconds of training are those of the steps, without reading and "
-        "compiling."
+        f"x{results['scale']}, split `{results['split']}`. Budget of a training: {budget}; rates "
+        f"tried for each network: {', '.join(sorted(tried, key=float)) or 'none'}; trainings of "
+        f"each network, by seed: {'/'.join(map(str, counts))}. {hardware['machine']}, "
+        f"{hardware['cores']} core(s), jax {versions['jax']}. Seconds of training are those of "
+        "the steps, without reading and compiling."
     )
     tables = main_table(rows, networks), scene_table(rows)
-    return "\n\n".join([facts, *(table.markdown() for table in tables)])
+    return "\n\n".join([textwrap.fill(facts, 118), *(table.markdown() for table in tables)])
 
 
 def main() -> None:

@@ -76,7 +76,8 @@ def check_page(folder, rows, networks, monkeypatch):
     lines = first.splitlines()
     assert (lines[0], lines[-1]) == ("before", "after")
     assert "old" not in lines
-    assert "each network was trained 2 times; rates tried: 2." in lines[2]
+    facts = " ".join(lines[2 : lines.index("")])
+    assert "tried for each network: 0.001, 0.01; trainings of each network, by seed: 2." in facts
     tables = [[c.strip() for c in line.strip("|").split("|")] for line in lines if line[0:1] == "|"]
     found = {cells[0]: dict(zip(tables[0], cells, strict=True)) for cells in tables[2:5]}
     assert list(found) == ["Bicubic", "EDSR", "EDSR, bicubic added"]
