@@ -88,17 +88,18 @@ def test_an_ensemble_in_tiles_is_that_of_the_whole(rng):
     assert not spread[..., 2].any()  # what networks did not see has no spread
 
 
-def test_angles_of_zero_and_of_parallel_spectra(rng):
-    """Parallel ones have a cosine that may be above 1 by rounding, zero ones have none."""
+@pytest.mark.parametrize(("factor", "angle_deg"), [(3, 0), (-3, 180)])
+def test_angles_of_zero_and_of_parallel_spectra(rng, factor, angle_deg):
+    """Parallel ones have a cosine that may be beyond 1 or -1 by rounding, zero ones have none."""
     low = rng.integers(1, 2**22, (300, 1, 400)).astype(np.float32)
-    guide = 3 * low  # exactly
+    guide = np.float32(factor) * low  # exactly
     low[:, :, 0] = guide[:, :, 1] = 0
     sums = _AngleSums((1, 400))
     for bands in (slice(0, 200), slice(200, 300)):
         sums.add(low[bands], guide[bands])
     found = sums.finish(np.ones((1, 400), bool))
     assert found.count == 400
-    assert 0 <= found.sum_deg < 0.001
+    assert abs(found.sum_deg - 398 * angle_deg) < 0.001
 
 
 def test_devices_share_the_tiles_and_change_nothing(rng, monkeypatch):
