@@ -33,3 +33,12 @@ def test_the_site_builds_and_its_notebooks_run(tmp_path):
     assert small > bicubic  # of which it learns to correct the errors
     assert "DIFFERS from the published row" in text("published")  # its stand-ins are not CAVE
     assert len(list((tmp_path / "_images").glob("*.png"))) >= 3
+
+
+def test_the_tests_that_pages_name_exist():
+    table = (ROOT / "docs" / "robustness.md").read_text()
+    named = re.findall(r"`(test_\w+)`: (`test_\w+`(?:, `test_\w+`)*)", table)
+    assert len(named) >= 19
+    for module, tests in named:
+        content = (ROOT / "tests" / f"{module}.py").read_text()
+        assert all(f"\ndef {name}(" in content for name in re.findall(r"\w+", tests)), module
