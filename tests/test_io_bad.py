@@ -272,6 +272,18 @@ class Program:
 _TEXT, _PICKLE = {"id": "vlen-utf8"}, {"id": "pickle"}
 
 
+def test_names_in_hdf5_that_are_not_utf8(tmp_path):
+    """h5py gives them as bytes, those of datasets, of groups and of attributes."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file[b"\x7f\xff/cube"] = CUBE
+        file[b"\x7f\xff/band_\xff"] = np.arange(7)
+        file[b"\x7f\xff/cube"].attrs.create(b"units\xff", 1)
+        file.attrs.create(b"\xff", 2)
+    np.testing.assert_array_equal(read(tmp_path / "a.h5"), CUBE)
+    with open_cube(tmp_path / "a.h5", "\x7f\\xff/cube") as reader:
+        assert reader.shape == CUBE.shape
+
+
 @pytest.mark.parametrize(
     "codecs",
     [

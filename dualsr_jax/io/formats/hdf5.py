@@ -18,7 +18,12 @@ from dualsr_jax.io.axes import ROWS_FIRST, AxisOrder, reversed_axes
 from dualsr_jax.io.base import CubeReader, CubeWriter, NewCube
 from dualsr_jax.io.choice import Sides, choose_cube, is_side, sides_among
 from dualsr_jax.io.damage import BadFileError, LibraryArray, reported_as_damage
-from dualsr_jax.io.guards.hdf5_references import MOST_SMALL, MOST_SMALL_BYTES, check_texts
+from dualsr_jax.io.guards.hdf5_references import (
+    MOST_SMALL,
+    MOST_SMALL_BYTES,
+    as_text,
+    check_texts,
+)
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.swath import angle_name, valid_angles
 from dualsr_jax.io.valid_range import NAMES, bounded
@@ -113,9 +118,9 @@ def datasets_of(file: h5py.File) -> Datasets:
     """All datasets with a shape, by name."""
     found: Datasets = {}
 
-    def visit(name: str, item: Any) -> None:
+    def visit(name: str | bytes, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and item.shape is not None:
-            found[name] = item
+            found[as_text(name)] = item
 
     file.visititems(visit)
     return found

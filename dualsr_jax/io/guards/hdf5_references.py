@@ -48,21 +48,26 @@ def check_texts(path: Path, file: h5py.File) -> None:
                     references.check_attributes(references.read(begin, length), names)
 
 
+def as_text(name: str | bytes) -> str:
+    """A name as text: h5py gives those that are not UTF-8 as bytes."""
+    return name if isinstance(name, str) else name.decode(errors="backslashreplace")
+
+
 def check_whole(path: Path, file: h5py.File) -> None:
     """Raises ValueError if anything in an open file lies in other files or is reached by a link.
 
     For libraries that follow all links; they would follow one to an outer group without an end.
     """
-    elsewhere: list[str] = []
+    elsewhere: list[str | bytes] = []
 
-    def look(name: str, item: Any) -> None:
+    def look(name: str | bytes, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
             if item.shape is not None and (item.external or item.is_virtual):
                 elsewhere.append(name)
         elif isinstance(item, h5py.Group) and h5py.h5o.get_info(item.id).rc > 1:
             elsewhere.append(name)
 
-    def look_at_link(name: str, link: Any) -> None:
+    def look_at_link(name: str | bytes, link: Any) -> None:
         if not isinstance(link, h5py.HardLink):
             elsewhere.append(name)
 
@@ -72,7 +77,7 @@ def check_whole(path: Path, file: h5py.File) -> None:
         file.visititems_links(look_at_link)
     if elsewhere:
         raise BadFileError(
-            f"{path}: {elsewhere[0]} only points to other files or places: read those"
+            f"{path}: {as_text(elsewhere[0])} only points to other files or places: read those"
         )
 
 
@@ -82,8 +87,8 @@ def _survey(file: h5py.File) -> tuple[set[bytes], _Places, _Places]:
     texts: _Places = []
     large: _Places = []
 
-    def look(_: str, item: Any) -> None:
-        names.update(name.encode() for name in item.attrs)
+    def look(_: str | bytes, item: Any) -> None:
+        names.update(name.encode() if isinstance(name, str) else name for name in item.attrs)
         if not isinstance(item, h5py.Dataset) or item.size is None:
             return
         kind = item.id.get_type()
