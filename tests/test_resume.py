@@ -126,7 +126,7 @@ def test_a_signal_saves_and_a_second_run_is_refused(make_config, tmp_path, numbe
     assert [r["step"] for r in records(tmp_path)] == list(range(1, step + 2))
 
 
-@pytest.mark.parametrize("moment", ["steps", "validation", "last validation"])
+@pytest.mark.parametrize("moment", ["steps", "unfinished", "validation", "last validation"])
 def test_an_interrupt_abandons_what_takes_long(make_config, tmp_path, monkeypatch, moment):
     """The devices are at work for minutes in the fourth step, or in scoring after the third."""
     last = 3 if moment == "last validation" else 5
@@ -150,19 +150,22 @@ def test_an_interrupt_abandons_what_takes_long(make_config, tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(signals, "GRACE_S", 0.5)
         patch.setattr(signals, "LIMIT_S", 600)  # it would end this process on a busy machine
-        if moment == "steps":
-            config.train.save_every_epochs = 5 / 10
+        if moment in ("steps", "unfinished"):
+            config.train.save_every_epochs, config.train.log_every_steps = 5 / 10, 2
             patch.setattr(parallel, "data_parallel", slow)
+            if moment == "unfinished":  # as if the third step were still under way
+                patch.setattr(loop, "_is_ready", lambda state: False)
         else:
             patch.setattr(loop, "_validation_scores", hang)
         assert train(config, tmp_path) == signal.SIGINT
     assert time.monotonic() - interrupted[0] < 60
-    assert steps_saved(tmp_path) == [3]
-    assert [r["step"] for r in records(tmp_path)] == [1, 2, 3]
+    assert steps_saved(tmp_path) == [2 if moment == "unfinished" else 3]
+    recorded = {"steps": [2, 3], "unfinished": [2]}.get(moment, [1, 2, 3])
+    assert [r["step"] for r in records(tmp_path)] == recorded
     assert all("validation_psnr_db" not in r for r in records(tmp_path))
     assert train(config, tmp_path) == 0
     found = [r["step"] for r in records(tmp_path)]
-    assert found == ([1, 2, 3, 3] if last == 3 else [1, 2, 3, 4, 5])
+    assert found == recorded + ([3] if last == 3 else [4, 5])
     assert records(tmp_path)[-1]["validation_psnr_db"] > 0
     assert restored(tmp_path, "best")[1] == last
     train(config, tmp_path)
