@@ -230,7 +230,7 @@ def test_the_rate_of_a_late_bar_is_that_of_its_own_time(monkeypatch):
     monkeypatch.setattr(messages, "_quiet", False)
     made, bar = [], messages.bar
     monkeypatch.setattr(messages, "bar", lambda **how: made.append(bar(**how)) or made[0])
-    with messages.late_bar(total=100, initial=20) as count:
+    with messages.late_bar(total=100, initial=20, mininterval=0) as count:
         time.sleep(1)  # compiling
         assert not made
         count(0)
