@@ -60,7 +60,12 @@ class StopSignals(Watch):
 
         The work is done in a thread, which continues if it is abandoned: compiled code cannot be
         stopped. If `patient`, it is abandoned after the time for steps under way, else at once.
+
+        Processes that train together work in the main thread: the devices order what the processes
+        exchange only if one thread starts all of it.
         """
+        if not self._alone:
+            return work()
         made: Future[T] = Future()
         threading.Thread(target=_fulfil, args=[made, work], daemon=True).start()
         either: list[Future[Any]] = [made, self._first]
