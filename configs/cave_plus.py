@@ -37,14 +37,13 @@ def get_config(variant: str = "4") -> ConfigDict:
     c.train.schedule = "cosine"
     c.train.ema_decay = 0.999
     c.train.learning_rate, c.train.warmup_epochs = 5e-4, 0.5
-    if size == "joint":
-        c.model.joint, c.data.validation = True, ("beads", "paints")
     if size:
-        c.model.features = 32 if c.model.joint else 24
-        c.train.batch_size, c.train.lr_patch = 4, 16
-        c.train.learning_rate, c.train.warmup_epochs = 1e-3, 0.01
-        c.train.epochs, c.train.save_every_epochs = 1.2, 0.05
+        c.train.batch_size, c.train.lr_patch, c.train.learning_rate = 4, 16, 1e-3
+    if size == "small":
+        c.model.features = 24
+        c.train.warmup_epochs, c.train.epochs, c.train.save_every_epochs = 0.01, 1.2, 0.05
     if size == "joint":
+        c.model.features, c.model.joint, c.data.validation = 32, True, ("beads", "paints")
         c.train.warmup_epochs, c.train.epochs, c.train.save_every_epochs = 0.046, 2.0, 0.2
     if variant == "8-small":
         c.train.epochs, c.train.warm_start = 0.7, "cave_x4_small"

@@ -50,8 +50,6 @@ FLAGS: Groups = {
 
 def main(given: flags.FlagValues, _: list[str]) -> None:
     """Trains the network of the config; checkpoints and records lie in the workdir."""
-    import jax
-
     from dualsr_jax.training import processes
     from dualsr_jax.training.loop import train
 
@@ -63,7 +61,7 @@ def main(given: flags.FlagValues, _: list[str]) -> None:
         timeout_s=given.coordinator_timeout_s,
     ):
         stopped_by = train(given.config, Path(given.workdir).expanduser())
-    if stopped_by == signal.SIGINT and jax.process_count() == 1:
+    if stopped_by == signal.SIGINT and processes.is_alone():
         leave(stopped_by)  # at once: the devices may be at work on steps that are lost
     if stopped_by:
         sys.exit(128 + stopped_by)

@@ -149,14 +149,15 @@ def in_training(folder: Path, rounds: int) -> bool:
     return well and finished
 
 
-def in_steps(folder: Path, rounds: int) -> bool:
-    """Interrupts training after its first step: in steps, in scoring and in saving."""
-    rng, scenes, cache = np.random.default_rng(0), folder / "scenes", folder / "compiled"
+def short_training(folder: Path) -> dict[str, object]:
+    """Makes scenes for a training that takes its time to score; returns the settings of it."""
+    rng, scenes = np.random.default_rng(0), folder / "scenes"
     scenes.mkdir()
     for name, side in {"a": 96, "b": 96, "held_out": 384, "test": 64}.items():
         np.save(scenes / f"{name}.npy", rng.integers(0, 65536, (side, side, 6), np.uint16))
     (scenes / "split.txt").write_text("[validation]\nheld_out\n[test]\ntest\n")
-    settings = {
+    epoch = 10  # steps: 2 scenes x 8 patches x 5 variants, in batches of 8
+    return {
         "model.features": 16,
         "model.num_asfm": 1,
         "model.num_blocks": 1,
@@ -167,9 +168,14 @@ def in_steps(folder: Path, rounds: int) -> bool:
         "train.patches_per_image": 8,
         "train.resize_scales": "(1.0,)",
         "train.log_every_steps": 1,
+        "train.save_every_epochs": 2 / epoch,
+        "train.epochs": STEPS / epoch,
     }
-    epoch = 10  # steps: 2 scenes x 8 patches x 5 variants, in batches of 8
-    settings |= {"train.save_every_epochs": 2 / epoch, "train.epochs": STEPS / epoch}
+
+
+def in_steps(folder: Path, rounds: int) -> bool:
+    """Interrupts training after its first step: in steps, in scoring and in saving."""
+    settings, cache = short_training(folder), folder / "compiled"
 
     def arguments(name: str) -> list[str]:
         where = ["--config", "configs/cave.py:2", "--workdir", str(folder / name)]

@@ -77,7 +77,7 @@ def run(plan: Plan, workdir: Path) -> int:
         with TrainingLog(
             workdir, first_step=first_step, last_step=plan.last_step, silent=not first
         ) as log:
-            signals = StopSignals(alone=jax.process_count() == 1)
+            signals = StopSignals(alone=processes.is_alone())
             steps = _Steps(plan, state, checkpoints, log, signals)
             del state  # of which the devices would keep a copy
             step, stopped_by = _make_steps(plan, steps, signals, stack)

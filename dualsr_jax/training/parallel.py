@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dualsr_jax.training import processes
 from dualsr_jax.training.step import Metrics, TrainState
 
 AXIS = "batch"
@@ -19,9 +20,9 @@ AXIS = "batch"
 
 def describe_devices() -> str:
     """The devices that training runs on, in words."""
-    devices, processes = jax.devices(), jax.process_count()
+    devices, count = jax.devices(), jax.process_count()
     text = f"{len(devices)} {devices[0].device_kind} device(s)"
-    return text if processes == 1 else f"{text} of {processes} processes"
+    return text if count == 1 else f"{text} of {count} processes"
 
 
 def check_batch_size(batch_size: int) -> None:
@@ -56,7 +57,7 @@ def _maximum() -> Callable[[np.ndarray], jax.Array]:
 
 def maximum(value: int) -> int | jax.Array:
     """The largest value of all processes, which must call this together; `int` of it waits."""
-    if jax.process_count() == 1:
+    if processes.is_alone():
         return value
     return _maximum()(np.full(jax.local_device_count(), value, np.int32))
 

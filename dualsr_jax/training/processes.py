@@ -25,6 +25,11 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+def is_alone() -> bool:
+    """Whether no other process trains with this one."""
+    return jax.process_count() == 1
+
+
 def wait_for_all(what: str) -> None:
     """Waits until all processes are here; `what` names the place."""
     multihost_utils.sync_global_devices(what)
