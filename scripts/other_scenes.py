@@ -1,13 +1,17 @@
 """Scores trained weights on scenes of any camera: reduces each scene, restores it and compares.
 
     python scripts/other_scenes.py --weights cave_x4_small scene.hdr other.mat
+    python scripts/other_scenes.py --weights airborne_x4 --mtf 0.3 scene.hdr other.mat
 
 The reference is a scene's usable bands, normalised by the rules of `large_scene.normalisation`; it
-is reduced by MATLAB bicubic and restored by bicubic, CoarSR and DualSR. Metrics are those of the
-protocol `dualsr`, with the scene's own peak. Pixels without data are filled and count.
+is reduced by MATLAB bicubic and restored by bicubic, CoarSR and DualSR. With `--mtf`, it is reduced
+as an imaging spectrometer does it, by a Gaussian of that modulation transfer at the Nyquist
+frequency of the LR pixels, and decimation. Metrics are those of the protocol `dualsr`, with the
+scene's own peak. Pixels without data are filled and count.
 """
 
 import argparse
+import math
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +34,15 @@ def reference(path: Path) -> np.ndarray:
     return np.moveaxis(bands, 0, -1).clip(0, 1)
 
 
+def sensor_blur(mtf: float, scale: int) -> Degradation:
+    """Blur by a Gaussian, exp(-2 (pi f sigma)^2) at the frequency f, and decimation.
+
+    `mtf` is its modulation transfer at the Nyquist frequency of the LR pixels, 1 / (2 scale).
+    """
+    sigma = scale / math.pi * math.sqrt(-2 * math.log(mtf))
+    return Degradation(kernel="isotropic", sigma=(sigma, sigma))
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -41,14 +54,18 @@ def main() -> None:
         "--half_weights", help="weights of the half-scale network: folder, file or name"
     )
     parser.add_argument("--ensemble", type=int, default=1, choices=(1, 8, 16))
+    parser.add_argument("--mtf", type=float, help="blur instead of bicubic: more than 0, below 1")
     options = parser.parse_args()
+    if options.mtf is not None and not 0 < options.mtf < 1:
+        parser.error(f"--mtf={options.mtf} is not a modulation transfer: more than 0, below 1")
     dualsr = restore_dualsr(options.weights, options.half_weights, ensemble=options.ensemble)
     scale, methods = dualsr.scale, methods_of(dualsr)
+    degradation = sensor_blur(options.mtf, scale) if options.mtf else Degradation()
     print(f"| x{scale} | size | " + " | ".join(methods) + " |")
     print("| --- " * (2 + len(methods)) + "|")
     for path in options.scenes:
         hr, lr = reference_and_lr(
-            reference(path), scale, degradation=Degradation(), name=path.stem, seed=0
+            reference(path), scale, degradation=degradation, name=path.stem, seed=0
         )
         scores = evaluate_scene(dualsr, hr, lr, get_protocol("dualsr"))[1]["scores"]
         cells = (

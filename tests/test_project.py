@@ -166,6 +166,7 @@ def test_few_files_know_devices():
 
 # One scale of each is traced; the networks of others are made and counted in test_models.
 CONFIGS = {
+    ("airborne", "4"): 188,
     ("cave", "4"): 31,
     ("cave_plus", "4-small"): 31,
     ("harvard", "8"): 31,
@@ -189,6 +190,7 @@ def open_config(name, argument):
     ("name", "argument"),
     [
         *CONFIGS,
+        ("airborne", "2"),
         *(("cave", s) for s in "238"),
         *(("cave_plus", s) for s in ("2", "2-small", "3", "4", "4-joint", "8", "8-small")),
         *(("harvard", s) for s in "24"),
