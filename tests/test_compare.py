@@ -26,6 +26,7 @@ from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.multiply_adds import multiply_adds
 from dualsr_jax.models.network import make_model
 from dualsr_jax.training.loop import train
+from dualsr_jax.weights.safetensors_file import read_weights
 
 COARSE = {"features": 4, "num_asfm": 1, "num_blocks": 1}
 EDSR = {"method": "EDSR", "features": 4, "num_blocks": 1, "num_bands": 6}
@@ -275,17 +276,25 @@ def test_what_is_refused(config, files, tmp_path, entries, halves, message):
 
 def test_trainings_that_differ_are_refused(make_config, config, files, tmp_path):
     workdir = tmp_path / "x4"
-    train(make_config("4", epochs=1 / 15), workdir)
+    train(make_config("4", epochs=1 / 15, train__warm_start=files["coarse"]), workdir)
     other = make_config("4", data__split=config.data.split)
     with pytest.raises(ValueError, match=r"one table: '.*x4' was trained with split '.*split.txt'"):
         compare(config, [str(workdir)], output=tmp_path / "out")
     # As text in a file of weights.
     file = tmp_path / "x4.safetensors"
     convert(str(workdir), None, file)
-    assert dataclasses.replace(training_of(file), weights="") == dataclasses.replace(
-        training_of(workdir), weights=""
-    )
-    split = Path(training_of(file).split)
+    kept, known = training_of(file), training_of(workdir)
+    split = Path(known.split)
+    assert (kept.split, kept.data["split"]) == (split.name, split.name)
+    assert kept.settings == known.settings | {"warm_start": "coarse.safetensors"}
+    assert kept.protocol == known.protocol
+    assert kept.degradation == known.degradation
+    assert str(tmp_path) not in str(read_weights(file)[1])  # weights are given away
+    other.data.split = str(tmp_path / "other.txt")
+    assert "split 'split.txt', the config has" in kept.differences(other)[0]
+    other.data.split = str(tmp_path / "elsewhere" / split.name)
+    assert kept.differences(other) == []
+    assert len(known.differences(other)) == 1
     other.data.split, other.protocol = f"{split.parent}/./{split.name}", "sspsr"
     with pytest.raises(ValueError, match="trained with protocol 'dualsr', the config has 'sspsr'"):
         compare(other, [str(file)], output=tmp_path / "out")

@@ -1,8 +1,9 @@
 """What is known of how a network was trained.
 
 Contract: a folder of training holds its config as `config.json`; a file of weights holds what
-`convert` took from such a folder, as the text `training`. Weights of other origin hold at most
-prose. What is not known is None, never a guess; nothing that is read is used as a path.
+`convert` took from such a folder, as the text `training`; of a path only the name, because weights
+are given away. Weights of other origin hold at most prose. What is not known is None, never a
+guess; nothing that is read is used as a path.
 """
 
 import dataclasses
@@ -53,7 +54,7 @@ class Training:
         return [
             f"{self.weights!r} was trained with {name} {has!r}, the config has {wants!r}"
             for name, (has, wants) in wanted.items()
-            if has is not None and has != wants
+            if has is not None and has not in (wants, os.path.basename(wants or ""))
         ]
 
     def trained_on_same_degradation(self, config: ConfigDict) -> bool | None:
@@ -66,13 +67,17 @@ class Training:
             return None
 
 
-def _split_of(data: Mapping[str, Any]) -> str | None:
-    """What decides the test scenes; the same text means the same scenes of a data set."""
+def _split_of(data: Mapping[str, Any], *, of_file: bool = False) -> str | None:
+    """What decides the test scenes; the same text means the same scenes of a data set.
+
+    A split of one's own is its path, and in a file of weights the name of its file.
+    """
     split = data.get("split")
     if not isinstance(split, str):
         return None
     if split.endswith(".txt"):
-        return os.path.abspath(os.path.expanduser(split))
+        name = os.path.basename(split)
+        return name if of_file else os.path.abspath(os.path.expanduser(split))
     drawn_by = {"random": ("split_seed", "test_share"), "fold": ("split_seed",)}
     names = drawn_by.get(split.partition(" ")[0], ())
     return ", ".join([split, *(f"{name}={data[name]}" for name in names if name in data)])
@@ -85,8 +90,8 @@ def _degradation(settings: Mapping[str, Any]) -> Degradation:
     return Degradation(**values)
 
 
-def _parse(weights: str, config: Any, prose: str = "") -> Training:
-    """Reads a config, or the part of it that `training_text` keeps."""
+def _parse(weights: str, config: Any, prose: str = "", *, of_file: bool = False) -> Training:
+    """Reads a config, or the part of it that `training_text` keeps in a file of weights."""
     parts = {"": config}
     for name in ("data", "degradation", "train"):
         parts[name] = config.get(name) if isinstance(config, dict) else None
@@ -101,7 +106,7 @@ def _parse(weights: str, config: Any, prose: str = "") -> Training:
     return Training(
         weights,
         data_set=text("data", "name"),
-        split=_split_of(mapping("data") or {}),
+        split=_split_of(mapping("data") or {}, of_file=of_file),
         protocol=text("", "protocol"),
         degradation=mapping("degradation"),
         data={k: v for k, v in (mapping("data") or {}).items() if k in _OF_SPLIT},
@@ -131,7 +136,7 @@ def training_of(weights: str | os.PathLike[str]) -> Training:
     prose = "".join(character for character in prose if character.isprintable())[:_LONGEST]
     if KEY not in about:
         return Training(name, prose=prose)
-    return _parse(name, _read_json(about[KEY], f"{path}, {KEY}"), prose)
+    return _parse(name, _read_json(about[KEY], f"{path}, {KEY}"), prose, of_file=True)
 
 
 def _read_json(text: str, place: str) -> Any:
@@ -150,8 +155,16 @@ def training_text(weights: str | os.PathLike[str]) -> dict[str, str]:
         return {}
     config = {
         "protocol": known.protocol,
-        "data": dict(known.data),
+        "data": _without_folders(known.data, "split"),
         "degradation": known.degradation,
-        "train": dict(known.settings),
+        "train": _without_folders(known.settings, "warm_start"),
     }
     return {KEY: json.dumps(config)}
+
+
+def _without_folders(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Settings, with only the last part of the path that one of them may be."""
+    value = settings.get(name)
+    if not isinstance(value, str):
+        return dict(settings)
+    return {**settings, name: os.path.basename(os.path.normpath(value)) if value else ""}
