@@ -8,14 +8,13 @@ SCENE are the airborne scenes of `scripts/airborne_split.txt`, in any format; tw
 out of training. Arguments: 2 or 4, the scale factor. Half of the images are blurred as an imaging
 spectrometer blurs them, by a Gaussian whose modulation transfer at the Nyquist frequency of the LR
 pixels is 0.2 to 0.35; the others are reduced by MATLAB bicubic. The shipped `airborne_x4` was
-trained so, in 27 minutes on one core. For its figures, see docs/results.md.
+trained so, in 27 minutes on one core; x2 is untried. For the figures, see docs/results.md.
 """
-
-import math
 
 from ml_collections import ConfigDict
 
 from dualsr_jax import recipe
+from dualsr_jax.ops.degrade import sigma_of_mtf
 
 MTF = (0.35, 0.2)  # at the Nyquist frequency of the LR pixels
 WARM_START = {"2": "cave_x2_small", "4": "cave_x4_joint"}
@@ -30,8 +29,7 @@ def get_config(scale: str = "4") -> ConfigDict:
     c.model.features, c.model.joint = (24, False) if scale == "2" else (32, True)
     c.data.path, c.data.split = "data/airborne", "scripts/airborne_split.txt"
     c.degradation.kernel, c.degradation.share = "isotropic", 0.5
-    # A Gaussian of standard deviation sigma has the modulation transfer exp(-2 (pi f sigma)^2).
-    c.degradation.sigma = tuple(int(scale) / math.pi * math.sqrt(-2 * math.log(m)) for m in MTF)
+    c.degradation.sigma = tuple(sigma_of_mtf(mtf, int(scale)) for mtf in MTF)
     # The smallest scene has 80 rows, and 60 at the second size: 15 LR pixels at x4.
     c.train.batch_size, c.train.lr_patch, c.train.window_bands = 4, 15, 31
     c.train.resize_scales = (1.0, 0.75)

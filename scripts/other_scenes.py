@@ -11,7 +11,6 @@ scene's own peak. Pixels without data are filled and count.
 """
 
 import argparse
-import math
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from dualsr_jax.data.test_images import reference_and_lr
 from dualsr_jax.evaluation.run import evaluate_scene, methods_of
 from dualsr_jax.io.cubes import open_cube
 from dualsr_jax.large_scene.normalisation import plan, read_normalised, scan
-from dualsr_jax.ops.degrade import Degradation
+from dualsr_jax.ops.degrade import Degradation, sigma_of_mtf
 from dualsr_jax.protocols import get_protocol
 from dualsr_jax.training.restore import restore_dualsr
 
@@ -32,15 +31,6 @@ def reference(path: Path) -> np.ndarray:
         height, width, _ = scene.shape
         bands, _ = read_normalised(scene, slice(0, height), slice(0, width), normalisation)
     return np.moveaxis(bands, 0, -1).clip(0, 1)
-
-
-def sensor_blur(mtf: float, scale: int) -> Degradation:
-    """Blur by a Gaussian, exp(-2 (pi f sigma)^2) at the frequency f, and decimation.
-
-    `mtf` is its modulation transfer at the Nyquist frequency of the LR pixels, 1 / (2 scale).
-    """
-    sigma = scale / math.pi * math.sqrt(-2 * math.log(mtf))
-    return Degradation(kernel="isotropic", sigma=(sigma, sigma))
 
 
 def main() -> None:
@@ -60,7 +50,9 @@ def main() -> None:
         parser.error(f"--mtf={options.mtf} is not a modulation transfer: more than 0, below 1")
     dualsr = restore_dualsr(options.weights, options.half_weights, ensemble=options.ensemble)
     scale, methods = dualsr.scale, methods_of(dualsr)
-    degradation = sensor_blur(options.mtf, scale) if options.mtf else Degradation()
+    degradation = Degradation()
+    if options.mtf is not None:
+        degradation = Degradation("isotropic", (sigma_of_mtf(options.mtf, scale),) * 2)
     print(f"| x{scale} | size | " + " | ".join(methods) + " |")
     print("| --- " * (2 + len(methods)) + "|")
     for path in options.scenes:

@@ -38,6 +38,7 @@ class Training:
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # decides the scenes
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # `config.train`
     prose: str = ""  # what the file says in words
+    of_file: bool = False  # known from a file of weights, which has only the names of paths
 
     def unknown(self) -> list[str]:
         """Names of what is not known."""
@@ -48,13 +49,13 @@ class Training:
         """What is known to differ from a config, and makes scores incomparable; one line each."""
         wanted = {
             "data set": (self.data_set, config.data.name),
-            "split": (self.split, _split_of(config.data.to_dict())),
+            "split": (self.split, _split_of(config.data.to_dict(), of_file=self.of_file)),
             "protocol": (self.protocol, config.protocol),
         }
         return [
             f"{self.weights!r} was trained with {name} {has!r}, the config has {wants!r}"
             for name, (has, wants) in wanted.items()
-            if has is not None and has not in (wants, os.path.basename(wants or ""))
+            if has is not None and has != wants
         ]
 
     def trained_on_same_degradation(self, config: ConfigDict) -> bool | None:
@@ -76,8 +77,7 @@ def _split_of(data: Mapping[str, Any], *, of_file: bool = False) -> str | None:
     if not isinstance(split, str):
         return None
     if split.endswith(".txt"):
-        name = os.path.basename(split)
-        return name if of_file else os.path.abspath(os.path.expanduser(split))
+        return Path(split).name if of_file else os.path.abspath(os.path.expanduser(split))
     drawn_by = {"random": ("split_seed", "test_share"), "fold": ("split_seed",)}
     names = drawn_by.get(split.partition(" ")[0], ())
     return ", ".join([split, *(f"{name}={data[name]}" for name in names if name in data)])
@@ -112,6 +112,7 @@ def _parse(weights: str, config: Any, prose: str = "", *, of_file: bool = False)
         data={k: v for k, v in (mapping("data") or {}).items() if k in _OF_SPLIT},
         settings=mapping("train") or {},
         prose=prose,
+        of_file=of_file,
     )
 
 
@@ -165,6 +166,4 @@ def training_text(weights: str | os.PathLike[str]) -> dict[str, str]:
 def _without_folders(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Settings, with only the last part of the path that one of them may be."""
     value = settings.get(name)
-    if not isinstance(value, str):
-        return dict(settings)
-    return {**settings, name: os.path.basename(os.path.normpath(value)) if value else ""}
+    return {**settings, name: Path(value).name} if isinstance(value, str) else dict(settings)

@@ -67,6 +67,15 @@ class Degradation:
         return size + (size - scale) % 2
 
 
+def sigma_of_mtf(mtf: float, scale: int) -> float:
+    """Standard deviation in HR pixels of the Gaussian blur of an imaging spectrometer.
+
+    A Gaussian has the modulation transfer exp(-2 (pi f sigma)^2) at the frequency f. `mtf`, more
+    than 0 and below 1, is its value at the Nyquist frequency of the LR pixels, f = 1 / (2 scale).
+    """
+    return scale / math.pi * math.sqrt(-2 * math.log(mtf))
+
+
 def gaussian_kernel(
     size: int,
     sigma_y: Float[jax.Array | np.ndarray | float, ""],
