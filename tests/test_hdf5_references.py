@@ -89,3 +89,25 @@ def test_damaged_heaps(tmp_path, suffix):
         lie(path, place, content[place : place + len(lies)])
     with open_cube(path) as cube:
         assert cube.metadata.crs is not None
+
+
+def test_lists_of_an_unknown_kind(tmp_path):
+    path = tmp_path / "a.h5"
+    write(path, CUBE, everything(7))
+    with h5py.File(path, "a") as file:
+        numbers = np.empty(1, object)
+        numbers[0] = np.ones(3, np.uint8)
+        file.attrs.create("numbers", numbers, dtype=h5py.vlen_dtype(np.uint8))
+        file.create_dataset("names", data=["a", "b"], dtype=h5py.string_dtype())
+    content = path.read_bytes()
+    # Data types of lists, of version 1: class 9, then the kind, 0 (numbers) or 1 (text).
+    kinds = re.finditer(rb"\x19[\0\1][\0\1]\0\x10\0\0\0", content)
+    places = [match.start() + 1 for match in kinds]
+    assert len(places) >= 4
+    for place in places:
+        lie(path, place, b"\x0f")
+        with pytest.raises(ValueError, match="a list of kind 15, which HDF5 does not have"):
+            open_cube(path)
+        lie(path, place, content[place : place + 1])
+    with open_cube(path) as cube:
+        np.testing.assert_array_equal(cube.read(slice(None), slice(None)), CUBE)

@@ -6,8 +6,9 @@ attribute, must be to a text that is there and as long. Layout: "HDF5 File Forma
 version 3.0, III.E (global heap), IV.A.2.m (attribute message).
 
 The checks that HDF5 2.0 lacks: it makes room for the length that a reference declares, up to 4 GB
-for a text, before it compares that with the object in the global heap; and reading a global heap,
-it never ends if the size of its free space is zero. This module can go once the library makes both.
+for a text, before it compares that with the object in the global heap; reading a global heap, it
+never ends if the size of its free space is zero; and it ends the process at a list that is neither
+of numbers nor a text. This module can go once the library makes all three.
 """
 
 import itertools
@@ -88,10 +89,13 @@ def _survey(file: h5py.File) -> tuple[set[bytes], _Places, _Places]:
     large: _Places = []
 
     def look(_: str | bytes, item: Any) -> None:
-        names.update(name.encode() if isinstance(name, str) else name for name in item.attrs)
+        for name in item.attrs:
+            _check_kind(item.attrs.get_id(name).get_type())
+            names.add(name.encode() if isinstance(name, str) else name)
         if not isinstance(item, h5py.Dataset) or item.size is None:
             return
         kind = item.id.get_type()
+        _check_kind(kind)
         is_text = isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
         if not is_text and not isinstance(kind, h5py.h5t.TypeVlenID):
             if item.id.get_storage_size() > _LARGE:
@@ -102,6 +106,20 @@ def _survey(file: h5py.File) -> tuple[set[bytes], _Places, _Places]:
     look("/", file)
     file.visititems(look)
     return names, texts, large
+
+
+def _check_kind(kind: h5py.h5t.TypeID) -> None:
+    """Raises DamageError if a data type holds a list that is neither of numbers nor a text."""
+    if isinstance(kind, h5py.h5t.TypeCompoundID):
+        for member in range(kind.get_nmembers()):
+            _check_kind(kind.get_member_type(member))
+    elif isinstance(kind, h5py.h5t.TypeArrayID):
+        _check_kind(kind.get_super())
+    elif isinstance(kind, h5py.h5t.TypeVlenID):  # of numbers: kind 0, h5py has texts elsewhere
+        of_list = kind.encode()[3] & 0x0F  # after two bytes, encoded as in a file (IV.A.2.d)
+        if of_list != 0:
+            raise DamageError(f"it has a list of kind {of_list}, which HDF5 does not have")
+        _check_kind(kind.get_super())
 
 
 def _places(dataset: h5py.Dataset) -> _Places:
