@@ -1,7 +1,8 @@
-"""Training losses of whole cubes.
+"""Training losses of cubes.
 
 Contract: `(sr, hr) -> scalar` on `[B, H, W, L]`, differentiable; `LOSSES` names them. All are
-means, so that they do not depend on the size of the batch.
+means, so that they do not depend on the size of the batch. Those named in `OF_BANDS` are the means
+of the losses of single bands.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from jaxtyping import Float
 
 Cubes: TypeAlias = Float[jax.Array, "B H W L"]
 _SPATIAL, _SPECTRAL = 1e-3, 2e-3  # factors of SSPSR's smoothness
+_LEAST = 1e-4  # mean squared difference from which on "psnr" is about linear, not logarithmic
 
 
 def l1(sr: Cubes, hr: Cubes) -> Float[jax.Array, ""]:
@@ -23,6 +25,16 @@ def l1(sr: Cubes, hr: Cubes) -> Float[jax.Array, ""]:
 def mse(sr: Cubes, hr: Cubes) -> Float[jax.Array, ""]:
     """Mean squared difference, as published for 3D-FCNN."""
     return jnp.square(sr - hr).mean()
+
+
+def psnr(sr: Cubes, hr: Cubes) -> Float[jax.Array, ""]:
+    """Minus the mean PSNR of images and bands in dB, for a peak of 1; at most 40 dB each.
+
+    A scene that is easily restored counts as much in it as one of fine detail, as it does in the
+    mean PSNR of an evaluation.
+    """
+    squared = jnp.square(sr - hr).mean((1, 2))
+    return 10 * jnp.log10(squared + _LEAST).mean()
 
 
 def spatial_smoothness(sr: Cubes) -> Float[jax.Array, ""]:
@@ -47,5 +59,7 @@ def sspsr(sr: Cubes, hr: Cubes) -> Float[jax.Array, ""]:
 LOSSES: dict[str, Callable[[Cubes, Cubes], Float[jax.Array, ""]]] = {
     "l1": l1,
     "mse": mse,
+    "psnr": psnr,
     "sspsr": sspsr,
 }
+OF_BANDS = ("l1", "mse", "psnr")

@@ -143,7 +143,8 @@ def _degradation() -> ConfigDict:
 def _train() -> ConfigDict:
     c = ConfigDict()
     c.update_every = "band"  # one optimiser update per band, as published; or per "image"
-    c.loss = "l1"  # mean absolute error; "mse"; "sspsr": L1 and smoothness (losses.py)
+    # Mean absolute error; or "mse"; "psnr": minus the mean PSNR; "sspsr": L1 and smoothness.
+    c.loss = "l1"
     # Means that MCNet and ERCSR subtract: of the training "scenes", or "released", for CAVE.
     c.band_mean = "scenes"
     c.through_time = False  # gradients through the FCF state; needs update_every = "image"

@@ -57,7 +57,7 @@ def leaves(variables):
         ("EDSR", {"model__num_bands": 31}, "EDSR is made for 31 bands, but 6 are given"),
         ("EDSR", {"train__update_every": "band"}, "after another, which EDSR does not: use"),
         ("EDSR", {"train__loss": "l2"}, r"unknown train.loss 'l2': expected one of \['l1', 'mse'"),
-        ("SFCSR", {"train__loss": "mse"}, "train.loss='mse' needs update='image', because it is"),
+        ("SFCSR", {"train__loss": "sspsr"}, "train.loss='sspsr' needs update='image', because it"),
         ("MCNet", {"train__window_bands": 5}, "window_bands=5: the weights of MCNet belong to the"),
         ("MCNet", {"train__band_mean": "mine"}, "unknown band_mean 'mine'"),
         ("MCNet", {"train__band_mean": "released"}, "'released' has 31 bands, but the training sc"),
@@ -83,8 +83,8 @@ def test_a_run_of_another_method_is_not_resumed_or_begun_from(make_config, tmp_p
 
 
 def test_the_loss_of_whole_cubes_needs_no_chunks(make_config, tmp_path):
-    changes = {"train__update_every": "image", "train__loss": "mse"}
+    changes = {"train__update_every": "image", "train__loss": "sspsr"}
     train(make_config(method="SFCSR", epochs=1 / 15, **changes), tmp_path)
     assert 0 < records(tmp_path)[0]["loss"] < 1
-    with pytest.raises(ValueError, match=r"trained on other data or settings: loss was 'mse', is"):
+    with pytest.raises(ValueError, match=r"on other data or settings: loss was 'sspsr', is"):
         train(make_config(method="SFCSR", epochs=2 / 15, train__update_every="image"), tmp_path)

@@ -10,6 +10,9 @@ import pytest
 from support.files import with_prefix
 from support.scenes import SMALL, random_variables
 
+from dualsr_jax import losses
+from dualsr_jax.losses import LOSSES, OF_BANDS
+from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.ops.augment import augment
 from dualsr_jax.ops.degrade import Degradation
@@ -104,7 +107,8 @@ def test_golden_gradient_of_all_bands(golden, through_time, how):
     after, loss, (sr,) = jax.jit(update)(state, images(arrays))
     name = "through_time" if through_time else "detached"
     assert float(loss.mean()) == pytest.approx(float(arrays[f"loss_{name}"]), abs=2e-5)
-    np.testing.assert_allclose(loss, np.abs(sr - hr).mean((0, 1, 2)), rtol=1e-5)
+    of_bands = np.abs(sr - hr).mean((0, 1, 2))
+    np.testing.assert_allclose(loss, [of_bands.mean()] if through_time else of_bands, rtol=1e-5)
     gradient = jax.tree.map(jnp.subtract, variables["params"], after.params)
     ours = to_torch(model, {"params": gradient})
     for key, expected in with_prefix(arrays, f"grad_{name}").items():
@@ -136,15 +140,35 @@ def test_a_joint_network_learns_from_both_scales():
         assert np.abs(theirs).max() > 1e-4
 
 
-def test_the_half_scale_is_weighed_in_losses_of_cubes_too(rng):
+def test_the_psnr_loss(rng):
+    hr = jnp.asarray(rng.random((3, 8, 8, 1), np.float32))
+    noise = jnp.asarray(rng.normal(0, 1, hr.shape).astype(np.float32))
+    sr = hr + noise * jnp.asarray([0.1, 0.2, 0.4]).reshape(3, 1, 1, 1)
+    expected = np.mean([float(psnr_db(a, b)) for a, b in zip(sr, hr, strict=True)])
+    assert float(losses.psnr(sr, hr)) == pytest.approx(-expected, abs=0.03)
+    assert float(losses.psnr(hr, hr)) == pytest.approx(-40)
+    # The weight of an image's errors is one over its mean squared error.
+    of_errors = (jax.grad(losses.psnr)(sr, hr) / (sr - hr)).mean((1, 2, 3))
+    squared = jnp.square(sr - hr).mean((1, 2, 3))
+    assert float(of_errors[0] / of_errors[2]) == pytest.approx(
+        float(squared[2] / squared[0]), rel=0.02
+    )
+
+
+@pytest.mark.parametrize("loss", OF_BANDS)
+def test_the_loss_of_a_cube_is_the_mean_of_those_of_its_bands(rng, loss):
     model, optimizer, *_ = tiny(scale=4, joint=True)
-    how = {"update": "image", "loss": "mse", "half_weight": 0.7}
-    learning = Learning(model=model, optimizer=optimizer, **how)
+    learning = Learning(model=model, optimizer=optimizer, loss=loss, half_weight=0.7)
     cubes = [jnp.asarray(rng.random((2, 2, n, n, 6), np.float32)) for n in (8, 4)]
-    full, half = (float(jnp.square(a - b).mean()) for a, b in cubes)
     results, targets = zip(*cubes, strict=True)
-    found = learning._loss_of_cubes(results, targets)
-    np.testing.assert_allclose(found, [full + 0.7 * half], rtol=1e-5)
+    full, half = (LOSSES[loss](a, b) for a, b in cubes)
+    found = learning._loss(results, targets)
+    np.testing.assert_allclose(found, full + 0.7 * half, rtol=1e-5)
+    bands_first = jax.tree.map(lambda cube: jnp.moveaxis(cube, -1, 0), (results, targets))
+    of_bands = learning._loss_of_bands(*bands_first)
+    assert of_bands.shape == (6,)
+    np.testing.assert_allclose(of_bands.mean(), found, rtol=1e-5)
+    assert len({round(float(of_band), 4) for of_band in of_bands}) > 1
 
 
 def test_the_two_gradients_of_the_golden_file_differ(golden):

@@ -27,7 +27,7 @@ import optax
 from flax import struct
 from jaxtyping import Float
 
-from dualsr_jax.losses import LOSSES
+from dualsr_jax.losses import LOSSES, OF_BANDS
 from dualsr_jax.metrics import psnr_db
 from dualsr_jax.models.coarsr import nbp
 from dualsr_jax.models.network import Model, check_size_kept, method_of
@@ -39,6 +39,7 @@ UPDATES = ("band", "image")
 Batch = Mapping[str, jax.Array | np.ndarray]
 Metrics = dict[str, jax.Array]
 Results = tuple[Float[jax.Array, "B _ _ L"], ...]  # one cube for each of the network's `scales`
+Bands = tuple[Float[jax.Array, "n B _ _"], ...]  # some of their bands
 
 
 @struct.dataclass
@@ -126,14 +127,15 @@ def updates_per_batch(update: str, num_bands: int) -> int:
 class Learning:
     """The learning part of a step: `learning(state, images) -> (state, loss, results)`.
 
-    The loss is `[L]`, per band, or `[1]` if it is that of whole cubes. Raises ValueError if a
-    setting is unknown or out of range, or does not go with another one or with the network.
+    The loss is `[L]`, per band, or `[1]`, of whole cubes, if all bands are computed at once.
+    Raises ValueError if a setting is unknown or out of range, or does not go with another one or
+    with the network.
     """
 
     model: Model
     optimizer: optax.GradientTransformation
     update: str = "band"  # or "image"
-    loss: str = "l1"  # a key of `LOSSES`; others than "l1" need update "image"
+    loss: str = "l1"  # a key of `LOSSES`; update "band" needs one of `OF_BANDS`
     through_time: bool = False  # gradients flow through the FCF state; needs update "image"
     half_weight: float = 1.0  # of the half-scale term in the loss of a joint network
     axis_name: str | None = None  # averages gradients, BatchNorm statistics and metrics over it
@@ -155,7 +157,7 @@ class Learning:
                 f"update='band' needs a network that restores bands one after another, which "
                 f"{method_of(self.model)} does not: use update='image'"
             )
-        if self.update == "band" and self.loss != "l1":
+        if self.update == "band" and self.loss not in OF_BANDS:
             raise ValueError(
                 f"train.loss={self.loss!r} needs update='image', because it is that of whole cubes"
             )
@@ -163,8 +165,9 @@ class Learning:
             raise ValueError(f"train.half_weight={self.half_weight} must be more than 0")
 
     def __call__(self, state: TrainState, images: Images) -> tuple[TrainState, jax.Array, Results]:
-        """Learns from the images; returns the new state, the loss per band and the results."""
-        at_once = self.through_time or self.loss != "l1" or not hasattr(self.model, "bands")
+        """Learns from the images; returns the new state, the loss and the results."""
+        bands_alone = hasattr(self.model, "bands") and self.loss in OF_BANDS
+        at_once = self.through_time or not bands_alone
         if not at_once:
             self.check_bands(images.lr.shape[-1])
         return (self._at_once if at_once else self._in_chunks)(state, images)
@@ -186,20 +189,15 @@ class Learning:
         """The mean over `axis_name`."""
         return tree if self.axis_name is None else jax.lax.pmean(tree, self.axis_name)
 
-    def _loss(
-        self, results: tuple[jax.Array, ...], targets: tuple[jax.Array, ...], axes: tuple[int, ...]
-    ) -> jax.Array:
-        """L1 per band: the mean over `axes`, added up over the scales."""
-        first, *half = (
-            jnp.abs(result - target).mean(axes)
-            for result, target in zip(results, targets, strict=True)
-        )
+    def _loss(self, results: Results, targets: Results) -> Float[jax.Array, ""]:
+        """The loss of cubes, added up over the scales."""
+        first, *half = map(LOSSES[self.loss], results, targets)
         return first + self.half_weight * half[0] if half else first
 
-    def _loss_of_cubes(self, results: Results, targets: Results) -> Float[jax.Array, "1"]:
-        """The loss of whole cubes, added up over the scales."""
-        first, *half = map(LOSSES[self.loss], results, targets)
-        return (first + self.half_weight * half[0] if half else first)[None]
+    def _loss_of_bands(self, results: Bands, targets: Bands) -> Float[jax.Array, " n"]:
+        """The loss of each of `n` bands."""
+        cubes = jax.tree.map(lambda bands: bands[..., None], (results, targets))
+        return jax.vmap(self._loss)(*cubes)
 
     def _optimise(self, state: TrainState, gradient: Any, batch_stats: Any) -> TrainState:
         gradient, batch_stats = self.mean((gradient, batch_stats))
@@ -230,14 +228,11 @@ class Learning:
         def loss_of(params: Any) -> tuple[jax.Array, tuple]:
             how = {"through_time": self.through_time, "method": "at_scales"}
             results, batch_stats = self._apply(params, state, images.lr, images.bicubics, **how)
-            if self.loss == "l1":
-                loss = self._loss(results, images.targets, (0, 1, 2))
-            else:
-                loss = self._loss_of_cubes(results, images.targets)
-            return loss.mean(), (loss, results, batch_stats)
+            loss = self._loss(results, images.targets)
+            return loss, (loss, results, batch_stats)
 
         gradient, (loss, results, batch_stats) = jax.grad(loss_of, has_aux=True)(state.params)
-        return self._optimise(state, gradient, batch_stats), self.mean(loss), results
+        return self._optimise(state, gradient, batch_stats), self.mean(loss)[None], results
 
     def _in_chunks(
         self, state: TrainState, images: Images
@@ -263,7 +258,7 @@ class Learning:
                 results = residuals
                 if self.model.adds_bicubic:
                     results = jax.tree.map(jnp.add, bicubics, residuals)
-                loss = self._loss(results, targets, (1, 2, 3))
+                loss = self._loss_of_bands(results, targets)
                 return loss @ weight, (loss, results, new_fcf_state, batch_stats)
 
             gradient, aux = jax.grad(loss_of, has_aux=True)(state.params)
