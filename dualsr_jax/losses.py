@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 Cubes: TypeAlias = Float[jax.Array, "B H W L"]
 _SPATIAL, _SPECTRAL = 1e-3, 2e-3  # factors of SSPSR's smoothness
-_LEAST = 1e-4  # mean squared difference from which on "psnr" is about linear, not logarithmic
+_LEAST = 1e-6  # mean squared difference from which on "psnr" is about linear, not logarithmic
 
 
 def l1(sr: Cubes, hr: Cubes) -> Float[jax.Array, ""]:
@@ -28,7 +28,7 @@ def mse(sr: Cubes, hr: Cubes) -> Float[jax.Array, ""]:
 
 
 def psnr(sr: Cubes, hr: Cubes) -> Float[jax.Array, ""]:
-    """Minus the mean PSNR of images and bands in dB, for a peak of 1; at most 40 dB each.
+    """Minus the mean PSNR of images and bands in dB, for a peak of 1; at most 60 dB each.
 
     A scene that is easily restored counts as much in it as one of fine detail, as it does in the
     mean PSNR of an evaluation.
