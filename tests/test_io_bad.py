@@ -14,6 +14,7 @@ import pytest
 import rasterio
 import scipy.io
 import zarr
+from numcodecs import Blosc
 from PIL import Image
 from support.cubes import TYPES, everything, random_cube, write
 from support.sensor_files import (
@@ -23,6 +24,7 @@ from support.sensor_files import (
     write_emit,
     write_prisma,
 )
+from zarr.codecs import BloscCodec
 
 from dualsr_jax import extras
 from dualsr_jax.disk import replacing
@@ -330,6 +332,30 @@ def test_zarr_of_any_known_codecs_is_read(tmp_path):
     group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=3)
     group.create_array("cube", data=CUBE, chunks=(3, 5, 7), shards=(6, 5, 7), **names)
     np.testing.assert_array_equal(read(tmp_path / "a.zarr"), CUBE)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"zarr_format": 2, "compressors": Blosc()},
+        {"zarr_format": 3, "compressors": BloscCodec()},
+        {"zarr_format": 3, "compressors": BloscCodec(), "shards": (6, 5, 7)},
+    ],
+    ids=["2", "3", "shards"],
+)
+@pytest.mark.parametrize("declared", [0, 2**20])
+def test_blosc_frames_that_declare_more_than_is_stored(tmp_path, layout, declared):
+    made = zarr.create_array(tmp_path / "a.zarr", data=CUBE, chunks=(3, 5, 7), **layout)
+    np.testing.assert_array_equal(read(tmp_path / "a.zarr"), CUBE)
+    first = tmp_path / "a.zarr" / made.metadata.encode_chunk_key((0, 0, 0))
+    content = bytearray(first.read_bytes())
+    content[12:16] = declared.to_bytes(4, "little")  # numcodecs believes it
+    first.write_bytes(content)
+    with pytest.raises(ValueError, match=f"a Blosc frame of {declared} bytes is stored in"):
+        read(tmp_path / "a.zarr")
+    first.write_bytes(content[:7])
+    with pytest.raises(ValueError, match=r"may be damaged"):
+        read(tmp_path / "a.zarr")
 
 
 def test_links_in_a_zarr_store_are_refused(tmp_path):
