@@ -358,6 +358,30 @@ def test_blosc_frames_that_declare_more_than_is_stored(tmp_path, layout, declare
         read(tmp_path / "a.zarr")
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_texts_in_zarr_that_cannot_be_as_many(tmp_path, zarr_format):
+    path = tmp_path / "a.zarr"
+    group = zarr.open_group(path, mode="w", zarr_format=zarr_format)
+    names = {"dimension_names": ("y", "x", "band")} if zarr_format == 3 else {}
+    cube = group.create_array("cube", data=CUBE, **names)
+    how = {"dtype": str, "shape": (7,), "compressors": None}
+    names = {"dimension_names": ("band",)} if zarr_format == 3 else {}
+    texts = group.create_array("band_name", **how, **names)
+    if zarr_format == 2:
+        cube.attrs["_ARRAY_DIMENSIONS"], texts.attrs["_ARRAY_DIMENSIONS"] = (
+            ["y", "x", "band"],
+            ["band"],
+        )
+    texts[:] = np.array(list("abcdefg"), object)
+    np.testing.assert_array_equal(read(path), CUBE)
+    chunk = path / "band_name" / texts.metadata.encode_chunk_key((0,))
+    content = chunk.read_bytes()
+    assert content[:4] == b"\7\0\0\0"
+    chunk.write_bytes(b"\xff\xff\xff\x7f" + content[4:])  # numcodecs would take 16 GB
+    with pytest.raises(ValueError, match=f"2147483647 texts or lists are stored in {len(content)}"):
+        read(path)
+
+
 def test_links_in_a_zarr_store_are_refused(tmp_path):
     write(tmp_path / "a.zarr", CUBE)
     (tmp_path / "a.zarr" / "cube").rename(tmp_path / "cube")

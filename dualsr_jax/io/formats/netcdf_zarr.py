@@ -26,7 +26,6 @@ from dualsr_jax.io.damage import (
     reported_as_damage,
     reported_as_gdal_damage,
 )
-from dualsr_jax.io.guards.blosc_frames import check_blosc_frames
 from dualsr_jax.io.guards.hdf5_references import (
     MOST_SMALL,
     MOST_SMALL_BYTES,
@@ -34,6 +33,7 @@ from dualsr_jax.io.guards.hdf5_references import (
     check_whole,
 )
 from dualsr_jax.io.guards.zarr_codecs import check_zarr
+from dualsr_jax.io.guards.zarr_frames import check_frames
 from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.io.notes import note
 from dualsr_jax.io.swath import angle_name, valid_angles
@@ -85,7 +85,7 @@ def open_zarr(path: Path, key: str | None = None, order: AxisOrder | None = None
     if not path.is_dir():
         raise FileNotFoundError(f"there is no folder {path}")
     size = check_zarr(path)
-    check_blosc_frames()
+    check_frames()
     with reported_as_damage(path):
         root = zarr.open(path, mode="r")
     if not isinstance(root, zarr.Array):
