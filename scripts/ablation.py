@@ -70,6 +70,7 @@ VARIANTS: dict[str, dict[str, str]] = {
     "joint_half_0.5": JOINT | {"train.half_weight": "0.5"},
     "joint_half_2": JOINT | {"train.half_weight": "2.0"},
     "joint_windows_8": JOINT | {"train.window_bands": "8", "train.epochs": str(775 / EPOCH)},
+    "joint_psnr": JOINT | {"train.loss": "psnr"},
     "joint_400": JOINT | {"train.epochs": str(400 / EPOCH)},
 }
 WITH_HALF = ("two_networks",)  # a network of half the scale is trained too
