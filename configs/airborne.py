@@ -8,7 +8,8 @@ SCENE are the airborne scenes of `scripts/airborne_split.txt`, in any format; tw
 out of training. Arguments: 2 or 4, the scale factor. Half of the images are blurred as an imaging
 spectrometer blurs them, by a Gaussian whose modulation transfer at the Nyquist frequency of the LR
 pixels is 0.2 to 0.35; the others are reduced by MATLAB bicubic. The shipped `airborne_x4` was
-trained so, in 27 minutes on one core; x2 is untried. For the figures, see docs/results.md.
+trained so, in 27 minutes on one core, but begun from an earlier `cave_x4_joint` (docs/results.md);
+x2 is untried.
 """
 
 from ml_collections import ConfigDict

@@ -10,12 +10,12 @@ Arguments: 2, 3, 4, 8, the scale factor; with `-small` a narrower network and a 
 processor, about an hour and a half on one core; at x8 it begins from the shipped `cave_x4_small`.
 With `-joint` (4 and 8) one network also makes the guide of the fine stage, in a somewhat longer run
 for a processor; two scenes are held out, for its curve. The shipped `cave_x4_joint` was trained so
-twice, first with `--config.train.loss=l1`, then begun from the result.
-The shipped `cave_x4_small`, `cave_x2_small` and `cave_x8_small` were trained so, on 25 scenes
+twice, first with `--config.train.loss=l1`, then begun from the result. The shipped
+`cave_x4_small`, `cave_x2_small` and `cave_x8_small` were trained with `-small`, on 25 scenes
 (`--config.data.split=dualsr_25`). Expected (coarse stage): 38.597 dB / 0.9294 / 3.288 degrees at
 x4, 44.192 / 0.9728 / 2.276 at x2, 34.844 / 0.8802 / 4.497 at x8. At full width, without `-small`,
-the recipe is untried: it is that of the joint network with half its learning rate, at the length of
-the published one.
+the recipe is untried: it has the loss of the joint network, half its learning rate, and the length
+of the published recipe.
 """
 
 from ml_collections import ConfigDict
@@ -35,15 +35,13 @@ def get_config(variant: str = "4") -> ConfigDict:
     c = recipe.defaults()
     c.model.scale = int(scale)
     c.data.name, c.data.path, c.data.split = "cave", "data/CAVE", "dualsr"
-    c.train.schedule = "cosine"
+    c.train.schedule, c.train.loss = "cosine", "psnr"
     c.train.ema_decay = 0.999
     c.train.learning_rate, c.train.warmup_epochs = 5e-4, 0.5
     if size:
         c.train.batch_size, c.train.lr_patch, c.train.learning_rate = 4, 16, 1e-3
-    if size != "small":
-        c.train.loss = "psnr"
     if size == "small":
-        c.model.features = 24
+        c.model.features, c.train.loss = 24, "l1"
         c.train.warmup_epochs, c.train.epochs, c.train.save_every_epochs = 0.01, 1.2, 0.05
     if size == "joint":
         c.model.features, c.model.joint, c.data.validation = 32, True, ("beads", "paints")

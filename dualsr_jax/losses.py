@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 Cubes: TypeAlias = Float[jax.Array, "B H W L"]
 _SPATIAL, _SPECTRAL = 1e-3, 2e-3  # factors of SSPSR's smoothness
-_LEAST = 1e-6  # mean squared difference from which on "psnr" is about linear, not logarithmic
+_LEAST = 1e-6  # added to squared differences: PSNR above 60 dB is hardly rewarded, and finite
 
 
 def l1(sr: Cubes, hr: Cubes) -> Float[jax.Array, ""]:
@@ -28,10 +28,10 @@ def mse(sr: Cubes, hr: Cubes) -> Float[jax.Array, ""]:
 
 
 def psnr(sr: Cubes, hr: Cubes) -> Float[jax.Array, ""]:
-    """Minus the mean PSNR of images and bands in dB, for a peak of 1; at most 60 dB each.
+    """Minus the PSNR in dB of each image and band, for a peak of 1, as a mean; at most 60 dB each.
 
-    A scene that is easily restored counts as much in it as one of fine detail, as it does in the
-    mean PSNR of an evaluation.
+    It is minus `metrics.mpsnr_db`, but for that limit. A scene that is easily restored counts as
+    much in it as one of fine detail, as it does in the mean PSNR of an evaluation.
     """
     squared = jnp.square(sr - hr).mean((1, 2))
     return 10 * jnp.log10(squared + _LEAST).mean()
