@@ -115,6 +115,7 @@ EQUIVALENT = {
     "ops/spectral_angle.py:spectral_angle_rad: 1 -> 2 (number 4)": "a divisor of zero",
     "ops/spectral_angle.py:_squarable: 80 -> 81 (number 2)": "another power of two, as exact",
     "training/step.py:make_train_step: 0 -> 1": "a default that callers replace by their seed",
+    "training/step.py:Learning.check_bands: 1 -> 2 (number 3)": "no larger number divides",
     "large_scene/tiling.py:_bytes_per_pixel: scale**2 + 2 * guide**2 + 5 -> "
     "scale ** 2 + 2 * guide ** 2 - 5": "a part of an estimate that maps of features outweigh",
     "large_scene/first_pass.py:_AngleSums.add: True -> False": "lengths that are always equal",

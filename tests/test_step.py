@@ -362,3 +362,7 @@ def test_batch_norm_never_counts_a_band_twice(norm, update, chunk, refused):
     message = r"band_chunk=4 does not divide 6 bands: .* choose one of 1, 2, 3, 6, or None"
     with pytest.raises(ValueError, match=message) if refused else contextlib.nullcontext():
         learning.check_bands(6)
+    if refused:  # by a step too, before it computes anything
+        images = Images(jnp.zeros((1, 4, 4, 6)), (), ())
+        with pytest.raises(ValueError, match=message):
+            learning(TrainState(np.int32(0), {}, {}, ()), images)
