@@ -18,7 +18,7 @@ from dualsr_jax import recipe
 from dualsr_jax.ops.degrade import sigma_of_mtf
 
 MTF = (0.35, 0.2)  # at the Nyquist frequency of the LR pixels
-WARM_START = {"2": "cave_x2_small", "4": "cave_x4_joint"}
+WARM_START = {"2": "cave_x2_medium", "4": "cave_x4_joint"}
 
 
 def get_config(scale: str = "4") -> ConfigDict:
@@ -27,7 +27,7 @@ def get_config(scale: str = "4") -> ConfigDict:
         raise ValueError(f"unknown scale {scale!r}: expected configs/airborne.py:2 or :4")
     c = recipe.defaults()
     c.model.scale, c.train.warm_start = int(scale), WARM_START[scale]
-    c.model.features, c.model.joint = (24, False) if scale == "2" else (32, True)
+    c.model.features, c.model.joint = 32, scale == "4"
     c.data.path, c.data.split = "data/airborne", "scripts/airborne_split.txt"
     c.degradation.kernel, c.degradation.share = "isotropic", 0.5
     c.degradation.sigma = tuple(sigma_of_mtf(mtf, int(scale)) for mtf in MTF)

@@ -6,31 +6,39 @@
         --config.data.path=FOLDER
 
 FOLDER holds CAVE as it is distributed; split and protocol are those of `configs/cave.py`.
-Arguments: 2, 3, 4, 8, the scale factor; with `-small` a narrower network and a run for a
-processor, about an hour and a half on one core; at x8 it begins from the shipped `cave_x4_small`.
-With `-joint` (4 and 8) one network also makes the guide of the fine stage, in a somewhat longer run
-for a processor; two scenes are held out, for its curve. The shipped `cave_x4_joint` was trained so
-twice, first with `--config.train.loss=l1`, then begun from the result. The shipped
-`cave_x4_small`, `cave_x2_small` and `cave_x8_small` were trained with `-small`, on 25 scenes
-(`--config.data.split=dualsr_25`). Expected (coarse stage): 38.597 dB / 0.9294 / 3.288 degrees at
-x4, 44.192 / 0.9728 / 2.276 at x2, 34.844 / 0.8802 / 4.497 at x8. At full width, without `-small`,
-the recipe is untried: it has the loss of the joint network, half its learning rate, and the length
-of the published recipe.
+Arguments: 2, 3, 4, 8, the scale factor, and after it the size of a run for one processor core:
+- `2-small`, `3-small`, `4-small`, `8-small`: 24 features instead of 64, about an hour and a half;
+  the last begins from the shipped `cave_x4_small`. `cave_x2_small`, `cave_x4_small` and
+  `cave_x8_small` were trained so, on 25 scenes (`--config.data.split=dualsr_25`).
+- `4-joint`, `8-joint`: 32 features, and one network also makes the guide of the fine stage.
+- `2-medium`: the same at x2, where the LR image is the guide.
+Two scenes are held out of the last two, for their curve; at x8 and x2 they begin from the shipped
+`cave_x4_joint`. How each shipped network was trained, and what it reaches, is in docs/results.md
+and in its card. At full width, without a size, the recipe is untried: it has the loss of the joint
+network, half its learning rate, and the length of the published recipe.
 """
 
 from ml_collections import ConfigDict
 
 from dualsr_jax import recipe
 
+SIZES = {
+    "2": ("small", "medium"),
+    "3": ("small",),
+    "4": ("small", "joint"),
+    "8": ("small", "joint"),
+}
+EPOCHS = {"2-medium": 1.7, "4-joint": 2.0, "8-joint": 1.75}
+
 
 def get_config(variant: str = "4") -> ConfigDict:
     """The config for a scale factor, such as "4", "4-small" or "4-joint"."""
     scale, _, size = variant.partition("-")
-    sizes = ("", "small", "joint") if scale in ("4", "8") else ("", "small")
-    if scale not in ("2", "3", "4", "8") or size not in sizes:
+    if scale not in SIZES or size not in ("", *SIZES[scale]):
+        sized = (f":{s}-{name}" for s, names in SIZES.items() for name in names)
         raise ValueError(
-            f"unknown scale {variant!r}: expected configs/cave_plus.py:2, :3, :4 or :8, or with "
-            "-small, such as configs/cave_plus.py:4-small, or :4-joint or :8-joint"
+            f"unknown scale {variant!r}: expected configs/cave_plus.py:2, :3, :4 or :8, or for a "
+            f"processor {', '.join(sized)}"
         )
     c = recipe.defaults()
     c.model.scale = int(scale)
@@ -43,9 +51,12 @@ def get_config(variant: str = "4") -> ConfigDict:
     if size == "small":
         c.model.features, c.train.loss = 24, "l1"
         c.train.warmup_epochs, c.train.epochs, c.train.save_every_epochs = 0.01, 1.2, 0.05
-    if size == "joint":
-        c.model.features, c.model.joint, c.data.validation = 32, True, ("beads", "paints")
-        c.train.warmup_epochs, c.train.epochs, c.train.save_every_epochs = 0.046, 2.0, 0.2
-    if variant == "8-small":
-        c.train.epochs, c.train.warm_start = 0.7, "cave_x4_small"
+        if scale == "8":
+            c.train.epochs, c.train.warm_start = 0.7, "cave_x4_small"
+    elif size:
+        c.model.features, c.model.joint = 32, size == "joint"
+        c.data.validation = "beads", "paints"
+        c.train.warmup_epochs, c.train.save_every_epochs = 0.046, 0.2
+        c.train.epochs = EPOCHS[variant]
+        c.train.warm_start = None if scale == "4" else "cave_x4_joint"
     return c

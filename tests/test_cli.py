@@ -146,10 +146,10 @@ def test_what_may_be_left_out(parsed, tmp_path, capsys):
     there.touch()
     for arguments, scenes, output, weights in (
         (["a.hdr", "a_x4.tif"], ["a.hdr"], "a_x4.tif", "cave_x4_small"),
-        (["a", "b_x2", "--output=o_x8/"], ["a", "b_x2"], "o_x8/", "cave_x8_small"),
-        (["a", "a_x4.tif", "--scale=2"], ["a"], "a_x4.tif", "cave_x2_small"),
+        (["a", "b_x2", "--output=o_x8/"], ["a", "b_x2"], "o_x8/", "cave_x8_joint"),
+        (["a", "a_x4.tif", "--scale=2"], ["a"], "a_x4.tif", "cave_x2_medium"),
         (["a", "a_x4.tif", "--weights=runs/x2"], ["a"], "a_x4.tif", "runs/x2"),
-        (["a", str(there)], ["a"], str(there), "cave_x2_small"),  # refused later, as it exists
+        (["a", str(there)], ["a"], str(there), "cave_x2_medium"),  # refused later, as it exists
     ):
         values, paths = parsed(*arguments)
         assert decided(values, paths) == (scenes, output, weights)
@@ -160,7 +160,7 @@ def test_what_may_be_left_out(parsed, tmp_path, capsys):
         (["a"], "the output is missing: dualsr predict a OUTPUT, or --output FILE"),
         (["a", "b", "c"], "the output is missing"),
         (["a", str(there), "--overwrite"], r"exists: is it a scene, or is it to be replaced\?"),
-        (["a", "b.tif"], r"which scale\? Give --scale, of 2 \(cave_x2_small\), 4 "),
+        (["a", "b.tif"], r"which scale\? Give --scale, of 2 \(cave_x2_medium\), 4 "),
         (["a", "b_x3.tif"], "no network of scale 3 ships, only of 2 "),
         (["a", "b_x4.tif", "--half_weights=c"], "--half_weights goes with --weights"),
         (["a", "b", "--uncertainty=c"], "add --ensemble 8, or 16"),

@@ -192,7 +192,10 @@ def open_config(name, argument):
         *CONFIGS,
         ("airborne", "2"),
         *(("cave", s) for s in "238"),
-        *(("cave_plus", s) for s in ("2", "2-small", "3", "4", "4-joint", "8", "8-small")),
+        *(
+            ("cave_plus", s)
+            for s in ("2", "2-small", "2-medium", "3", "4", "4-joint", "8", "8-small", "8-joint")
+        ),
         *(("harvard", s) for s in "24"),
         ("remote_sensing", "pavia_centre-8"),
         *(("compared", f"{method}-4") for method in ("coarsr", "3dfcnn", "edsr", "sspsr")),
@@ -270,7 +273,13 @@ def test_the_remote_sensing_config_refuses_others(argument):
 
 @pytest.mark.parametrize(
     ("name", "argument"),
-    [("cave", "5"), ("harvard", "5"), ("cave_plus", "5-small"), ("cave_plus", "2-joint")],
+    [
+        ("cave", "5"),
+        ("harvard", "5"),
+        ("cave_plus", "5-small"),
+        ("cave_plus", "2-joint"),
+        ("cave_plus", "4-medium"),
+    ],
 )
 def test_configs_refuse_other_scales(name, argument):
     message = f"unknown scale '{argument}': expected configs/{name}.py:2"
