@@ -11,11 +11,12 @@ Arguments: 2, 3, 4, 8, the scale factor, and after it the size of a run for one 
   the last begins from the shipped `cave_x4_small`. `cave_x2_small`, `cave_x4_small` and
   `cave_x8_small` were trained so, on 25 scenes (`--config.data.split=dualsr_25`).
 - `4-joint`, `8-joint`: 32 features, and one network also makes the guide of the fine stage.
-- `2-medium`: the same at x2, where the LR image is the guide.
-Two scenes are held out of the last two, for their curve; at x8 and x2 they begin from the shipped
-`cave_x4_joint`. How each shipped network was trained, and what it reaches, is in docs/results.md
-and in its card. At full width, without a size, the recipe is untried: it has the loss of the joint
-network, half its learning rate, and the length of the published recipe.
+- `2-medium`: 32 features; at x2 the LR image itself is the guide.
+The networks of 32 features leave two scenes out of training, for a curve of their PSNR; `8-joint`
+and `2-medium` begin from the shipped `cave_x4_joint`. How each shipped network was trained, and
+what it reaches, is in docs/results.md and in its card. At full width, without a size, the recipe is
+untried: it has the loss of the joint network, half its learning rate, and the length of the
+published recipe.
 """
 
 from ml_collections import ConfigDict

@@ -6,29 +6,19 @@ import importlib
 import random
 import sys
 
-import jax
-import numpy as np
 import pytest
 from support.cubes import TYPES
 from support.files import ROOT
 
-from dualsr_jax import DualSR, Network
 from dualsr_jax.io.formats import envi_header
 from dualsr_jax.large_scene import normalisation
-from dualsr_jax.models.coarsr.coarse import CoarSR
 
 
 @pytest.fixture
 def script(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     yield importlib.import_module
-    for name in (
-        "average_weights",
-        "fuzz_readers",
-        "fuzz_metadata",
-        "mutants",
-        "tests_by_function",
-    ):
+    for name in ("fuzz_readers", "fuzz_metadata", "mutants", "tests_by_function"):
         sys.modules.pop(name, None)
 
 
@@ -141,46 +131,3 @@ def test_rules_of_mutants(script):
         "min -> max",
         "3 -> 4",
     ]
-
-
-def random_network(seed, **settings):
-    """A small network of CoarSR."""
-    model = CoarSR(4, features=4, num_asfm=1, num_blocks=1, joint=True, **settings)
-    cube, rng = np.zeros((1, 8, 8, 5), np.float32), np.random.default_rng(seed)
-    shapes = jax.eval_shape(
-        lambda key: model.init(key, cube, method="at_scales"), jax.random.key(0)
-    )
-    return Network(
-        model, jax.tree.map(lambda leaf: rng.random(leaf.shape, np.float32) - 0.3, shapes)
-    )
-
-
-def test_the_mean_of_networks(script, tmp_path, monkeypatch, capsys):
-    script = script("average_weights")
-    first, second = random_network(0), random_network(1)
-    paths = [str(tmp_path / f"{name}.safetensors") for name in ("first", "second", "mean")]
-    for network, path in zip((first, second), paths, strict=False):
-        DualSR(network).save_pretrained(path)
-    monkeypatch.setattr(sys, "argv", ["average_weights.py", *paths[:2], "--output", paths[2]])
-    script.main()
-    mean = DualSR.from_pretrained(paths[2])
-    assert mean.sha256 in capsys.readouterr().out
-
-    def of_constants(network):
-        """What a layer makes of each channel alone: its kernel, summed over the pixels."""
-        weights = network.variables["params"]["conv"]["wn"]
-        v, g = np.asarray(weights["v"]), np.asarray(weights["g"])
-        return (v / np.linalg.norm(v.reshape(-1, v.shape[-1]), axis=0) * g).sum((0, 1))
-
-    kernels = [of_constants(network) for network in (first, second, mean.coarse)]
-    np.testing.assert_allclose(kernels[2], (kernels[0] + kernels[1]) / 2, atol=1e-6)
-    biases = [n.variables["params"]["conv"]["wn"]["bias"] for n in (first, second, mean.coarse)]
-    np.testing.assert_allclose(biases[2], (biases[0] + biases[1]) / 2, atol=1e-7)
-    # The mean of a network and itself is the network.
-    lr = np.random.default_rng(0).random((8, 8, 6), np.float32)
-    same = DualSR(script.average([first, first]))(lr).coarse
-    np.testing.assert_allclose(same, DualSR(first)(lr).coarse, rtol=1e-4, atol=1e-4)
-    with pytest.raises(ValueError, match="differ in their form"):
-        script.average([first, random_network(0, neighbours="released")])
-    with pytest.raises(ValueError, match=r"exists: .* add --overwrite"):
-        script.main()
