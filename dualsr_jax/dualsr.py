@@ -134,6 +134,7 @@ class DualSR:
         cube: Any,
         *,
         peak: float | None = None,
+        mtf: float | None = None,
         nodata: float | None = None,
         dtype: np.dtype | type | None = None,
         memory_gb: float = MEMORY_GB,
@@ -153,6 +154,8 @@ class DualSR:
                 computed stays so: the result is computed later, as one block.
             peak: stored value of full intensity; None applies the rule of
                 `large_scene.normalisation`.
+            mtf: modulation transfer at the Nyquist frequency, from 0.1 to below 1, of optics that
+                blurred the cube, for which it is sharpened (`ops.sharpening`); None: it is not.
             nodata: stored value of pixels without data, besides NaN; None takes it from a
                 DataArray.
             dtype: data type of the result; None keeps that of the cube. Integers are rounded and
@@ -168,7 +171,7 @@ class DualSR:
 
         Raises:
             ValueError: if the cube is not of this kind or is a masked array, fewer than 5 bands
-                are usable, axes or `dtype` do not fit, or `iterations` is not 1.
+                are usable, `mtf`, axes or `dtype` do not fit, or `iterations` is not 1.
         """
         if self.iterations != 1:
             raise ValueError(
@@ -181,6 +184,7 @@ class DualSR:
             nodata=nodata,
             axes=axes,
             peak=peak,
+            mtf=mtf,
             dtype=None if dtype is None else np.dtype(dtype),
             memory_gb=memory_gb,
             radiometry=Radiometry(clip=clip, consistent=consistent),

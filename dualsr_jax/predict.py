@@ -39,6 +39,10 @@ FLAGS: Groups = {
         "key": text("Name of the variable if a file holds several cubes."),
         "axes": text("Order of the axes if the file does not say it, such as y,band,x."),
         "peak": number("Stored value of full intensity. Default: from metadata or values."),
+        "mtf": number(
+            "Modulation transfer of the scene's optics at the Nyquist frequency, such as 0.3: the "
+            "scene is sharpened to what the networks expect. Default: it is taken as it is."
+        ),
     },
     "Results": {
         "output": text(

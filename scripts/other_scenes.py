@@ -2,12 +2,14 @@
 
     python scripts/other_scenes.py --weights cave_x4_small scene.hdr other.mat
     python scripts/other_scenes.py --weights airborne_x4 --mtf 0.3 scene.hdr other.mat
+    python scripts/other_scenes.py --weights cave_x4_medium --mtf 0.3 --sharpen 0.3 scene.hdr
 
 The reference is a scene's usable bands, normalised by the rules of `large_scene.normalisation`; it
 is reduced by MATLAB bicubic and restored by bicubic, CoarSR and DualSR. With `--mtf`, it is reduced
 as an imaging spectrometer does it, by a Gaussian of that modulation transfer at the Nyquist
-frequency of the LR pixels, and decimation. Metrics are those of the protocol `dualsr`, with the
-scene's own peak. Pixels without data are filled and count.
+frequency of the LR pixels, and decimation. With `--sharpen`, the LR image is sharpened for an MTF
+before it is restored, as `predict --mtf` does it. Metrics are those of the protocol `dualsr`, with
+the scene's own peak. Pixels without data are filled and count.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from dualsr_jax.evaluation.run import evaluate_scene, methods_of
 from dualsr_jax.io.cubes import open_cube
 from dualsr_jax.large_scene.normalisation import plan, read_normalised, scan
 from dualsr_jax.ops.degrade import Degradation, sigma_of_mtf
+from dualsr_jax.ops.sharpening import check_mtf, sharpen
 from dualsr_jax.protocols import get_protocol
 from dualsr_jax.training.restore import restore_dualsr
 
@@ -45,9 +48,12 @@ def main() -> None:
     )
     parser.add_argument("--ensemble", type=int, default=1, choices=(1, 8, 16))
     parser.add_argument("--mtf", type=float, help="blur instead of bicubic: more than 0, below 1")
+    parser.add_argument("--sharpen", type=float, help="MTF to compensate: from 0.1 to below 1")
     options = parser.parse_args()
     if options.mtf is not None and not 0 < options.mtf < 1:
         parser.error(f"--mtf={options.mtf} is not a modulation transfer: more than 0, below 1")
+    if options.sharpen is not None:
+        check_mtf(options.sharpen)
     dualsr = restore_dualsr(options.weights, options.half_weights, ensemble=options.ensemble)
     scale, methods = dualsr.scale, methods_of(dualsr)
     degradation = Degradation()
@@ -59,6 +65,9 @@ def main() -> None:
         hr, lr = reference_and_lr(
             reference(path), scale, degradation=degradation, name=path.stem, seed=0
         )
+        if options.sharpen is not None:
+            bands = [sharpen(image, options.sharpen, scale) for image in np.moveaxis(lr, -1, 0)]
+            lr = np.stack(bands, -1)
         scores = evaluate_scene(dualsr, hr, lr, get_protocol("dualsr"))[1]["scores"]
         cells = (
             "{psnr_db:.3f} / {ssim:.4f} / {sam_deg:.3f}".format(**scores[method])

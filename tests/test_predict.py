@@ -388,6 +388,7 @@ OPTIONS = {
     "key": ["x"],  # decides which cube is read
     "axes": ["y,x,band"],
     "peak": [9000.0, 5000.0],
+    "mtf": [0.3],
     "dtype": [np.dtype(np.int32)],
     "overwrite": [False],
     "scheduler": ["threads"],

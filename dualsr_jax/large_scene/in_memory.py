@@ -17,6 +17,7 @@ from dualsr_jax.large_scene.first_pass import FirstPass
 from dualsr_jax.large_scene.nodata import describe_missing
 from dualsr_jax.large_scene.normalisation import plan, scan
 from dualsr_jax.large_scene.second_pass import SecondPass, check_dtype
+from dualsr_jax.large_scene.sharpened import sharpened
 from dualsr_jax.large_scene.tile_store import MemoryTileStore
 from dualsr_jax.large_scene.tiling import MEMORY_GB, choose_tiling
 from dualsr_jax.large_scene.windows import device_count
@@ -55,16 +56,18 @@ def upscale_array(
     metadata: Metadata,
     *,
     peak: float | None = None,
+    mtf: float | None = None,
     dtype: np.dtype | None = None,
     memory_gb: float = MEMORY_GB,
     radiometry: Radiometry = Radiometry(),  # noqa: B008
 ) -> Cube:
     """Super-resolves an array `[H, W, L]` of stored values, which the metadata describe.
 
-    `peak`, `dtype` and `memory_gb` are those of `DualSR.upscale`. The result is `[s H, s W, L]`.
-    What is decided, and what `radiometry` does, is logged at the level INFO.
+    `peak`, `mtf`, `dtype` and `memory_gb` are those of `DualSR.upscale`. The result is
+    `[s H, s W, L]`. What is decided, and what `radiometry` does, is logged at the level INFO.
     Raises ValueError if `cube` does not have three axes or is empty, fewer than 5 bands are usable,
-    `peak` cannot be found, or `dtype` has no value for pixels without data.
+    `peak` cannot be found, the MTF cannot be compensated, or `dtype` has no value for pixels
+    without data.
     """
     _check_shape(cube.shape)
     source = ArraySource(cube.astype(cube.dtype.newbyteorder("="), copy=False), metadata)
@@ -74,7 +77,12 @@ def upscale_array(
     _LOG.info(describe_missing(statistics.valid[normalisation.bands], statistics.pixels))
     shape = (*source.shape[:2], len(normalisation.bands))
     tiling = choose_tiling(shape, cube.itemsize, stage, memory_gb=memory_gb, devices=device_count())
-    scene = FirstPass(source=source, normalisation=normalisation, stage=stage, tiling=tiling)
+    scene = FirstPass(
+        source=sharpened(source, normalisation, mtf, stage.scale),
+        normalisation=normalisation,
+        stage=stage,
+        tiling=tiling,
+    )
     dtype = source.dtype if dtype is None else np.dtype(dtype)
     check_dtype(normalisation, metadata.nodata, dtype)
     check_clip(radiometry, statistics, normalisation, dtype)

@@ -15,6 +15,7 @@ from dualsr_jax.io.metadata import Metadata
 from dualsr_jax.large_scene.in_memory import upscale_array, upscale_later
 from dualsr_jax.large_scene.labelled import upscale_labelled
 from dualsr_jax.models.network import CoarseStage
+from dualsr_jax.ops.sharpening import check_mtf
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,9 +52,11 @@ def upscale(
     """Super-resolves a cube of any of these kinds; `axes` are those of an array without names.
 
     The settings are those of `upscale_array`. Raises ValueError if the cube is of another kind, the
-    axes do not fit, or what `upscale_array` raises.
+    axes do not fit, the MTF cannot be compensated, or what `upscale_array` raises.
     """
     _check_kind(cube)
+    if settings.get("mtf") is not None:
+        check_mtf(settings["mtf"])
     if hasattr(cube, "dims"):
         if axes is not None:
             raise ValueError(

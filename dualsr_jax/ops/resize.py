@@ -81,7 +81,7 @@ def enlarging_weights(factor: int) -> np.ndarray:
 
 
 @functools.cache
-def _reducing_weights(factor: int) -> np.ndarray:
+def reducing_weights(factor: int) -> np.ndarray:
     """`[5, factor]`: for the pixel that a block becomes, the weights of the blocks around it."""
     centre = 2 * REACH
     row = resize_matrix((2 * centre + 1) * factor, 1 / factor)[centre]
@@ -106,7 +106,7 @@ def _enlarge_rows(images: Any, factor: int) -> Any:
 
 
 def _reduce_rows(images: Any, factor: int) -> Any:
-    weights, length = _reducing_weights(factor), images.shape[-1] // factor
+    weights, length = reducing_weights(factor), images.shape[-1] // factor
     padded = _padded(images, REACH * factor)
     blocks = padded.reshape(*images.shape[:-1], length + 2 * REACH, factor)
     return sum(
@@ -137,7 +137,7 @@ def reduce(images: Float[Array, "*n H W"], factor: int) -> Float[Array, "*n h w"
 
 
 def _spread_rows(images: np.ndarray, factor: int) -> np.ndarray:
-    weights, length = _reducing_weights(factor), images.shape[-1]
+    weights, length = reducing_weights(factor), images.shape[-1]
     blocks = np.zeros((*images.shape[:-1], length + 2 * REACH, factor), images.dtype)
     for k, taps in enumerate(weights):
         for t, w in enumerate(taps):

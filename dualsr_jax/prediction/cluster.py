@@ -20,6 +20,7 @@ from dualsr_jax.extras import geo
 from dualsr_jax.io.cubes import open_cube
 from dualsr_jax.large_scene.first_pass import FirstPass
 from dualsr_jax.large_scene.normalisation import Normalisation
+from dualsr_jax.large_scene.sharpened import sharpened
 from dualsr_jax.large_scene.tile_store import FileTileStore
 from dualsr_jax.large_scene.tiling import Tiling
 from dualsr_jax.training.restore import restore_dualsr
@@ -64,6 +65,7 @@ class Job:
     weights: Weights
     made_by: dict[str, str]
     normalisation: Normalisation
+    mtf: float | None
     tiling: Tiling
     spread: bool
     folder: Path
@@ -84,8 +86,9 @@ def _open(job: Job) -> tuple[FirstPass, FileTileStore]:
                     f"a worker has other weights or another version than the client: it has "
                     f"{tags(dualsr)}, the client {job.made_by}"
                 )
+            source = open_cube(job.path, job.key, axes=job.axes)
             scene = FirstPass(
-                source=open_cube(job.path, job.key, axes=job.axes),
+                source=sharpened(source, job.normalisation, job.mtf, dualsr.scale),
                 normalisation=job.normalisation,
                 stage=dualsr.coarse_stage,
                 tiling=job.tiling,

@@ -19,6 +19,7 @@ class PredictOptions:
     key: str | None = None
     axes: str | None = None
     peak: float | None = None
+    mtf: float | None = None
     dtype: np.dtype | None = None
     overwrite: bool = False
     scheduler: str | None = None
@@ -111,10 +112,15 @@ def weights_of(given: flags.FlagValues, output: str) -> str:
 
 def options_of(given: flags.FlagValues) -> PredictOptions:
     """The options that the flags of `predict` describe; raises ValueError if one is not valid."""
+    if given.mtf is not None:
+        from dualsr_jax.ops.sharpening import check_mtf
+
+        check_mtf(given.mtf)
     return PredictOptions(
         key=given.key,
         axes=given.axes,
         peak=given.peak,
+        mtf=given.mtf,
         dtype=_dtype(given.dtype),
         overwrite=given.overwrite,
         scheduler=given.scheduler,

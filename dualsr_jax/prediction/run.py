@@ -28,6 +28,7 @@ from dualsr_jax.large_scene.first_pass import FirstPass
 from dualsr_jax.large_scene.nodata import describe_missing
 from dualsr_jax.large_scene.normalisation import Normalisation, Statistics, plan, scan
 from dualsr_jax.large_scene.second_pass import SecondPass, check_dtype
+from dualsr_jax.large_scene.sharpened import sharpened
 from dualsr_jax.large_scene.tile_store import FileTileStore
 from dualsr_jax.large_scene.tiling import Tiling, choose_tiling
 from dualsr_jax.large_scene.windows import device_count
@@ -83,6 +84,7 @@ def _first_pass(
             weights=weights,
             made_by=tags(weights.dualsr),
             normalisation=scene.normalisation,
+            mtf=options.mtf,
             tiling=scene.tiling,
             spread=scene.spread,
             folder=store.folder.absolute(),
@@ -119,16 +121,20 @@ def _second_pass(
 
 
 def _report(
-    source: CubeReader, second: SecondPass, scene: FirstPass, output: Path, folder: Path
+    second: SecondPass, scene: FirstPass, output: Path, folder: Path, mtf: float | None
 ) -> None:
-    """Writes the report of quality without ground truth, and prints its figures."""
-    normalisation, scale = scene.normalisation, scene.stage.scale
+    """Writes the report of quality without ground truth, and prints its figures.
+
+    The result is compared with the scene as the networks saw it, sharpened if an MTF was given.
+    """
+    source, normalisation, scale = scene.source, scene.normalisation, scene.stage.scale
+    sharpened_for = "" if mtf is None else f", the scene sharpened for an MTF of {mtf:g}"
     about: dict[str, Any] = {
         "wavelengths": source.metadata.wavelengths,
         "peak": float(1 / normalisation.gain.mean()),
         "nodata": None if normalisation.nodata is None else float(normalisation.nodata),
         "bad_bands": np.isin(np.arange(source.shape[2]), normalisation.bands, invert=True),
-        "title": f"{output.name}, x{scale}",
+        "title": f"{output.name}, x{scale}{sharpened_for}",
     }
     with open_cube(output) as fine:
         results: dict[str, ArrayOrReader] = {
@@ -153,7 +159,8 @@ def result_of(
     scale, (height, width, bands) = dualsr.scale, source.shape
     dtype = (source.dtype if options.dtype is None else options.dtype).newbyteorder("=")
     metadata = source.metadata.enlarged(scale)
-    made_by = {**tags(dualsr), **options.radiometry.tags()}
+    optics = {} if options.mtf is None else {"dualsr_mtf": f"{options.mtf:g}"}
+    made_by = {**tags(dualsr), **optics, **options.radiometry.tags()}
     metadata = dataclasses.replace(metadata, tags={**metadata.tags, **made_by})
     return (height * scale, width * scale, bands), dtype, metadata
 
@@ -187,15 +194,17 @@ def _planned(
     normalisation = plan(statistics, source.dtype, source.metadata, peak=options.peak)
     say(f"{source.path}: {height}x{width}x{bands} {source.dtype}; {normalisation.describe()}")
     say(describe_missing(statistics.valid[normalisation.bands], statistics.pixels))
+    if options.mtf is not None:
+        say(f"the scene is sharpened, for optics of an MTF of {options.mtf:g}")
     check_dtype(normalisation, source.metadata.nodata, dtypes[0])
     check_clip(options.radiometry, statistics, normalisation, dtypes[0])
     tiling = tiling_of(source, normalisation, dualsr, options)
     models = [network.model for network in dualsr.coarse_stage.networks]
     networks = [tags(dualsr), *({**settings_of(m), "precision": m.precision} for m in models)]
-    settings = {"networks": networks, "tile": options.tile, "spread": spread, "axes": options.axes}
-    run = describe(source, statistics, normalisation, **settings)
+    given = {"tile": options.tile, "spread": spread, "axes": options.axes, "mtf": options.mtf}
+    run = describe(source, statistics, normalisation, networks=networks, **given)
     scene = FirstPass(
-        source=source,
+        source=sharpened(source, normalisation, options.mtf, dualsr.scale),
         normalisation=normalisation,
         stage=dualsr.coarse_stage,
         tiling=begin(folder, run, tiling, overwrite=options.overwrite),
@@ -271,5 +280,5 @@ def predict(
             *second.effect.describe(),
         )
         if report is not None:
-            _report(source, second, scene, output, report)
+            _report(second, scene, output, report, options.mtf)
     return second.gain
