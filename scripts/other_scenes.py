@@ -53,7 +53,10 @@ def main() -> None:
     if options.mtf is not None and not 0 < options.mtf < 1:
         parser.error(f"--mtf={options.mtf} is not a modulation transfer: more than 0, below 1")
     if options.sharpen is not None:
-        check_mtf(options.sharpen)
+        try:
+            check_mtf(options.sharpen)
+        except ValueError as error:
+            parser.error(f"--sharpen: {error}")
     dualsr = restore_dualsr(options.weights, options.half_weights, ensemble=options.ensemble)
     scale, methods = dualsr.scale, methods_of(dualsr)
     degradation = Degradation()

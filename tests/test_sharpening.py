@@ -15,8 +15,9 @@ from dualsr_jax.large_scene.sharpened import Sharpened
 from dualsr_jax.ops.degrade import blur_and_decimate, gaussian_kernel, sigma_of_mtf
 from dualsr_jax.ops.resize import imresize
 from dualsr_jax.ops.sharpening import REACH, sharpen, sharpening_filter
+from dualsr_jax.prediction import cluster
 from dualsr_jax.prediction.batch import finished
-from dualsr_jax.prediction.cluster import Weights
+from dualsr_jax.prediction.cluster import Weights, compute_tile
 from dualsr_jax.prediction.options import PredictOptions
 from dualsr_jax.prediction.run import predict
 
@@ -64,6 +65,8 @@ def test_the_filter_is_symmetric_and_keeps_the_mean():
 def test_other_numbers_are_refused(networks, rng, mtf):
     with pytest.raises(ValueError, match=r"is not an MTF at the Nyquist frequency"):
         networks.upscale(smooth(rng, 12, 12, 6), mtf=mtf)
+    with pytest.raises(ValueError, match=r"is not an MTF at the Nyquist frequency"):
+        PredictOptions(mtf=mtf)
 
 
 def test_windows_are_those_of_the_whole_scene(rng):
@@ -103,8 +106,8 @@ def test_the_networks_see_the_sharpened_cube(rng, networks):
     assert np.abs(found - networks.upscale(cube, peak=1.0)).max() > 1e-3
 
 
-def test_a_file(tmp_path, rng, networks, capsys):
-    """Nodata, a bad band, tiles, threads, tags, and a report on the sharpened scene."""
+def test_a_file(tmp_path, rng, networks, capsys, monkeypatch):
+    """Nodata, a bad band, tiles, threads, workers, tags, and a report on the sharpened scene."""
     networks.save_pretrained(tmp_path / "weights.safetensors")
     weights, cube = Weights(tmp_path / "weights.safetensors"), smooth(rng, 40, 36, 7, np.int16, 8e3)
     cube[:9, :5] = -99
@@ -126,6 +129,16 @@ def test_a_file(tmp_path, rng, networks, capsys):
     with open_cube(tmp_path / "threads.tif") as reader:
         assert reader.metadata.tags["dualsr_mtf"] == "0.3"
         np.testing.assert_array_equal(reader.read(slice(0, 80), slice(0, 72)), made)
+
+    def compute_here(job, indices, scheduler, done):
+        """What workers do, in this process."""
+        for index in indices:
+            done(compute_tile(job, index))
+
+    monkeypatch.setattr(cluster, "compute_on_cluster", compute_here)
+    workers = dataclasses.replace(threads, scheduler="tcp://somewhere:1")
+    predict(tmp_path / "scene.hdr", tmp_path / "workers.npy", weights, workers)
+    np.testing.assert_array_equal(np.load(tmp_path / "workers.npy", allow_pickle=False), made)
     scene, output = tmp_path / "scene.hdr", tmp_path / "threads.tif"
     assert finished(scene, output, networks, threads)
     with pytest.raises(ValueError, match="exists, but is of another"):

@@ -14,13 +14,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from dualsr_jax.back_projection import NEIGHBOURS, Limits, clipped, find_limits, outside
+from dualsr_jax.large_scene.blocks import blocks_of_rows, grown
 from dualsr_jax.large_scene.first_pass import FirstPass
-from dualsr_jax.large_scene.normalisation import (
-    Normalisation,
-    Statistics,
-    blocks_of_rows,
-    read_filled,
-)
+from dualsr_jax.large_scene.normalisation import Normalisation, Statistics, read_filled
 from dualsr_jax.ops import resize
 from dualsr_jax.ops.pseudo_inverse import solve
 from dualsr_jax.radiometry import Effect, Radiometry, psnr_db
@@ -31,11 +27,6 @@ _BLOCK_BYTES = 48 * 2**20
 Chunk = tuple[slice, slice]  # rows of the scene, and some of the usable bands
 Images = Float[np.ndarray, "k _ _"]
 Scratch = Callable[[tuple[int, int, int]], np.ndarray]  # zeros, float32, read and written by slices
-
-
-def grown(rows: slice, margin: int, height: int) -> slice:
-    """Rows with `margin` more on either side, as far as the scene has them."""
-    return slice(max(rows.start - margin, 0), min(rows.stop + margin, height))
 
 
 def chunks_of_bands(count: int) -> list[slice]:

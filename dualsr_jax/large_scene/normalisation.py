@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from dualsr_jax.io.metadata import Metadata
+from dualsr_jax.large_scene.blocks import blocks_of_rows, grown
 from dualsr_jax.large_scene.nodata import RADIUS, fill, invalid_pixels, nodata_of
 from dualsr_jax.models.coarsr.nbp import MIN_BANDS
 
@@ -65,12 +66,6 @@ class Statistics:
     valid: np.ndarray
     pixels: int
     content: str
-
-
-def blocks_of_rows(height: int, row_bytes: int, max_bytes: int) -> list[slice]:
-    """Cuts the rows of a cube into blocks of at most `max_bytes`, and of at least one row."""
-    rows = max(1, max_bytes // max(row_bytes, 1))
-    return [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
 
 
 def scan(source: SceneReader, done: Callable[[int], object] = lambda _: None) -> Statistics:
@@ -269,8 +264,7 @@ def _read_with_margin(
     masked = normalisation.masked[bands].any()
     if not masked or not invalid_pixels(stored, normalisation.nodata).any():
         return stored, None, here
-    tall = slice(max(rows.start - RADIUS, 0), min(rows.stop + RADIUS, height))
-    wide = slice(max(columns.start - RADIUS, 0), min(columns.stop + RADIUS, width))
+    tall, wide = grown(rows, RADIUS, height), grown(columns, RADIUS, width)
     stored = source.read(tall, wide, bands.tolist())
     down, right = rows.start - tall.start, columns.start - wide.start
     here = slice(down, down + here[0].stop), slice(right, right + here[1].stop)

@@ -12,17 +12,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
+from dualsr_jax.large_scene.blocks import blocks_of_rows, grown
 from dualsr_jax.large_scene.correction import (
     Chunk,
     Correction,
     Scratch,
     chunks_of_bands,
-    grown,
     in_memory,
 )
 from dualsr_jax.large_scene.first_pass import COARSE, RESIDUAL, SPREAD, FirstPass
 from dualsr_jax.large_scene.nodata import invalid_pixels, nodata_of, to_stored
-from dualsr_jax.large_scene.normalisation import Normalisation, blocks_of_rows, read_band
+from dualsr_jax.large_scene.normalisation import Normalisation, read_band
 from dualsr_jax.large_scene.prefetch import background_calls, prefetched
 from dualsr_jax.large_scene.tile_store import TileStore
 from dualsr_jax.ops import resize

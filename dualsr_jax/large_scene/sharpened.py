@@ -11,15 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Shaped
 
+from dualsr_jax.large_scene.blocks import grown
 from dualsr_jax.large_scene.nodata import to_stored
 from dualsr_jax.large_scene.normalisation import Normalisation, SceneReader, read_filled
-from dualsr_jax.ops.sharpening import REACH, check_mtf, sharpen
-
-
-def _grown(window: slice, length: int) -> tuple[slice, slice]:
-    """A window with `REACH` more on either side, as far as there is, and its place in that."""
-    grown = slice(max(window.start - REACH, 0), min(window.stop + REACH, length))
-    return grown, slice(window.start - grown.start, window.stop - grown.start)
+from dualsr_jax.ops.sharpening import REACH, sharpen
 
 
 class Sharpened:
@@ -28,8 +23,7 @@ class Sharpened:
     def __init__(
         self, source: SceneReader, normalisation: Normalisation, mtf: float, scale: int
     ) -> None:
-        """Raises ValueError if the MTF cannot be compensated (`check_mtf`)."""
-        check_mtf(mtf)
+        """`scale` is that of the networks."""
         self._source, self._normalisation = source, normalisation
         self._mtf, self._scale = mtf, scale
         self.shape, self.metadata = source.shape, source.metadata
@@ -48,9 +42,13 @@ class Sharpened:
             gain=np.ones(len(chosen)),
             bias=np.zeros(len(chosen)),
         )
-        (tall, inner_rows), (wide, inner_columns) = _grown(rows, height), _grown(columns, width)
+        tall, wide = grown(rows, REACH, height), grown(columns, REACH, width)
         cube, invalid = read_filled(self._source, tall, wide, as_stored)
-        here = inner_rows, inner_columns
+        down, right = rows.start - tall.start, columns.start - wide.start
+        here = (
+            slice(down, down + rows.stop - rows.start),
+            slice(right, right + columns.stop - columns.start),
+        )
         found = np.stack([sharpen(image, self._mtf, self._scale)[here] for image in cube], -1)
         found = to_stored(found, None, self.dtype, self.metadata.nodata)
         if invalid is not None:
@@ -61,8 +59,5 @@ class Sharpened:
 def sharpened(
     source: SceneReader, normalisation: Normalisation, mtf: float | None, scale: int
 ) -> SceneReader:
-    """The scene itself if no MTF is given, else the scene sharpened for networks of a scale.
-
-    Raises ValueError if the MTF cannot be compensated.
-    """
+    """The scene itself if no MTF is given, else the scene sharpened for networks of a scale."""
     return source if mtf is None else Sharpened(source, normalisation, mtf, scale)

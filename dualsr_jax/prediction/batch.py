@@ -60,9 +60,9 @@ def _own_tags(metadata: Metadata) -> dict[str, str]:
 def finished(path: Path, output: Path, dualsr: DualSR, options: PredictOptions) -> bool:
     """Whether the result of a scene exists.
 
-    A result is recognised by its shape, its data type and the tags that name the networks and the
-    radiometry. It keeps no trace of other settings, nor of changes of the scene since. Raises
-    ValueError if the output is something else, or it or the scene cannot be read,
+    A result is recognised by its shape, its data type and the tags that name the networks, the
+    radiometry and the MTF. It keeps no trace of other settings, nor of changes of the scene since.
+    Raises ValueError if the output is something else, or it or the scene cannot be read,
     FileNotFoundError if there is no scene.
     """
     if not output.exists():
@@ -73,8 +73,8 @@ def finished(path: Path, output: Path, dualsr: DualSR, options: PredictOptions) 
         same = (made.shape, made.dtype) == (shape, dtype)
         if not same or _own_tags(made.metadata) != _own_tags(metadata):
             raise ValueError(
-                f"{output} exists, but is of another shape, data type, network, radiometry or "
-                f"version than the result of {path} would be: move it away, or replace it "
+                f"{output} exists, but is of another shape, data type, network, radiometry, "
+                f"MTF or version than the result of {path} would be: move it away, or replace it "
                 "(--overwrite without --skip_existing)"
             )
     return True

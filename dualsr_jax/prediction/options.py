@@ -29,6 +29,13 @@ class PredictOptions:
     uncertainty: str | Path | None = None
     report: str | Path | None = None
 
+    def __post_init__(self) -> None:
+        """Raises ValueError if the MTF cannot be compensated."""
+        if self.mtf is not None:
+            from dualsr_jax.ops.sharpening import check_mtf
+
+            check_mtf(self.mtf)
+
 
 def _tile(text: str | None) -> tuple[int, int] | None:
     if text is None:
@@ -112,10 +119,6 @@ def weights_of(given: flags.FlagValues, output: str) -> str:
 
 def options_of(given: flags.FlagValues) -> PredictOptions:
     """The options that the flags of `predict` describe; raises ValueError if one is not valid."""
-    if given.mtf is not None:
-        from dualsr_jax.ops.sharpening import check_mtf
-
-        check_mtf(given.mtf)
     return PredictOptions(
         key=given.key,
         axes=given.axes,
