@@ -1,5 +1,6 @@
 """Scenes of optics that blur, sharpened to what MATLAB bicubic would have made of them."""
 
+import contextlib
 import dataclasses
 
 import jax.numpy as jnp
@@ -136,8 +137,15 @@ def test_a_file(tmp_path, rng, networks, capsys, monkeypatch):
             done(compute_tile(job, index))
 
     monkeypatch.setattr(cluster, "compute_on_cluster", compute_here)
+    monkeypatch.setattr(cluster, "_opened", {})
     workers = dataclasses.replace(threads, scheduler="tcp://somewhere:1")
-    predict(tmp_path / "scene.hdr", tmp_path / "workers.npy", weights, workers)
+    with contextlib.ExitStack() as stack:  # a worker keeps its scene open until it ends
+
+        def open_here(*place, **how):
+            return stack.enter_context(open_cube(*place, **how))
+
+        monkeypatch.setattr(cluster, "open_cube", open_here)
+        predict(tmp_path / "scene.hdr", tmp_path / "workers.npy", weights, workers)
     np.testing.assert_array_equal(np.load(tmp_path / "workers.npy", allow_pickle=False), made)
     scene, output = tmp_path / "scene.hdr", tmp_path / "threads.tif"
     assert finished(scene, output, networks, threads)
