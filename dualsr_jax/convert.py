@@ -35,6 +35,9 @@ FLAGS: Groups = {
             kind="texts",
             default=[],
         ),
+        "max_gain": number(
+            "Limit of the fine stage's gain, above 0 and at most 1 (that of --weights, or 1)."
+        ),
     },
     "What files of the published code do not say": {
         "neighbours": Flag(
@@ -60,6 +63,7 @@ def main(given: flags.FlagValues, _: list[str]) -> None:
         which=given.checkpoint,
         storage=given.storage,
         about=given.about,
+        max_gain=given.max_gain,
         overwrite=given.overwrite,
         settings={name: given[name].value for name in _UNTOLD if given[name].value is not None},
     )

@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from dualsr_jax.choices import MEMORY_GB, STORAGES
 from dualsr_jax.disk import check_folder
-from dualsr_jax.fine_stage import back_project
+from dualsr_jax.fine_stage import MAX_GAIN, back_project
 from dualsr_jax.large_scene.kinds import check_unmasked, upscale
 from dualsr_jax.models.network import (
     CoarseStage,
@@ -41,6 +41,7 @@ from dualsr_jax.weights.safetensors_file import (
 
 Cube = Float[np.ndarray, "H W L"]
 _NETWORKS = {"model", "half_model"}  # their names in files
+_MAX_GAIN = "max_gain"  # its name in files
 _FAR = 1.0  # outside [0, 1], beyond bicubic overshoot and noise: values that were not normalised
 
 
@@ -74,6 +75,7 @@ class DualSR:
     _: dataclasses.KW_ONLY
     iterations: int = 1  # corrections by the fine stage
     ensemble: int = 1  # members of the self-ensemble, whose mean it corrects: 1 (off), 8 or 16
+    max_gain: float = MAX_GAIN  # of the fine stage, in (0, 1]; stored with the weights
 
     def __post_init__(self) -> None:
         """Checks that the networks fit together."""
@@ -82,7 +84,7 @@ class DualSR:
     @functools.cached_property
     def coarse_stage(self) -> CoarseStage:
         """The networks, without the fine stage."""
-        return CoarseStage(self.coarse, self.half, self.ensemble)
+        return CoarseStage(self.coarse, self.half, self.ensemble, self.max_gain)
 
     @property
     def scale(self) -> int:
@@ -125,9 +127,16 @@ class DualSR:
                 "the value of full intensity first"
             )
         coarse, guide, spread = self.coarse_stage(lr)
-        ratio = self.coarse_stage.ratio
-        fine, gains = back_project(coarse, guide, ratio=ratio, iterations=self.iterations)
+        fine, gains = self.back_project(coarse, guide)
         return Result(coarse, np.asarray(fine), np.asarray(gains), spread=spread)
+
+    def back_project(
+        self, coarse: jax.Array | np.ndarray, guide: jax.Array | np.ndarray
+    ) -> tuple[jax.Array, jax.Array]:
+        """Applies the fine stage to a coarse result and its guide, as `fine_stage` says."""
+        stage = self.coarse_stage
+        how = {"ratio": stage.ratio, "iterations": self.iterations, "max_gain": self.max_gain}
+        return back_project(coarse, guide, **how)
 
     def upscale(
         self,
@@ -236,7 +245,12 @@ class DualSR:
             networks[name] = Network(model, jax.device_put(variables))
         if "model" not in networks:
             raise ValueError(f"{os.fspath(weights)!r} holds weights, but not those of DualSR")
-        return cls(networks["model"], networks.get("half_model"), ensemble=ensemble)
+        half = networks.get("half_model")
+        try:
+            max_gain = float(about.get(_MAX_GAIN, MAX_GAIN))
+            return cls(networks["model"], half, ensemble=ensemble, max_gain=max_gain)
+        except ValueError as error:
+            raise ValueError(f"{str(path)!r}: {error}") from error
 
     def _by_name(self) -> dict[str, Network]:
         networks = {"model": self.coarse}
@@ -277,11 +291,13 @@ class DualSR:
             for name, network in self._by_name().items()
         }
         arrays = {name: array.astype(jnp.dtype(storage)) for name, array in self.arrays().items()}
-        write_weights(path, arrays, {**(about or {}), **settings})
+        write_weights(
+            path, arrays, {**(about or {}), **settings, _MAX_GAIN: json.dumps(self.max_gain)}
+        )
 
 
 def tags(dualsr: DualSR) -> dict[str, str]:
-    """Returns model, weights, version and scale, for the metadata of a result.
+    """Returns model, weights, version, scale and other settings, for the metadata of a result.
 
     Weights are named by the first 16 digits of `DualSR.sha256`.
     """
@@ -296,4 +312,6 @@ def tags(dualsr: DualSR) -> dict[str, str]:
     }
     if dualsr.ensemble > 1:
         found["dualsr_ensemble"] = str(dualsr.ensemble)
+    if dualsr.max_gain != MAX_GAIN:
+        found["dualsr_max_gain"] = str(dualsr.max_gain)
     return found

@@ -4,6 +4,7 @@ Contract: what is written is whole or not at all. Nothing in a file of the publi
 executed.
 """
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,6 +48,7 @@ def convert(
     which: str = "latest",
     storage: str = "float32",
     about: Sequence[str] = (),
+    max_gain: float | None = None,
     overwrite: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> DualSR:
@@ -60,6 +62,8 @@ def convert(
         which: "latest" or "best" checkpoint of a folder.
         storage: data type of the weights in a `*.safetensors` file.
         about: texts "name=text" to store in a `*.safetensors` file.
+        max_gain: limit of the fine stage's gain, in (0, 1], to store in it; None keeps that of
+            `weights`.
         overwrite: whether the output may exist.
         settings: what files of the published code do not say, by name.
 
@@ -76,15 +80,18 @@ def convert(
     if wrong:
         raise ValueError(f"--about={wrong[0]}: expected name=text")
     published = output.suffix in PUBLISHED_SUFFIXES
-    if published and (half_weights is not None or about or storage != "float32"):
+    more = half_weights is not None or about or max_gain is not None or storage != "float32"
+    if published and more:
         raise ValueError(
             f"{str(output)!r}: the published form holds one network in float32 and nothing else; "
-            "leave out --half_weights, --about and --storage, or write *.safetensors"
+            "leave out --half_weights, --about, --max_gain and --storage, or write *.safetensors"
         )
     settings = dict(settings or {})
     dualsr = load(weights, which=which, **settings)
     if half_weights is not None:
         dualsr = dualsr.guided_by(load(half_weights, which=which))
+    if max_gain is not None:
+        dualsr = dataclasses.replace(dualsr, max_gain=max_gain)
     if published:
         write_published(output, dualsr.coarse)
         return dualsr

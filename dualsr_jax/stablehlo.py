@@ -18,7 +18,6 @@ from dualsr_jax.choices import DEFAULT_PLATFORMS, PLATFORMS
 from dualsr_jax.commands import check_output
 from dualsr_jax.disk import replacing
 from dualsr_jax.dualsr import DualSR
-from dualsr_jax.fine_stage import back_project
 from dualsr_jax.models.network import CoarseStage
 
 
@@ -43,7 +42,7 @@ def export_dualsr(dualsr: DualSR, platforms: Sequence[str] = DEFAULT_PLATFORMS) 
             found = cast(Any, model.apply(network.variables, lr[None], method="at_scales"))
             cubes += [cube[0] for cube in found]
         coarse, guide = (*cubes, lr)[:2]
-        return back_project(coarse, guide, ratio=stage.ratio, iterations=dualsr.iterations)[0]
+        return dualsr.back_project(coarse, guide)[0]
 
     upscale.__name__ = upscale.__qualname__ = f"dualsr_x{dualsr.scale}"
     lr = jax.ShapeDtypeStruct(_sizes(stage), jnp.float32)

@@ -42,6 +42,21 @@ def test_a_consistent_result_is_left_alone(rng):
     np.testing.assert_allclose(sr, u, atol=1e-6)
 
 
+def test_a_limit_of_the_gain(golden):
+    arrays = with_prefix(golden("fine_stage"), "gain_clipped")
+    u, v = float32(arrays["u"]), float32(arrays["v"])
+    whole, _ = back_project(u, v)
+    sr, gains = back_project(u, v, max_gain=0.25)
+    assert gains.tolist() == [0.25]
+    np.testing.assert_allclose(sr - u, (whole - u) / 4, atol=1e-6)
+    free = with_prefix(golden("fine_stage"), "gain_free")
+    _, gains = back_project(float32(free["u"]), float32(free["v"]), max_gain=0.99)
+    np.testing.assert_allclose(gains, free["gain_iter1"], atol=1e-4)  # below the limit
+    for wrong in (0.0, 1.5, float("nan")):
+        with pytest.raises(ValueError, match="max_gain must be above 0 and at most 1, got"):
+            back_project(u, v, max_gain=wrong)
+
+
 def test_iterations_bring_the_spectra_closer(rng):
     u, v = float32(rng.random((16, 16, 6))), float32(rng.random((8, 8, 6)))
     before = sam_deg(imresize(u, 1 / 2), v)

@@ -56,6 +56,20 @@ def test_tiles_are_the_whole(rng, tmp_path, scale, guide, window):
     np.testing.assert_allclose(coarse, whole.coarse[here][..., [4, 0]], atol=1e-5)
 
 
+def test_the_limit_of_the_gain_holds_in_tiles(rng):
+    source = Memory(smooth(rng, 41, 35, 6))
+    free = small_networks(4, "half")
+    limit = float(free(source.cube).gains[0]) / 2
+    networks = dataclasses.replace(free, max_gain=limit)
+    whole = networks(source.cube)
+    _, second = super_resolved(source, networks, (41, 33), 4)
+    assert second.gain == limit
+    np.testing.assert_allclose(whole.gains, limit, rtol=1e-6)
+    fine = collected(second.write_fine, second.shape, source.dtype)
+    np.testing.assert_allclose(fine, whole.fine, atol=1e-5)
+    assert np.abs(fine - free(source.cube).fine).max() > 1e-4
+
+
 def test_pixels_without_data_do_not_count_in_the_gain(rng):
     cube, networks = smooth(rng, 41, 35, 6), small_networks(2)
     cube[10:30, :12] = np.nan

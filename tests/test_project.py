@@ -24,7 +24,8 @@ from dualsr_jax.training.step import Learning, make_train_step, state_shapes
 LAYERS = [
     ["choices", "version", "interrupts", "messages", "flag_table", "disk", "extras", "recipe"],
     ["commands", "ensemble", "composite", "ops", "radiometry"],
-    ["metrics", "losses", "fine_stage", "back_projection", "models", "io", "figures"],
+    ["fine_stage"],
+    ["metrics", "losses", "back_projection", "models", "io", "figures"],
     ["weights", "protocols", "large_scene"],
     ["dualsr", "data"],
     [

@@ -1,6 +1,7 @@
 """Weights as one file."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -137,6 +138,26 @@ def test_two_files_become_one(dualsr, tmp_path):
         convert(places[0], None, tmp_path / "none" / "c.safetensors")
     with pytest.raises(FileNotFoundError, match=r"no file of weights .*none\.safetensors"):
         convert(str(tmp_path / "none.safetensors"), None, tmp_path / "c.safetensors")
+
+
+def test_the_limit_of_the_gain_is_stored(dualsr, tmp_path):
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    dualsr.save_pretrained(first)
+    assert DualSR.from_pretrained(first).max_gain == 1
+    limited = convert(first, None, second, max_gain=0.5)
+    assert limited.max_gain == restore_dualsr(second).max_gain == 0.5
+    assert tags(limited)["dualsr_max_gain"] == "0.5"
+    assert "dualsr_max_gain" not in tags(dualsr)
+    assert convert(second, None, first, overwrite=True).max_gain == 0.5  # kept
+    arrays, about = read_weights(first)
+    for wrong in ("2", "nan", "half", "[1]"):
+        write_weights(first, arrays, {**about, "max_gain": wrong})
+        with pytest.raises(ValueError, match=r"first\.safetensors': .*" + re.escape(wrong)):
+            DualSR.from_pretrained(first)
+    with pytest.raises(ValueError, match="max_gain must be above 0 and at most 1, got 0"):
+        convert(second, None, tmp_path / "third.safetensors", max_gain=0)
+    with pytest.raises(ValueError, match="leave out --half_weights, --about, --max_gain"):
+        convert(second, None, tmp_path / "x4.pth", max_gain=0.5)
 
 
 @pytest.mark.parametrize("name", shipped())

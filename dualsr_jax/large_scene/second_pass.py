@@ -48,7 +48,8 @@ def check_dtype(normalisation: Normalisation, nodata: float | None, dtype: np.dt
 class SecondPass:
     """Results of a scene whose tiles are all finished; a `WindowReader` of the coarse result.
 
-    `gain` is the gain of the fine stage, in [0, 1], 0 if no pixel counts; `shape` is (s H, s W, L).
+    `gain` is the gain of the fine stage, at most `CoarseStage.max_gain`, and 0 if no pixel counts;
+    `shape` is (s H, s W, L).
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class SecondPass:
         angles = [found for _, found in sorted(store.finished().items())]
         count = sum(found.count for found in angles)
         mean_deg = math.fsum(found.sum_deg for found in angles) / count if count else 0.0
-        self.gain = min(mean_deg, 1.0)
+        self.gain = min(mean_deg, scene.stage.max_gain)
         height, width, bands = scene.source.shape
         self.shape = height * scene.stage.scale, width * scene.stage.scale, bands
         self._correction = Correction(scene, radiometry, self._fine, scratch)

@@ -25,6 +25,7 @@ from jaxtyping import Float
 
 from dualsr_jax.choices import PRECISIONS
 from dualsr_jax.ensemble import ensemble, views
+from dualsr_jax.fine_stage import MAX_GAIN, check_max_gain
 from dualsr_jax.models.coarsr.coarse import CoarSR
 from dualsr_jax.models.compared.base import GLOBAL, Compared
 from dualsr_jax.models.compared.edsr import EDSR
@@ -214,16 +215,19 @@ class CoarseStage:
 
     The guide is the half-scale result of the network itself if it is joint, the result of `half`, a
     network of half the scale, if there is one, and the LR cube otherwise. The self-ensemble has 1
-    (no ensemble), 8 or 16 members. Raises ValueError if `half` does not have half the scale of
-    `coarse`, or is given although `coarse` is joint, or the ensemble is unknown.
+    (no ensemble), 8 or 16 members. `max_gain`, in (0, 1], says how far the fine stage may follow
+    the guide. Raises ValueError if `half` does not have half the scale of `coarse`, or is given
+    although `coarse` is joint, the ensemble is unknown, or `max_gain` is not in its range.
     """
 
     coarse: Network
     half: Network | None = None
     ensemble: int = 1
+    max_gain: float = MAX_GAIN
 
     def __post_init__(self) -> None:
         """Checks that the networks fit together."""
+        check_max_gain(self.max_gain)
         reverses = any(view.reverse_bands for view in views(self.ensemble))
         for network in self.networks:
             check_size_kept(network.model)
