@@ -8,4 +8,4 @@ DEFAULT_PLATFORMS = ("cpu", "cuda", "tpu")
 CLIPS = ("input", "unit")  # what results are clipped to
 MEMORY_GB = 2.5  # memory budget per device
 MAX_MB = 10.0  # largest page of a report, in 1e6 bytes
-SHIPPED = {2: "cave_x2_medium", 4: "cave_x4_medium", 8: "cave_x8_joint"}  # by scale
+SHIPPED = {2: "cave_x2_medium", 4: "cave_x4_medium", 8: "cave_x8_medium"}  # by scale

@@ -146,7 +146,7 @@ def test_what_may_be_left_out(parsed, tmp_path, capsys):
     there.touch()
     for arguments, scenes, output, weights in (
         (["a.hdr", "a_x4.tif"], ["a.hdr"], "a_x4.tif", "cave_x4_medium"),
-        (["a", "b_x2", "--output=o_x8/"], ["a", "b_x2"], "o_x8/", "cave_x8_joint"),
+        (["a", "b_x2", "--output=o_x8/"], ["a", "b_x2"], "o_x8/", "cave_x8_medium"),
         (["a", "a_x4.tif", "--scale=2"], ["a"], "a_x4.tif", "cave_x2_medium"),
         (["a", "a_x4.tif", "--weights=runs/x2"], ["a"], "a_x4.tif", "runs/x2"),
         (["a", str(there)], ["a"], str(there), "cave_x2_medium"),  # refused later, as it exists
