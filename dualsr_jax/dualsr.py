@@ -292,7 +292,7 @@ class DualSR:
         }
         arrays = {name: array.astype(jnp.dtype(storage)) for name, array in self.arrays().items()}
         write_weights(
-            path, arrays, {**(about or {}), **settings, _MAX_GAIN: json.dumps(self.max_gain)}
+            path, arrays, {**(about or {}), **settings, _MAX_GAIN: json.dumps(float(self.max_gain))}
         )
 
 
