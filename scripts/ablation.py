@@ -72,6 +72,12 @@ VARIANTS: dict[str, dict[str, str]] = {
     "joint_windows_8": JOINT | {"train.window_bands": "8", "train.epochs": str(775 / EPOCH)},
     "joint_psnr": JOINT | {"train.loss": "psnr"},
     "joint_400": JOINT | {"train.epochs": str(400 / EPOCH)},
+    # These take about the time of "joint".
+    "joint_batch_2": JOINT | {"train.batch_size": "2"},
+    "joint_patch_32": JOINT
+    | {"train.lr_patch": "32", "train.batch_size": "1", "train.epochs": str(50 / EPOCH)},
+    "joint_features_24": JOINT | {"model.features": "24", "train.epochs": str(131 / EPOCH)},
+    "joint_features_32": JOINT | {"model.features": "32", "train.epochs": str(95 / EPOCH)},
 }
 WITH_HALF = ("two_networks",)  # a network of half the scale is trained too
 
