@@ -134,9 +134,10 @@ class DualSR:
         self, coarse: jax.Array | np.ndarray, guide: jax.Array | np.ndarray
     ) -> tuple[jax.Array, jax.Array]:
         """Applies the fine stage to a coarse result and its guide, as `fine_stage` says."""
-        stage = self.coarse_stage
-        how = {"ratio": stage.ratio, "iterations": self.iterations, "max_gain": self.max_gain}
-        return back_project(coarse, guide, **how)
+        ratio, iterations = self.coarse_stage.ratio, self.iterations
+        return back_project(
+            coarse, guide, ratio=ratio, iterations=iterations, max_gain=self.max_gain
+        )
 
     def upscale(
         self,
